@@ -1,0 +1,1 @@
+"""Thinks: pure detectors and the verdict. Touches no clock, file, network or Kafka."""

@@ -1,0 +1,148 @@
+"""The seam between detectors and verdict: `Detector` observes windows, `Evidence` says what it saw."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from detectors.batch import Labels, Reference, Window
+
+Status = Literal["ok", "fired", "error", "warming"]
+State: TypeAlias = dict[str, Any]
+"""What a detector has learned since `Detector.fit`: JSON scalars, lists, dicts with string keys and numpy arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """A feature, slice, source or origin and how much it added to the score (in the detector's own unit)."""
+
+    name: str
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An event whose true label would separate the hypotheses, and why, in words for an analyst."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Implicated:
+    """What a finding points at. ``features`` maps a name to its value (or a range as text)."""
+
+    features: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one detector says about one window. There is exactly one per detector and window.
+
+    ``score`` is the statistic of this window, ``threshold`` what it (or ``e_value``) is held against, ``e_value`` the
+    evidence accumulated so far against the detector's null (1 = none; None for a detector that has no e-value).
+    ``fired`` means that ``e_value`` crossed the alarm budget; it latches until the detector is fitted again.
+    ``suspects`` means that the looser budget for asking was crossed. ``llr`` is the log likelihood ratio of poisoning
+    against honest change from ``answers`` vetted labels on this detector's own question. ``gauges`` are further
+    named figures for dashboards and `windows.ndjson`; ``facts`` are findings that the verdict table reads.
+    """
+
+    detector: str
+    status: Status
+    score: float = 0.0
+    threshold: float = 0.0
+    e_value: float | None = None
+    top: tuple[Contributor, ...] = ()
+    suspects: bool = False
+    asks: tuple[Ask, ...] = ()
+    llr: float | None = None
+    answers: int = 0
+    implicated: Implicated = field(default_factory=Implicated)
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How large a detector's e-value must grow: one false alarm in ``alarm``, one false request in ``ask`` votes.
+
+    The loop divides the model's budget over its detectors by multiplying both with their number: with equal weights
+    w_k = 1/K, a detector crossing K * A implies sum(w_k R_k) >= A, so the average run length is at least A votes
+    under any dependence between detectors (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532).
+
+    >>> Budget.split(alarm=1e6, ask=1e4, detectors=7).alarm
+    7000000.0
+    """
+
+    alarm: float = 7e6
+    ask: float = 7e4
+
+    @staticmethod
+    def split(alarm: float, ask: float, detectors: int) -> Budget:
+        """The share of one of ``detectors`` detectors in a model's budget."""
+        return Budget(alarm * detectors, ask * detectors)
+
+
+class Detector(ABC):
+    """Watches one aspect of one model version. The file name of a detector is its configuration name.
+
+    A subclass has a frozen dataclass ``Parameters`` beside it, with defaults and its own validation, and is made with
+    ``Detector(parameters, budget, rng)``; ``rng`` is the only source of randomness. A detector touches no clock,
+    file or network. It may raise: the caller turns the exception into an ``error`` evidence.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, reference: Reference) -> None:
+        """Learn the null from the trusted reference and forget what was observed.
+
+        Called at the start, and again when the serving version, LKG or the reference changes.
+        """
+
+    @abstractmethod
+    def observe(self, window: Window, labels: Labels | None) -> Evidence:
+        """Judge one window and the labels that were joined since the last one. Never moves the reference."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that `observe` has changed since `fit`, for the checkpoint."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave, after a `fit` on the same reference."""
+
+
+def detector_classes() -> dict[str, tuple[type[Detector], type[Any]]]:
+    """Every detector in this package: configuration name -> (class, its ``Parameters``), sorted by name."""
+    import detectors  # noqa: PLC0415 - the package that holds this module
+
+    found: dict[str, tuple[type[Detector], type[Any]]] = {}
+    for info in sorted(pkgutil.iter_modules(detectors.__path__), key=lambda m: m.name):
+        module = importlib.import_module(f"detectors.{info.name}")
+        for _, item in inspect.getmembers(module, inspect.isclass):
+            if issubclass(item, Detector) and item is not Detector and item.__module__ == module.__name__:
+                found[info.name] = (item, module.Parameters)
+    return found
+
+
+def make_detectors(budget_alarm: float, budget_ask: float, seed: int) -> list[Detector]:
+    """All detectors with default parameters; each has a stream of random numbers of its own, fixed by ``seed``."""
+    classes = detector_classes()
+    budget = Budget.split(budget_alarm, budget_ask, len(classes))
+    return [
+        cls(parameters(), budget, np.random.default_rng([seed, i]))  # type: ignore[call-arg]  # the ABC states this constructor in words
+        for i, (cls, parameters) in enumerate(classes.values())
+    ]

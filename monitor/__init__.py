@@ -1,0 +1,1 @@
+"""Sees and tells: sources, decoding, windows, the loop, incidents, metrics and the command line."""

@@ -1,0 +1,1 @@
+"""Acts: bundles, signatures, registries, policy, executor, audit and training."""

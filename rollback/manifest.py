@@ -1,0 +1,64 @@
+"""`manifest.json`: what a model version is, and the digest of every file that belongs to it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from detectors.schema import Feature, Kind, Schema
+
+
+class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input column of the model, in order.
+
+    ``missing`` is the value that a missing entry is fed to the model as (NaN is written as null: the model handles it
+    itself). ``codes`` are the numbers that a foreign model expects for the vocabulary's entries, where the model takes
+    categories as numbers; ``unseen`` is what a value outside the vocabulary is fed as.
+    """
+
+    name: str
+    kind: Kind = "numeric"
+    vocabulary: tuple[str, ...] = ()
+    missing: float | str | None = 0.0
+    codes: tuple[float, ...] = ()
+    unseen: float | str | None = None
+
+
+class OnnxSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to feed `model.onnx` and read it: found once when the version is added, kept for good.
+
+    ``layout`` is one tensor [N, d] or one input per feature. ``output`` names the tensor of probabilities (or None with
+    ``zipmap`` naming a list of dictionaries); ``columns`` gives for each class of the manifest its position there.
+    """
+
+    layout: Literal["matrix", "columns"]
+    inputs: tuple[str, ...]
+    output: str
+    zipmap: bool = False
+    columns: tuple[int, ...] = ()
+    keys: tuple[str | int, ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is signed. ``files`` maps each file of the bundle (not itself, not the attestation) to its SHA-256."""
+
+    format: Literal["tocsin.bundle.v1"] = "tocsin.bundle.v1"
+    name: str
+    version: str
+    parent: str | None = None
+    created_at: str
+    classes: tuple[str, ...]
+    features: tuple[FeatureSpec, ...]
+    score_kind: Literal["simplex", "independent"] = "simplex"
+    onnx: OnnxSpec | None = None
+    files: dict[str, str] = {}
+    lineage: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    gate: dict[str, Any] = {}
+
+    @property
+    def schema(self) -> Schema:
+        """The columns as detectors see them."""
+        return Schema(tuple(Feature(f.name, f.kind, f.vocabulary) for f in self.features), self.classes)

@@ -1,0 +1,1 @@
+"""Registries of signed, immutable model bundles: one adapter a file."""

@@ -1,0 +1,65 @@
+"""The seam to where model versions live: immutable signed bundles and two pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollback.bundle import Bundle
+
+
+class RegistryError(Exception):
+    """A registry cannot do what was asked: no such version, pointer moved meanwhile, version exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """Which version is desired to serve and which is the last known good one; None in an empty registry.
+
+    ``assumed`` is True while LKG is the first version added, which nobody has vouched for.
+    """
+
+    serving: str | None
+    last_known_good: str | None
+    assumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One entry of the history: a pointer moved (or a version was added) at ``at`` (seconds), by ``by``, because."""
+
+    at: float
+    action: str
+    version: str
+    previous: str | None
+    by: str
+    reason: str
+
+
+class Registry(Protocol):
+    """The versions of one model."""
+
+    def versions(self) -> Sequence[str]:
+        """Every version, oldest first."""
+
+    def pointers(self) -> Pointers:
+        """Where `serving` and `last-known-good` point now."""
+
+    def load(self, version: str) -> Bundle:
+        """The bundle, after `verify`; raises `RegistryError` or `rollback.bundle.IntegrityError`."""
+
+    def verify(self, version: str) -> None:
+        """Check every digest and the signature; raises `rollback.bundle.IntegrityError` saying which file and why."""
+
+    def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
+        """Verify ``version``, then make it `serving` if `serving` is still ``expected`` (compare-and-set).
+
+        Repeating a move that has happened is harmless. ``known_good`` moves LKG to it as well.
+        """
+
+    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+        """`promote` LKG (or, where LKG serves already, refuse) without touching LKG itself."""
+
+    def history(self) -> Sequence[Move]:
+        """Every move, oldest first."""
