@@ -138,11 +138,17 @@ def detector_classes() -> dict[str, tuple[type[Detector], type[Any]]]:
     return found
 
 
-def make_detectors(budget_alarm: float, budget_ask: float, seed: int) -> list[Detector]:
-    """All detectors with default parameters; each has a stream of random numbers of its own, fixed by ``seed``."""
+def make_detectors(alarm: float, ask: float, seed: int, parameters: Mapping[str, Any]) -> list[Detector]:
+    """All detectors; those in ``parameters`` with theirs, the others with their defaults.
+
+    ``alarm`` and ``ask`` are the model's budgets in votes. Each detector has random numbers of its own, fixed by
+    ``seed`` and its name.
+    """
     classes = detector_classes()
-    budget = Budget.split(budget_alarm, budget_ask, len(classes))
-    return [
-        cls(parameters(), budget, np.random.default_rng([seed, i]))  # type: ignore[call-arg]  # the ABC states this constructor in words
-        for i, (cls, parameters) in enumerate(classes.values())
-    ]
+    budget = Budget.split(alarm, ask, len(classes))
+    made = []
+    for name, (cls, defaults) in classes.items():
+        rng = np.random.default_rng([seed, *name.encode()])
+        # the ABC states this constructor in words
+        made.append(cls(parameters.get(name) or defaults(), budget, rng))  # type: ignore[call-arg]
+    return made

@@ -29,7 +29,8 @@ class OnnxSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to feed `model.onnx` and read it: found once when the version is added, kept for good.
 
     ``layout`` is one tensor [N, d] or one input per feature. ``output`` names the tensor of probabilities (or None with
-    ``zipmap`` naming a list of dictionaries); ``columns`` gives for each class of the manifest its position there.
+    ``zipmap`` naming a list of dictionaries); ``columns`` gives for each class of the manifest its position there, -1
+    for what the other class leaves of 1 (a model with one probability). ``keys`` are the classes in the dictionaries.
     """
 
     layout: Literal["matrix", "columns"]
@@ -46,8 +47,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     format: Literal["tocsin.bundle.v1"] = "tocsin.bundle.v1"
     name: str
     version: str
-    parent: str | None = None
     created_at: str
+    parent: str | None = None
     classes: tuple[str, ...]
     features: tuple[FeatureSpec, ...]
     score_kind: Literal["simplex", "independent"] = "simplex"
@@ -62,3 +63,21 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def schema(self) -> Schema:
         """The columns as detectors see them."""
         return Schema(tuple(Feature(f.name, f.kind, f.vocabulary) for f in self.features), self.classes)
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What the maker of a version knows; the registry adds name, version and time."""
+
+    classes: tuple[str, ...]
+    features: tuple[FeatureSpec, ...]
+    parent: str | None = None
+    score_kind: Literal["simplex", "independent"] = "simplex"
+    onnx: OnnxSpec | None = None
+    lineage: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    gate: dict[str, Any] = {}
+
+    def manifest(self, name: str, version: str, created_at: str) -> Manifest:
+        """The manifest of this draft, without ``files`` yet."""
+        return Manifest(name=name, version=version, created_at=created_at, **msgspec.structs.asdict(self))

@@ -78,5 +78,8 @@ class Source(Protocol):
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """Remember outside that everything below these offsets is in a checkpoint named by ``metadata``."""
 
+    def lag(self) -> Mapping[Partition, int]:
+        """Messages beyond our position, for every partition where that is known."""
+
     def close(self) -> None:
         """Leave the group and free what is held. Does not commit."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rollback.bundle import Bundle
+from rollback.manifest import Draft
 
 
 class RegistryError(Exception):
@@ -27,7 +29,11 @@ class Pointers:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One entry of the history: a pointer moved (or a version was added) at ``at`` (seconds), by ``by``, because."""
+    """One entry of the history: a pointer moved (or a version was added) at ``at`` (seconds), by ``by``, because.
+
+    ``action`` is ``add``, ``assume`` (the first version serves and is LKG, unvouched), ``promote``, ``known-good`` or
+    ``rollback``; ``previous`` is where the pointer was.
+    """
 
     at: float
     action: str
@@ -37,8 +43,34 @@ class Move:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """The training buffer that a version was made from: its file, and which columns mean what."""
+
+    path: Path
+    label: str
+    source: str | None = None
+    session: str | None = None
+
+
 class Registry(Protocol):
     """The versions of one model."""
+
+    def add(
+        self,
+        draft: Draft,
+        files: Mapping[str, bytes],
+        *,
+        by: str,
+        reason: str,
+        version: str | None = None,
+        buffer: Buffer | None = None,
+    ) -> Bundle:
+        """Sign and keep a new version; the first one serves and is LKG, marked ``assumed``.
+
+        ``files`` are the bundle's (`model.onnx`, `reference.npz`, ...); without ``version`` the id is the next free
+        number. The ``buffer`` is kept by its digest, which the lineage names. Raises `RegistryError`.
+        """
 
     def versions(self) -> Sequence[str]:
         """Every version, oldest first."""
@@ -63,3 +95,9 @@ class Registry(Protocol):
 
     def history(self) -> Sequence[Move]:
         """Every move, oldest first."""
+
+    def buffer(self, version: str) -> Buffer | None:
+        """The training buffer of a version, its digest checked; None where it has none.
+
+        Raises `RegistryError` or `rollback.bundle.IntegrityError`.
+        """

@@ -1,0 +1,86 @@
+"""Trusted labels of deep events: they say who is right where the serving model contradicts the last known good one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.batch import Labels
+from detectors.evidence import State
+from detectors.itemsets import Itemset
+from detectors.margins import disagreement
+
+DECISIVE: Final = float(np.log(20))
+"""A log likelihood ratio from which on answers decide: 20 to 1 (four equal answers at the default probabilities)."""
+
+_ENOUGH = 4  # carriers' answers from which on they decide alone
+_MOST = 128  # answers kept
+
+
+class Answers:
+    """A ledger of answers, one a session, with log likelihood ratio of poisoning against honest change.
+
+    f right: ln(p/h), f wrong (g right): ln((1-p)/(1-h)), with p and h the probabilities that f is right under
+    poisoning and under honest change. Labels that make both wrong say nothing about the two and are counted apart.
+    """
+
+    def __init__(self, right_poisoned: float, right_honest: float, features: int) -> None:
+        self._llr_right = float(np.log(right_poisoned / right_honest))
+        self._llr_wrong = float(np.log((1 - right_poisoned) / (1 - right_honest)))
+        self._x = np.zeros((0, features))
+        self._right: list[bool] = []
+        self._sessions: list[str] = []
+        self.neither = 0
+
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions that have been answered for."""
+        return set(self._sessions)
+
+    def take(self, labels: Labels | None, threshold: float) -> None:
+        """Enter the trusted labels of events that are deeper than ``threshold``, in order of arrival."""
+        if labels is None or not np.any(labels.trusted):
+            return
+        depth, f_class, g_class = disagreement(labels.f, labels.g)
+        compared = labels.trusted & ~np.isnan(labels.g).any(axis=1) & (depth > threshold)
+        for i in np.flatnonzero(compared).tolist():
+            session = str(labels.session[i])
+            if session in self._sessions or len(self._sessions) >= _MOST:
+                continue
+            label = int(labels.label[i])
+            if label not in (int(f_class[i]), int(g_class[i])):
+                self.neither += 1
+                continue
+            self._sessions.append(session)
+            self._right.append(label == f_class[i])
+            self._x = np.concatenate([self._x, labels.x[i : i + 1]])
+
+    def judged(self, itemset: Itemset | None) -> tuple[float, int, int]:
+        """Log likelihood ratio, number of answers and how often f was right, of the carriers if four answered."""
+        right = np.array(self._right, np.bool_)
+        if itemset is not None and len(right):
+            carrier = itemset.carries(self._x)
+            right = right[carrier] if carrier.sum() >= _ENOUGH else right
+        count = int(right.sum())
+        return count * self._llr_right + (len(right) - count) * self._llr_wrong, len(right), count
+
+    def decided(self, itemset: Itemset | None) -> bool:
+        """Whether more answers are no longer needed."""
+        return abs(self.judged(itemset)[0]) >= DECISIVE
+
+    def state(self) -> State:
+        """What `take` has changed."""
+        return {
+            "x": self._x.copy(),
+            "right": list(self._right),
+            "sessions": list(self._sessions),
+            "neither": self.neither,
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        self._x = np.array(state["x"], np.float64)
+        self._right = [bool(r) for r in state["right"]]
+        self._sessions = [str(s) for s in state["sessions"]]
+        self.neither = int(state["neither"])

@@ -1,0 +1,265 @@
+"""Sequential tests as bets: e-values that grow only when the null is false, with a stated average run length.
+
+A *vote* is one independent look at the stream: one session gives one vote (`Window.fresh`), however many events it has,
+because events of one session repeat each other and a test that counts each of them raises thousands of false alarms.
+
+Two ways to read a bet, and what `Budget` means for each:
+
+- `RateBet` is an e-process. Under its null P(it ever reaches A) <= 1/A (Ville 1939). For questions asked once.
+- `ShiryaevRoberts` and `RateMonitor` are e-detectors: sums of the bets begun at every vote. Alarming when the statistic
+  reaches A gives an average run length of at least A votes, because R_t - t is a supermartingale (Shin, Ramdas &
+  Rinaldo 2022, arXiv 2203.03532). They do not go numb on a long quiet time. **Detectors that watch a stream report this
+  statistic as `Evidence.e_value` and compare it with `Budget.alarm` and `Budget.ask`.** Looking only at window ends, or
+  betting once a window instead of once a vote, looks less often, and so only lengthens the run.
+
+Averages of e-values (with weights that sum to one) are e-values, and averages of e-detectors are e-detectors with the
+same run length, under any dependence: `log_mean` joins thresholds, scopes and features.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv
+
+from detectors.batch import Floats, Ints, Strings
+from detectors.evidence import State
+
+STAKES: Final = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 0.8)
+"""Shares of the wealth that are bet: a bet grows fastest near c = p - mu0, so the small ones find rare poison."""
+
+_MOST = 700.0  # exp(700) is still finite
+
+
+def upper_bound(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Floats:
+    """One-sided Clopper-Pearson upper confidence bound of a rate (Clopper & Pearson 1934); 1 where there are no trials.
+
+    >>> upper_bound(0, 100).round(4).item()
+    0.0295
+    >>> upper_bound([3, 5], [1000, 5]).round(4).tolist()
+    [0.0077, 1.0]
+    """
+    k, n = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(trials, np.float64))
+    if np.any((k < 0) | (k > n)) or not 0 < level < 1:
+        raise ValueError(f"need 0 <= successes <= trials and 0 < level < 1, got {k}, {n}, {level}")
+    inside = k < n
+    bound = betaincinv(k + 1, np.where(inside, n - k, 1), level)
+    return np.asarray(np.where(inside, bound, 1.0), np.float64)
+
+
+def p_to_e(p: ArrayLike) -> Floats:
+    """Calibrate p-values to e-values: (1 - p + p ln p) / (p (ln p)^2), the mean over kappa of kappa p^(kappa-1).
+
+    E[e] <= 1 when P(p <= u) <= u (Vovk & Wang 2021, Annals of Statistics 49:1736). p = 0 is taken as 1e-300.
+
+    >>> p_to_e([1e-4, 0.05, 1.0]).round(3).tolist()
+    [117.762, 1.783, 0.5]
+    """
+    value = np.clip(np.asarray(p, np.float64), 1e-300, 1.0)
+    log = np.log(
+        np.minimum(value, 1 - 1e-6)
+    )  # at p = 1 the formula is 0/0 with limit 1/2, which it has reached by then
+    e = (1 - value + value * log) / (value * log**2)
+    return np.asarray(np.where(value > 1 - 1e-4, 0.5, e), np.float64)
+
+
+def log_mean(log_values: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Log of the (weighted) mean of e-values that are given as logs; weights are normed to sum to one.
+
+    >>> round(float(np.exp(log_mean(np.log([1.0, 3.0])))), 6)
+    2.0
+    """
+    logs = np.asarray(log_values, np.float64).ravel()
+    share = np.full(logs.shape, 1 / len(logs)) if weights is None else np.asarray(weights, np.float64).ravel()
+    top = float(logs.max())
+    if np.isneginf(top):
+        return top
+    return top + float(np.log(np.sum(np.exp(logs - top) * share) / share.sum()))
+
+
+def as_e_value(log_e: float) -> float:
+    """The e-value of a log, kept finite for reports.
+
+    >>> as_e_value(-np.inf), as_e_value(1e9) == as_e_value(700.0)
+    (0.0, True)
+    """
+    return float(np.exp(min(log_e, _MOST)))
+
+
+def sessions_of(session: Strings) -> tuple[Ints, int]:
+    """Number of the session of each event, in order of first appearance, and how many sessions there are.
+
+    Events without a session ("" or "-") are a session each.
+
+    >>> code, count = sessions_of(np.array(["b", "a", "b"]))
+    >>> code.tolist(), count
+    ([0, 1, 0], 2)
+    """
+    seen: dict[str | int, int] = {}
+    code = [seen.setdefault(s if s not in {"", "-"} else i, len(seen)) for i, s in enumerate(session.tolist())]
+    return np.array(code, np.int64), len(seen)
+
+
+def session_maximum(values: Floats, code: Ints, count: int) -> Floats:
+    """Maximum of ``values[n]`` or ``values[n, m]`` over the events of each of ``count`` sessions.
+
+    >>> session_maximum(np.array([1.0, 5.0, 2.0]), np.array([0, 1, 0]), 2).tolist()
+    [2.0, 5.0]
+    """
+    out = np.full((count, *values.shape[1:]), -np.inf)
+    np.maximum.at(out, code, values)
+    return out
+
+
+def session_mean(values: Floats, code: Ints, count: int) -> Floats:
+    """Mean of ``values[n]`` or ``values[n, m]`` over the events of each of ``count`` sessions.
+
+    >>> session_mean(np.array([1.0, 5.0, 2.0]), np.array([0, 1, 0]), 2).tolist()
+    [1.5, 5.0]
+    """
+    out = np.zeros((count, *values.shape[1:]))
+    np.add.at(out, code, values)
+    length = np.bincount(code, minlength=count).astype(np.float64)
+    return out / length.reshape(-1, *([1] * (values.ndim - 1)))
+
+
+class RateBet:
+    """E-processes against P(vote) <= mu0, m of them side by side: mean over stakes c of prod(1 + (c/mu0)(X - mu0)).
+
+    Null: votes X in [0, 1] with conditional mean at most mu0 (``null_rate``, often an `upper_bound` on the reference).
+    P(ever >= A) <= 1/A for each of the m. Waudby-Smith & Ramdas 2024 (JRSS-B 86:1), with a fixed grid of stakes.
+
+    >>> bet = RateBet([0.01])
+    >>> bool(bet.update(np.zeros(100))[0] < 0), bool(bet.update(np.ones(6))[0] > np.log(20))
+    (True, True)
+    """
+
+    def __init__(self, null_rate: ArrayLike) -> None:
+        self.null_rate = np.atleast_1d(np.asarray(null_rate, np.float64))
+        if self.null_rate.ndim != 1 or not np.all((self.null_rate > 0) & (self.null_rate <= 1)):
+            raise ValueError(f"null_rate must be one or more rates in (0, 1], got {self.null_rate}")
+        self._log_wealth = np.zeros((len(self.null_rate), len(STAKES)))
+
+    def update(self, votes: ArrayLike, scale: ArrayLike = 1.0) -> Floats:
+        """Bet on ``votes`` [n] or [n, m] (NaN: no vote); returns the log e-values [m].
+
+        ``scale`` [n, 1] or [n, m] raises the null rate of single votes, where they are known to have a higher one.
+        """
+        self._log_wealth = self._log_wealth + np.sum(_log_factors(votes, self.null_rate, scale), axis=0)
+        return self.log_e
+
+    @property
+    def log_e(self) -> Floats:
+        """The log e-values [m] so far."""
+        return _mean_over_stakes(self._log_wealth)
+
+    def state(self) -> State:
+        """What `update` has changed."""
+        return {"log_wealth": self._log_wealth.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        self._log_wealth = np.array(state["log_wealth"], np.float64)
+
+
+class ShiryaevRoberts:
+    """The e-detector R = e (1 + R) on sequences of e-values, ``width`` of them side by side, held as logs.
+
+    Null: each e-value has conditional mean <= 1. Alarm at R >= A: average run length >= A steps.
+
+    >>> detector = ShiryaevRoberts()
+    >>> np.exp(detector.update(np.log([[1.0], [1.0], [4.0]]))).round(6).tolist()  # (((1)+1)+1) * 4
+    [12.0]
+    """
+
+    def __init__(self, width: int = 1) -> None:
+        self._log_r = np.full(width, -np.inf)
+
+    def update(self, log_e: Floats) -> Floats:
+        """Take the log e-values [n, width] in order (NaN: no step); returns log R [width]."""
+        self._log_r = _shiryaev_roberts(self._log_r, np.asarray(log_e, np.float64))
+        return self.log_r
+
+    @property
+    def log_r(self) -> Floats:
+        """The log statistics [width] so far."""
+        return self._log_r.copy()
+
+    def state(self) -> State:
+        """What `update` has changed."""
+        return {"log_r": self._log_r.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        self._log_r = np.array(state["log_r"], np.float64)
+
+
+class RateMonitor:
+    """E-detectors against P(vote) <= null_rate: the bets of `RateBet`, begun anew at every vote and summed.
+
+    Null as in `RateBet`. Alarm at R >= A: average run length >= A votes. A change after a long quiet time is found as
+    fast as one at the start.
+
+    >>> monitor = RateMonitor([0.01])
+    >>> bool(monitor.update(np.zeros(5000))[0] < np.log(200)), bool(monitor.update(np.ones(5))[0] > np.log(1e6))
+    (True, True)
+    """
+
+    def __init__(self, null_rate: ArrayLike) -> None:
+        self.null_rate = RateBet(null_rate).null_rate
+        self._log_r = np.full((len(self.null_rate), len(STAKES)), -np.inf)
+
+    def update(self, votes: ArrayLike, scale: ArrayLike = 1.0) -> Floats:
+        """Take ``votes`` [n] or [n, m] in order (NaN: no vote), ``scale`` as in `RateBet`; returns log R [m]."""
+        self._log_r = _shiryaev_roberts(self._log_r, _log_factors(votes, self.null_rate, scale, no_vote=np.nan))
+        return self.log_r
+
+    @property
+    def log_r(self) -> Floats:
+        """The log statistics [m] so far."""
+        return _mean_over_stakes(self._log_r)
+
+    def state(self) -> State:
+        """What `update` has changed."""
+        return {"log_r": self._log_r.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        self._log_r = np.array(state["log_r"], np.float64)
+
+
+def _mean_over_stakes(logs: Floats) -> Floats:
+    """Log of the mean of exp(logs[m, c]) over c."""
+    top = logs.max(axis=1)
+    safe = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):  # log 0 = -inf: no bet has begun yet
+        return np.asarray(np.log(np.mean(np.exp(logs - safe[:, None]), axis=1)) + safe, np.float64)
+
+
+def _log_factors(votes: ArrayLike, null_rate: Floats, scale: ArrayLike, no_vote: float = 0.0) -> Floats:
+    """Log of 1 + (c/mu0)(X - mu0) for n votes, m nulls and every stake c: [n, m, c]; ``no_vote`` where X is NaN."""
+    x = np.asarray(votes, np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    if np.any((x < 0) | (x > 1)):
+        raise ValueError(f"votes lie in [0, 1], got {np.nanmin(x)} to {np.nanmax(x)}")
+    null = np.minimum(null_rate * np.asarray(scale, np.float64), 1.0)
+    gain = x / null - 1.0
+    factors = np.log1p(np.nan_to_num(gain, nan=0.0)[..., None] * np.array(STAKES))
+    return np.where(np.isnan(gain)[..., None], no_vote, factors)
+
+
+def _shiryaev_roberts(log_r: Floats, log_e: Floats) -> Floats:
+    """R after steps e_1..e_n: P_n (R_0 + sum_j 1/P_(j-1)), P_j = e_1...e_j; NaN steps begin no bet and move none."""
+    if len(log_e) == 0:
+        return log_r
+    idle = np.isnan(log_e)
+    product = np.cumsum(np.where(idle, 0.0, log_e), axis=0)
+    before = np.concatenate([np.zeros((1, *product.shape[1:])), product[:-1]])
+    starts = np.concatenate([log_r[None], np.where(idle, -np.inf, -before)])
+    top = np.max(starts, axis=0)
+    safe = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):  # log 0 = -inf: no bet has begun yet
+        total = np.log(np.sum(np.exp(starts - safe), axis=0)) + safe
+    return np.asarray(product[-1] + total, np.float64)

@@ -1,0 +1,153 @@
+"""Puts a loop together from a configuration: the one place where every part meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from detectors.batch import Floats
+from detectors.evidence import Detector, State, make_detectors
+from monitor.config import Config, ModelConfig
+from monitor.decode import InferenceDecoder
+from monitor.dedup import Deduplicator
+from monitor.detector_parameters import detector_parameters
+from monitor.envelope import DecodeLimits
+from monitor.feedback import FeedbackDecoder
+from monitor.incidents import IncidentBook
+from monitor.intake import Channels, Intake
+from monitor.joins import JoinSettings, LabelJoin, Segments
+from monitor.labelled import Rescored
+from monitor.metrics import Metrics
+from monitor.output_file import OutputFile
+from monitor.quarantine import Quarantine
+from monitor.reader import Served
+from monitor.teller import Outlets, Respond, Teller
+from monitor.vetting import VettingDesk, VettingSettings
+from monitor.watch import Watch
+from monitor.window import WindowBuilder, WindowSettings
+from rollback.registry.registry import Registry
+
+REPEAT_HORIZON = 200_000
+"""Events over which a repeat is recognised."""
+
+OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a loop takes from outside. ``folder`` gets the outputs; ``hash_key`` keys ids and sessions; ``seed`` is the
+    detectors' randomness; ``trusted_origins`` are believed besides those of the configuration."""
+
+    registries: Mapping[str, Registry]
+    folder: Path
+    segments: Segments
+    metrics: Metrics
+    respond: Respond
+    hash_key: bytes
+    seed: int
+    trusted_origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts between source and outputs; `monitor.loop.Loop` drives them."""
+
+    intake: Intake
+    watches: Mapping[str, Watch]
+    teller: Teller
+    desk: VettingDesk
+    quarantine: Quarantine
+    outputs: Mapping[str, OutputFile]
+
+    def state(self) -> State:
+        """Of every model's detectors, for the checkpoint."""
+        return {name: watch.state() for name, watch in self.watches.items()}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave; a model that is no longer configured is forgotten."""
+        for name, watch in self.watches.items():
+            if name in state:
+                watch.restore(state[name])
+
+
+def assemble(config: Config, around: Surroundings) -> Assembly:
+    """A loop's parts for every model of the configuration."""
+    watches = {name: _watch(name, config.model(name), around) for name in config.models}
+    desk = VettingDesk({name: VettingSettings(budget=m.vetting_budget) for name, m in config.models.items()})
+    outputs = {name: OutputFile(around.folder / f"{name}.ndjson") for name in OUTPUTS}
+    quarantine = Quarantine(outputs["quarantine"])
+    limits = DecodeLimits(message_bytes=config.kafka.max_message_bytes) if config.kafka else DecodeLimits()
+    intake = Intake(
+        InferenceDecoder(_lookup(watches), around.hash_key, limits),
+        FeedbackDecoder(
+            {name: frozenset(m.trusted_origins) | around.trusted_origins for name, m in config.models.items()},
+            _serving(watches),
+            around.hash_key,
+            limits,
+        ),
+        Deduplicator(REPEAT_HORIZON, around.hash_key),
+        quarantine,
+        {name: _channels(m, watches[name], around) for name, m in config.models.items()},
+        desk,
+        around.metrics,
+        around.segments,
+        around.hash_key,
+    )
+    outlets = Outlets(outputs["windows"], outputs["incidents"], outputs["vetting"])
+    teller = Teller(IncidentBook(), desk, around.respond, outlets, around.metrics, intake)
+    return Assembly(intake, watches, teller, desk, quarantine, outputs)
+
+
+def _watch(name: str, model: ModelConfig, around: Surroundings) -> Watch:
+    chosen = detector_parameters(model)
+
+    def detectors() -> list[Detector]:
+        return make_detectors(model.false_alarm_every, model.false_ask_every, around.seed, chosen)
+
+    return Watch(name, around.registries[name], detectors)
+
+
+def _channels(model: ModelConfig, watch: Watch, around: Surroundings) -> Channels:
+    settings = WindowSettings(
+        window_events=model.window_events,
+        window_max_seconds=model.window_max_seconds,
+        idle_seconds=model.idle_seconds,
+    )
+    join = JoinSettings(horizon_windows=model.label_horizon_windows)
+    return Channels(WindowBuilder(settings), LabelJoin(join, around.segments, around.hash_key, _rescorer(watch)))
+
+
+def _rescorer(watch: Watch) -> Callable[[Floats], Rescored]:
+    """Scores features that came with feedback: as the serving version reads them."""
+
+    def rescore(x: Floats) -> Rescored:
+        version = watch.pointers().serving or ""
+        known = watch.versions(version)
+        blank = np.full((len(x), len(known.schema.classes)), np.nan)
+        f = known.score_f(x) if known.score_f else blank
+        g = known.score_g(x) if known.score_g else blank
+        return Rescored(version, known.schema.classes, f, g)
+
+    return rescore
+
+
+def _lookup(watches: Mapping[str, Watch]) -> Callable[[str, str], Served | Literal["unknown_model", "unknown_version"]]:
+    def lookup(model: str, version: str) -> Served | Literal["unknown_model", "unknown_version"]:
+        watch = watches.get(model)
+        if watch is None:
+            return "unknown_model"
+        return watch.served(version) or "unknown_version"
+
+    return lookup
+
+
+def _serving(watches: Mapping[str, Watch]) -> Callable[[str], Served | None]:
+    def serving(model: str) -> Served | None:
+        version = watches[model].pointers().serving
+        return watches[model].served(version) if version else None
+
+    return serving

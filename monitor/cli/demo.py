@@ -1,0 +1,51 @@
+"""`tocsin demo`: the whole story in one process, in a few minutes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli.output import show
+from monitor.demo.media import Broker, Embedded
+from monitor.demo.stage import Stage
+from monitor.demo.story import Story, StoryConfig
+from monitor.demo.supply import GeneratedTraffic, OwnData
+from monitor.logging import set_up_logging
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option("--data", help="Your own samples instead of generated traffic.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The column of true classes in --data.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="The class that the attacker wants; the most common one unless said.")
+    ] = None,
+    kafka: Annotated[str | None, typer.Option("--kafka", help="HOST:PORT of a broker to run the story through.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="A new folder for all that comes of it.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed tells another story.")] = 7,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON at the end.")] = False,
+) -> None:
+    """Serve, drift, poison, verdict, rollback: on generated traffic, or on a table of yours.
+
+    Example: tocsin demo --out demo-out
+    """
+    if (data is None) != (label is None):
+        raise typer.BadParameter("--data and --label belong together")
+    if out.exists() and any(out.iterdir()):
+        raise typer.BadParameter(f"{out} is not empty; name a new folder, or remove it", param_hint="--out")
+    set_up_logging(sys.stderr, as_json=False, level=40)
+    supply = GeneratedTraffic(seed) if data is None or label is None else OwnData(data, label, seed)
+    started = time.monotonic()
+    with Stage(out, Embedded() if kafka is None else Broker(kafka)) as stage:
+        story = Story(stage, supply, target, StoryConfig(seed=seed), lambda line: typer.echo(line, err=as_json))
+        figures = story.tell()
+    typer.echo(f"\nTold in {time.monotonic() - started:.0f} s. Look around in {out}:", err=as_json)
+    typer.echo("  state/incidents.ndjson  state/windows.ndjson  state/vetting.ndjson  state/audit.ndjson", err=as_json)
+    typer.echo(f"  tocsin registry list --registry {out}/registry --name nids", err=as_json)
+    typer.echo(f"  tocsin audit verify {out}/state", err=as_json)
+    if as_json:
+        show(figures, as_json=True)

@@ -1,0 +1,140 @@
+"""The command `tocsin`: finds the command that is asked for, and turns what goes wrong into exit codes.
+
+Commands are loaded only when they are asked for: `tocsin --help` stays fast, and the watcher never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+import typer
+
+from monitor.guard import DISTRIBUTION, refuse_foreign_owners
+from monitor.problems import ConfigError
+
+FAILURE: Final = 1
+BAD_CONFIGURATION: Final = 78
+INTERRUPTED: Final = 130
+DEBUG: Final = "TOCSIN_DEBUG"
+
+
+class Command(NamedTuple):
+    """Where a command lies (``module:name``, a function or a `typer.Typer` of subcommands) and what it does."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "demo": Command("monitor.cli.demo:demo", "Shows the whole story on generated traffic: drift, poison, rollback."),
+    "train": Command("monitor.cli.train:train", "Trains a model and adds it to a registry, signed."),
+    "registry": Command("monitor.cli.registry:app", "Adds, lists, verifies, promotes and rolls back model versions."),
+    "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
+    "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
+    "run": Command("monitor.cli.run:run", "Watches: the daemon."),
+    "validate": Command("monitor.cli.validate:validate", "Checks a configuration file."),
+    "vet": Command("monitor.cli.vet:app", "Lists and answers the open requests for labels."),
+    "audit": Command("monitor.cli.audit:app", "Verifies the audit log."),
+}
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    commands: Mapping[str, Command] = COMMANDS,
+) -> NoReturn:
+    """Run the command line and exit: 0 success, 1 failure, 2 usage, 78 bad configuration, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    environ = os.environ if environ is None else environ
+    try:
+        _run(arguments, commands)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED, environ)
+    except ConfigError as error:
+        _fail(str(error), BAD_CONFIGURATION, environ)
+    except Exception as error:  # noqa: BLE001 - the end of the line: said on stderr and by the exit code
+        _fail(_in_words(error), FAILURE, environ)
+    sys.exit(0)
+
+
+def application(arguments: Sequence[str], commands: Mapping[str, Command]) -> typer.Typer:
+    """The commands: the one that ``arguments`` ask for as it is, every other one by name and description only."""
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    # plain text: loading the library that draws boxes would take longer than the rest
+    app = typer.Typer(
+        name="tocsin",
+        help="Watches the classifiers of a security operations centre, tells drift from poisoning, and rolls back.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name, command in commands.items():
+        item = load(command) if name == wanted else _named_only
+        if isinstance(item, typer.Typer):
+            item.rich_markup_mode = None
+            app.add_typer(item, name=name, help=command.help)
+        else:
+            app.command(name, help=None if name == wanted else command.help)(item)
+    return app
+
+
+def load(command: Command) -> Callable[..., Any] | typer.Typer:
+    """Import a command."""
+    module, _, name = command.target.partition(":")
+    item: Callable[..., Any] | typer.Typer = getattr(importlib.import_module(module), name)
+    return item
+
+
+def _run(arguments: Sequence[str], commands: Mapping[str, Command]) -> None:
+    if any(argument in commands for argument in arguments):
+        refuse_foreign_owners(importlib.metadata.packages_distributions())
+    typer.main.get_command(application(arguments, commands)).main(args=list(arguments), prog_name="tocsin")
+
+
+def version() -> str:
+    """The installed version; a clone that is not installed has none."""
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _named_only() -> None:
+    """Stands for a command that was not asked for."""
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"{DISTRIBUTION} {version()}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _show_version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),  # noqa: FBT003 - typer's way
+) -> None:
+    pass
+
+
+def _in_words(error: Exception) -> str:
+    """An error that we raise says everything; of any other, the type is part of what went wrong."""
+    text = str(error) or "no details"
+    ours = type(error).__module__.partition(".")[0] in {"monitor", "detectors", "rollback"}
+    if ours or isinstance(error, OSError):
+        return text
+    return f"{type(error).__name__}: {text} (set {DEBUG}=1 for the traceback)"
+
+
+def _fail(message: str, code: int, environ: Mapping[str, str]) -> NoReturn:
+    if environ.get(DEBUG):
+        traceback.print_exc()
+    print(f"tocsin: {message}", file=sys.stderr)  # noqa: T201 - the last word of a command, before any log is set up
+    sys.exit(code)

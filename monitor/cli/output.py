@@ -1,0 +1,110 @@
+"""What a command shows: its result on stdout, its progress on stderr (a terminal's only)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Self, TextIO
+
+SILENT_SECONDS = 2.0
+"""What takes less shows no progress."""
+REDRAW_SECONDS = 0.2
+
+
+def show(result: Any, *, as_json: bool, text: str | None = None, stream: TextIO | None = None) -> None:
+    """Print ``result`` (mappings, sequences, scalars): as one JSON document, or as ``text`` (by default, tabulated)."""
+    out = stream or sys.stdout
+    if as_json:
+        print(json.dumps(result, indent=2, default=str), file=out)
+    else:
+        print(_as_text(result) if text is None else text, file=out)
+
+
+def _as_text(result: Any) -> str:
+    if isinstance(result, Mapping):
+        width = max((len(str(key)) for key in result), default=0)
+        return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in result.items())
+    if isinstance(result, Sequence) and not isinstance(result, str) and result and isinstance(result[0], Mapping):
+        return table(result)
+    if isinstance(result, Sequence) and not isinstance(result, str):
+        return "\n".join(_cell(item) for item in result)
+    return _cell(result)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys, under a heading.
+
+    >>> print(table([{"version": "1", "serving": True}, {"version": "10", "serving": None}]))
+    version  serving
+    1        yes
+    10       -
+    """
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_cell(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_cell(item)}" for key, item in value.items()) or "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class Progress:
+    """One line that is redrawn on a terminal, for what takes longer than two seconds; nothing elsewhere.
+
+    Use as a context manager and call `update` as often as you like; the line is gone at the end.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None = None,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._started = self._drawn = clock()
+        self._done = 0
+        self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            self._draw("")
+
+    def update(self, done: int, note: str = "") -> None:
+        """``done`` of the total is done; ``note`` is shown behind it."""
+        now = self._clock()
+        self._done = done
+        if not self._stream.isatty() or now - self._started < SILENT_SECONDS or now - self._drawn < REDRAW_SECONDS:
+            return
+        self._drawn = now
+        self._draw(" ".join(part for part in (self._what, self._amount(now), note) if part))
+
+    def _amount(self, now: float) -> str:
+        rate = self._done / (now - self._started)
+        if not self._total:
+            return f"{self._done:,} ({rate:,.0f}/s)"
+        left = (self._total - self._done) / rate if rate else float("inf")
+        return f"{self._done / self._total:.0%} ({rate:,.0f}/s, {left:,.0f} s left)"
+
+    def _draw(self, line: str) -> None:
+        self._stream.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
+        self._stream.flush()
+        self._width = max(self._width, len(line))

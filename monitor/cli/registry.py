@@ -1,0 +1,238 @@
+"""`tocsin registry`: the versions of a model, which of them serves, and which is the last known good one."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from monitor.cli.output import Progress, show, table
+from rollback.keys import Keys
+from rollback.own_model import ReferenceTable, own_model
+from rollback.registry.file import FileRegistry
+from rollback.registry.registry import Buffer, Pointers
+
+app = typer.Typer(no_args_is_help=True)
+
+Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
+Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
+Version: TypeAlias = Annotated[
+    str | None, typer.Option("--version", help="The version; the one that serves unless said.")
+]
+By: TypeAlias = Annotated[
+    str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
+]
+Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Trusted: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
+    ),
+]
+SigningKeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
+]
+
+
+def open_registry(
+    root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
+) -> FileRegistry:
+    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
+    named = bool(trusted) or signing is not None
+    keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
+    return FileRegistry(root, name, keys, time.time)
+
+
+@app.command()
+def add(
+    *,
+    registry: Root,
+    name: Name,
+    reference: Annotated[
+        Path, typer.Option("--reference", help="Trusted rows: CSV, Parquet or NDJSON.", show_default=False)
+    ],
+    label: Annotated[str, typer.Option("--label", help="The reference's column of true classes.", show_default=False)],
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", help="The model; without it the version is a name with a reference.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", help="A column that is no feature; may be repeated.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option("--classes", help="Class names in the model's order: A,B,...")] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="YAML or JSON: the features, their kinds and codes.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The new version's id; the next number unless said.")
+    ] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")] = None,
+    buffer: Annotated[Path | None, typer.Option("--buffer", help="The training buffer that it was made from.")] = None,
+    by: By = None,
+    reason: Reason = "",
+    trusted_key: Trusted = None,
+    signing_key: SigningKeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add your own model, in ONNX form, with a reference to compare with; the first version serves.
+
+    Example: tocsin registry add --registry registry --name nids --onnx nids.onnx --reference flows.csv --label class
+    """
+    rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
+    with Progress(f"reading {reference.name} and the model"):
+        made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
+    kept = None if buffer is None else Buffer(buffer, label, source, session)
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    bundle = keeper.add(made.draft, made.files, by=by or getpass.getuser(), reason=reason, version=version, buffer=kept)
+    if made.warning:
+        typer.echo(f"warning: {made.warning}", err=True)
+    manifest = bundle.manifest
+    result = {
+        "version": manifest.version,
+        "classes": list(manifest.classes),
+        "class_order": made.class_order,
+        "features": len(manifest.features),
+        "accuracy_on_reference": manifest.metrics.get("reference_accuracy"),
+        "warning": made.warning,
+        **_pointers(keeper.pointers()),
+    }
+    show(result, as_json=as_json)
+
+
+@app.command("list")
+def list_versions(registry: Root, name: Name, trusted_key: Trusted = None, *, as_json: AsJson = False) -> None:
+    """List every version, and which of them serves and is last known good.
+
+    Example: tocsin registry list --registry registry --name nids
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    now = keeper.pointers()
+    added = {move.version: move for move in keeper.history() if move.action == "add"}
+    rows = [
+        {
+            "version": version,
+            "serving": version == now.serving,
+            "last_known_good": version == now.last_known_good,
+            "assumed": version == now.last_known_good and now.assumed,
+            "added_by": added[version].by if version in added else None,
+            "reason": added[version].reason if version in added else None,
+        }
+        for version in keeper.versions()
+    ]
+    show(rows, as_json=as_json, text=table(rows) if rows else f"model {name!r} has no versions in {registry}")
+
+
+@app.command("show")
+def show_version(
+    registry: Root, name: Name, version: Version = None, trusted_key: Trusted = None, *, as_json: AsJson = False
+) -> None:
+    """Show a version: classes, features, digests, lineage, and every move of the pointers to it.
+
+    Example: tocsin registry show --registry registry --name nids --version 2
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    bundle = keeper.load(version or serving(keeper, name))
+    manifest = bundle.manifest
+    moves = [
+        {"at": move.at, "action": move.action, "previous": move.previous, "by": move.by, "reason": move.reason}
+        for move in keeper.history()
+        if move.version == manifest.version
+    ]
+    result: dict[str, Any] = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "parent": manifest.parent,
+        "created_at": manifest.created_at,
+        "classes": list(manifest.classes),
+        "features": {f.name: f.kind for f in manifest.features},
+        "metrics": manifest.metrics,
+        "lineage": manifest.lineage,
+        "files": manifest.files,
+        "history": moves,
+        **_pointers(keeper.pointers()),
+    }
+    show(result, as_json=as_json)
+
+
+@app.command()
+def verify(
+    registry: Root, name: Name, version: Version = None, trusted_key: Trusted = None, *, as_json: AsJson = False
+) -> None:
+    """Check every digest and signature of a version, or of all versions.
+
+    Example: tocsin registry verify --registry registry --name nids
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    checked = [version] if version else list(keeper.versions())
+    if not checked:
+        serving(keeper, name)
+    for each in checked:
+        keeper.verify(each)
+    show({"verified": checked}, as_json=as_json)
+
+
+@app.command()
+def promote(
+    *,
+    registry: Root,
+    name: Name,
+    version: Annotated[str, typer.Option("--version", help="The version that is to serve.", show_default=False)],
+    by: By = None,
+    reason: Reason = "",
+    trusted_key: Trusted = None,
+    known_good: Annotated[
+        bool, typer.Option("--known-good", help="Vouch for it: last known good moves to it too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a version serve, after verifying it.
+
+    Example: tocsin registry promote --registry registry --name nids --version 2 --known-good --reason "gate passed"
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    moved = keeper.promote(
+        version, expected=keeper.pointers().serving, known_good=known_good, by=by or getpass.getuser(), reason=reason
+    )
+    show(_pointers(moved), as_json=as_json)
+
+
+@app.command()
+def rollback(
+    *,
+    registry: Root,
+    name: Name,
+    by: By = None,
+    reason: Reason = "",
+    trusted_key: Trusted = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the last known good version serve again, after verifying it.
+
+    Example: tocsin registry rollback --registry registry --name nids --reason "incident 4f2a"
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    moved = keeper.rollback(expected=keeper.pointers().serving, by=by or getpass.getuser(), reason=reason)
+    show(_pointers(moved), as_json=as_json)
+
+
+def serving(keeper: FileRegistry, name: str) -> str:
+    """The version that serves; a usage error where there is none."""
+    version = keeper.pointers().serving
+    if version is None:
+        raise typer.BadParameter(
+            f"no version of {name!r} serves; add one with: tocsin registry add", param_hint="--name"
+        )
+    return version
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else [part.strip() for part in names.split(",")]
+
+
+def _pointers(now: Pointers) -> dict[str, Any]:
+    return {"serving": now.serving, "last_known_good": now.last_known_good, "assumed": now.assumed}

@@ -1,0 +1,40 @@
+"""`tocsin run`: the daemon."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.config import load_config
+from monitor.daemon import run as watch
+from monitor.guard import DISTRIBUTION
+from monitor.logging import set_up_logging
+
+
+class Role(StrEnum):
+    """What this process does."""
+
+    watcher = "watcher"
+    both = "both"
+
+
+def run(
+    config: Annotated[Path, typer.Option("--config", help="The configuration file (YAML).", show_default=False)],
+    role: Annotated[Role, typer.Option("--role", help="watcher: sees and tells, never acts. both: acts too.")] = Role.both,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Detect, but never act: as mode observe.")] = False,
+) -> None:
+    """Watch the configured models until SIGTERM; incidents go to stdout and state_dir, logs to stderr.
+
+    Example: tocsin run --config tocsin.yaml
+    """
+    set_up_logging(sys.stderr, as_json=not sys.stderr.isatty())
+    settings = load_config(config, os.environ)
+    mode = "observe" if dry_run else settings.mode
+    watch(settings, mode, role.value, importlib.metadata.version(DISTRIBUTION))

@@ -1,0 +1,85 @@
+"""`tocsin train`: a table of labelled samples becomes a signed model version."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli.output import Progress, show
+from monitor.cli.registry import AsJson, By, Name, Reason, Root, SigningKeyFile, Trusted, open_registry
+from rollback.bundle import Bundle
+from rollback.table import read_table
+from rollback.train.recipe import Device
+from rollback.train.version import NewVersion, Request, add_version, train_version
+
+
+def train(
+    *,
+    data: Annotated[Path, typer.Option("--data", help="Samples: CSV, Parquet or NDJSON.", show_default=False)],
+    label: Annotated[str, typer.Option("--label", help="The column of true classes.", show_default=False)],
+    registry: Root,
+    name: Name,
+    source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", help="A column that is no feature; may be repeated.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The new version's id; the next number unless said.")
+    ] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="The version that it is to replace.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "mlp",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")] = 0,
+    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    by: By = None,
+    reason: Reason = "trained",
+    trusted_key: Trusted = None,
+    signing_key: SigningKeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, hold a reference out of the data, and add both to a registry as a signed version.
+
+    Example: tocsin train --data flows.csv --label label --session session --ignore id --registry registry --name nids
+    """
+    request = Request(label, source, session, tuple(ignore or ()), recipe, seed, device, parent)
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    table = read_table(data, text=[column for column in (label, source, session) if column is not None])
+    with Progress(f"training {name}") as progress:
+        new = train_version(table, request, lambda done, most, loss: progress.update(done, _note(done, most, loss)))
+    for remark in new.remarks:
+        typer.echo(f"note: {remark}", err=True)
+    with tempfile.TemporaryDirectory() as folder:
+        buffer = Path(folder) / "rows.csv.zst"
+        who = by or getpass.getuser()
+        bundle = add_version(keeper, new, table, request, buffer=buffer, version=version, by=who, reason=reason)
+    typer.echo(_in_words(bundle), err=True)
+    show(_result(bundle, new), as_json=as_json, text=bundle.manifest.version)
+
+
+def _note(epoch: int, most: int, loss: float) -> str:
+    return f"epoch {epoch} of at most {most}, validation loss {loss:.4f}"
+
+
+def _in_words(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    rows = manifest.lineage["data"]
+    return (
+        f"learned {rows['learned']:,} rows, held out {rows['reference']:,} as the reference: "
+        f"accuracy there {manifest.metrics['reference_accuracy']:.4f}"
+    )
+
+
+def _result(bundle: Bundle, new: NewVersion) -> dict[str, object]:
+    manifest = bundle.manifest
+    return {
+        "version": manifest.version,
+        "classes": list(manifest.classes),
+        "features": len(manifest.features),
+        "metrics": manifest.metrics,
+        "rows": manifest.lineage["data"],
+        "remarks": list(new.remarks),
+    }

@@ -1,0 +1,102 @@
+"""`tocsin validate`: whether a configuration file is good for `tocsin run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monitor.cli.output import show
+from monitor.config import Config, ConfigError, load_config
+from monitor.problems import Problem
+
+
+def validate(
+    config: Annotated[Path, typer.Option("--config", help="The YAML file.", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Check a configuration file, and that the files it names are there.
+
+    Example: tocsin validate --config tocsin.yaml
+    """
+    loaded = load_config(config, os.environ)
+    check_for_run(loaded, config)
+    show({"valid": True, **summary(loaded)}, as_json=as_json, text=_in_words(loaded))
+
+
+def check_for_run(config: Config, path: Path | None) -> None:
+    """`ConfigError` with everything that `tocsin run` would lack."""
+    if problems := [*_missing_sections(config), *_missing_files(config)]:
+        raise ConfigError(path, problems)
+
+
+def summary(config: Config) -> dict[str, Any]:
+    """What the configuration amounts to."""
+    kafka = config.kafka
+    topics = {
+        "inference": kafka.inference_topic if kafka else None,
+        "feedback": kafka.feedback_topic if kafka else None,
+        "trusted": kafka.trusted_feedback_topic if kafka else None,
+    }
+    return {
+        "mode": config.mode,
+        "models": sorted(config.models),
+        "topics": topics,
+        "registry": str(config.registry),
+        "state_dir": str(config.state_dir),
+    }
+
+
+def _in_words(config: Config) -> str:
+    facts = summary(config)
+    topics = ", ".join(f"{topic} ({role})" for role, topic in facts["topics"].items() if topic)
+    return "\n".join(
+        [
+            "valid",
+            f"mode      {facts['mode']}",
+            f"models    {', '.join(facts['models'])}",
+            f"topics    {topics}",
+            f"registry  {facts['registry']}",
+            f"state     {facts['state_dir']}",
+        ]
+    )
+
+
+def _missing_sections(config: Config) -> Iterator[Problem]:
+    if config.kafka is None:
+        yield Problem("kafka", "missing: where events come from")
+    if not config.models:
+        yield Problem("models", "missing: name at least one model to watch")
+    for name, model in config.models.items():
+        if model.trusted_origins and config.kafka and config.kafka.trusted_feedback_topic is None:
+            yield Problem(
+                f"models.{name}.trusted_origins",
+                "nobody would be believed: kafka.trusted_feedback_topic is missing",
+            )
+
+
+def _missing_files(config: Config) -> Iterator[Problem]:
+    if config.registry.exists() and not config.registry.is_dir():
+        yield Problem("registry", f"{config.registry} is not a folder")
+    elif not config.registry.exists():
+        yield Problem("registry", f"{config.registry} does not exist: `tocsin registry add` or `train` makes it")
+    if config.state_dir.exists() and not config.state_dir.is_dir():
+        yield Problem("state_dir", f"{config.state_dir} is not a folder")
+    for field, path in _named_files(config):
+        if not path.is_file():
+            yield Problem(field, f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+        elif not os.access(path, os.R_OK):
+            yield Problem(field, f"{path} cannot be read: permission denied")
+
+
+def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
+    for section_name, section in (("kafka", config.kafka), ("signing", config.signing)):
+        for field, value in section or ():
+            if isinstance(value, Path):
+                yield f"{section_name}.{field}", value
+    for i, key in enumerate(config.signing.trusted_keys):
+        yield f"signing.trusted_keys.{i}", key

@@ -1,0 +1,200 @@
+"""The sections of the configuration file: keys, defaults and what each must satisfy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from monitor.problems import ConfigError, Problem
+from monitor.strict_yaml import reason
+
+
+def _split(value: Any) -> Any:
+    """A list may be written as `a,b` (that is how an environment variable holds one) or as JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("must be a list: `a,b`, or JSON") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`; an IPv6 host is in brackets.
+
+    >>> split_address("[::1]:9464")
+    ('::1', 9464)
+    """
+    match = re.fullmatch(r"(\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>\d{1,5})", address)
+    if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 - the largest port
+        raise ValueError("must be host:port")
+    return match["v6"] or match["host"], int(match["port"])
+
+
+def _check_address(address: str) -> str:
+    split_address(address)
+    return address
+
+
+Strings = Annotated[list[str], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
+Paths = Annotated[list[Path], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Addresses = Annotated[list[Address], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+class Section(BaseModel):
+    """A part of the file: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, value: Any) -> Any:
+        """`http:` with nothing below it means the defaults."""
+        return {} if value is None else value
+
+
+_LOGIN = {"sasl_mechanism", "sasl_username", "sasl_password_file"}
+_TLS = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"}
+
+
+class KafkaConfig(Section):
+    """Where events and feedback come from."""
+
+    bootstrap_servers: Annotated[Addresses, Field(min_length=1)]
+    """Brokers to start from, each host:port."""
+    inference_topic: Topic
+    """Topic of `tocsin.inference.v1` events."""
+    feedback_topic: Topic | None = None
+    """Topic of feedback that anyone may write; nobody is trusted here."""
+    trusted_feedback_topic: Topic | None = None
+    """Topic that only trusted origins may write (guard it with the broker's access rules)."""
+    group_id: str = Field(default="tocsin", min_length=1)
+    """Consumer group."""
+    group_instance_id: str | None = None
+    """Name of this member for static membership: a restart does not move partitions."""
+    start_at: Literal["earliest", "latest"] = "earliest"
+    """Where to start in a partition for which neither checkpoint nor broker knows an offset."""
+    max_message_bytes: int = Field(default=1_048_576, ge=1024)
+    """A longer message is quarantined."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to speak to the brokers."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in."""
+    sasl_username: str | None = None
+    """Who logs in."""
+    sasl_password_file: Path | None = None
+    """File that holds the password."""
+    ssl_cafile: Path | None = None
+    """Certificates of the authorities to believe (PEM); by default the system's."""
+    ssl_certfile: Path | None = None
+    """This client's certificate (PEM)."""
+    ssl_keyfile: Path | None = None
+    """Its private key (PEM)."""
+    ssl_password_file: Path | None = None
+    """File that holds the private key's password."""
+    ssl_check_hostname: bool = True
+    """Whether the broker's certificate must name the broker's host."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        topics = [t for t in (self.inference_topic, self.feedback_topic, self.trusted_feedback_topic) if t]
+        if len(set(topics)) != len(topics):
+            raise ValueError("the inference, feedback and trusted feedback topics must differ from each other")
+        self._check_login()
+        return self
+
+    def _check_login(self) -> None:
+        login = {name for name in _LOGIN if getattr(self, name) is not None}
+        tls = {name for name in _TLS if getattr(self, name) is not None}
+        needed = _LOGIN if self.security_protocol.startswith("SASL_") else set()
+        allowed = needed | (_TLS if self.security_protocol.endswith("SSL") else set())
+        if missing := needed - login:
+            raise ValueError(f"security_protocol {self.security_protocol} also needs {', '.join(sorted(missing))}")
+        if idle := (login | tls) - allowed:
+            said = ", ".join(sorted(idle))
+            raise ValueError(f"{said} would not be used: security_protocol is {self.security_protocol}")
+
+    def sasl_password(self) -> SecretStr | None:
+        """The password, read now; `ConfigError` where the file cannot be read."""
+        return _secret("kafka.sasl_password_file", self.sasl_password_file)
+
+    def ssl_password(self) -> SecretStr | None:
+        """The private key's password, read now; `ConfigError` where the file cannot be read."""
+        return _secret("kafka.ssl_password_file", self.ssl_password_file)
+
+
+class ModelConfig(Section):
+    """How one model is watched."""
+
+    trusted_origins: Strings = []
+    """Whose labels are believed, on the trusted feedback topic."""
+    window_events: int = Field(default=1000, ge=50)
+    """A window closes after so many events ..."""
+    window_max_seconds: float = Field(default=900.0, gt=0)
+    """... or when so much event time lies between its first and its newest event ..."""
+    idle_seconds: float = Field(default=60.0, gt=0)
+    """... or when nothing has come for so long."""
+    label_horizon_windows: int = Field(default=100, ge=1)
+    """A label is joined with an event at most so many windows back."""
+    buffer: Path | None = None
+    """Where the training buffer of a version lies; `{version}` stands for it."""
+    vetting_budget: int = Field(default=16, ge=0)
+    """Labels asked for per incident; 0 = never ask."""
+    vetting_delay_windows: int = Field(default=1, ge=0)
+    """In replay: how many windows an answer takes."""
+    false_alarm_every: float = Field(default=1_000_000, gt=1)
+    """Expected independent votes between false alarms, all detectors of the model together."""
+    false_ask_every: float = Field(default=10_000, gt=1)
+    """The same for asking a person for labels."""
+    detectors: dict[str, dict[str, Any]] = {}
+    """Parameters by detector, where they are not the defaults."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.false_ask_every > self.false_alarm_every:
+            raise ValueError("false_ask_every must not exceed false_alarm_every: asking is the cheaper mistake")
+        return self
+
+    def buffer_of(self, version: str) -> Path | None:
+        """Where the training buffer of ``version`` lies, None where none is configured."""
+        if self.buffer is None:
+            return None
+        if version in {"", ".", ".."} or "/" in version:
+            raise ValueError(f"version {version!r} is no file name")
+        return Path(str(self.buffer).replace("{version}", version))
+
+
+class HttpConfig(Section):
+    """The listener for metrics and health."""
+
+    listen: Address = "127.0.0.1:9464"
+    """host:port; port 0 takes a free one."""
+
+
+class SigningConfig(Section):
+    """Whose bundles are believed, and what ours are signed with."""
+
+    trusted_keys: Paths = []
+    """Public keys (Ed25519, PEM); a bundle must be signed by one of them."""
+    key_file: Path | None = None
+    """Private key that signs the bundles made here."""
+
+
+def _secret(field: str, path: Path | None) -> SecretStr | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(None, [Problem(field, f"{path} cannot be read: {reason(error)}")]) from error
+    if not text:
+        raise ConfigError(None, [Problem(field, f"{path} is empty")])
+    return SecretStr(text)

@@ -1,0 +1,199 @@
+"""`tocsin run`: the loop over Kafka, with its state on disk, its figures on a port, and an orderly end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from monitor.assemble import Assembly, Surroundings, assemble
+from monitor.checkpoint import CheckpointStore
+from monitor.config import Config, KafkaConfig
+from monitor.health import Health
+from monitor.http import Listener as HttpListener
+from monitor.loop import Loop, LoopSettings, Parts
+from monitor.metrics import Metrics
+from monitor.oracle import Elsewhere
+from monitor.problems import ConfigError, Problem
+from monitor.response import Response, no_response
+from monitor.settlement import Checkpoints
+from monitor.sources.kafka import KafkaSource
+from monitor.sources.kafka_group import require_empty_group
+from monitor.sources.kafka_settings import KafkaSettings
+from monitor.sources.source import Listener, RetryableSourceError, Role
+from monitor.teller import Respond
+from prometheus_client import CollectorRegistry
+from rollback.audit import FILE_NAME, AuditLog
+from rollback.keys import Keys
+from rollback.policy import Mode
+from rollback.registry.file import FileRegistry
+from rollback.registry.registry import Registry
+
+log = structlog.get_logger()
+
+CHECKPOINTS = "checkpoints"
+HASH_KEY = "hash.key"
+Acting = Literal["watcher", "both"]
+
+
+def kafka_settings(kafka: KafkaConfig) -> KafkaSettings:
+    """The configuration's section as the source wants it; reads the secrets' files."""
+    topics: dict[str, Role] = {kafka.inference_topic: "inference"}
+    if kafka.feedback_topic:
+        topics[kafka.feedback_topic] = "feedback"
+    if kafka.trusted_feedback_topic:
+        topics[kafka.trusted_feedback_topic] = "trusted"
+    login, tls = kafka.sasl_password(), kafka.ssl_password()
+    return KafkaSettings(
+        bootstrap_servers=kafka.bootstrap_servers,
+        topics=topics,
+        group_id=kafka.group_id,
+        start_at=kafka.start_at,
+        group_instance_id=kafka.group_instance_id,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=login.get_secret_value() if login else None,
+        ssl_cafile=kafka.ssl_cafile,
+        ssl_certfile=kafka.ssl_certfile,
+        ssl_keyfile=kafka.ssl_keyfile,
+        ssl_password=tls.get_secret_value() if tls else None,
+        ssl_check_hostname=kafka.ssl_check_hostname,
+    )
+
+
+def hash_key(folder: Path) -> bytes:
+    """The secret that ids are hashed with, made on first use: who does not know it cannot aim for a collision."""
+    path = folder / HASH_KEY
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return path.read_bytes()
+
+
+class Stop:
+    """Set by SIGTERM and SIGINT: finish the turn, settle, leave."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+
+    def _set(self, number: int, _frame: object) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        self.wanted = True
+
+
+def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
+    """Watch until told to stop. Raises what a person must mend; a broker that is away is waited for."""
+    if config.kafka is None:
+        raise ConfigError(None, [Problem("kafka", "missing: tocsin run reads from Kafka")])
+    if not config.models:
+        raise ConfigError(None, [Problem("models", "no model is named: there is nothing to watch")])
+    settings = kafka_settings(config.kafka)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, version, time.time)
+    health = Health(time.monotonic)
+    with ExitStack() as stack:
+        store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
+        stack.enter_context(HttpListener(config.http.listen, registry, health))
+        registries = {name: open_configured(config, name) for name in config.models}
+        audit = AuditLog(config.state_dir / FILE_NAME, time.time)
+        stack.callback(audit.close)
+        audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
+        respond = _respond(mode, role, registries, audit, config.state_dir)
+        around = Surroundings(
+            registries, config.state_dir, store, metrics, respond, hash_key(config.state_dir), seed=0
+        )
+        parts = assemble(config, around)
+        for name, watch in parts.watches.items():
+            watch.open()
+            metrics.features(name, watch.feature_names())
+        health.loaded = True
+        stop = Stop()
+        _when_reachable(lambda: require_empty_group(settings), stop, health, metrics)
+        if not stop.wanted:
+            _watch(_loop(parts, settings, store, metrics, config), stop, health, metrics)
+        audit.append("stop", {})
+
+
+def open_configured(config: Config, name: str) -> FileRegistry:
+    """The registry of a model with the keys of the configuration; its trial keys where none is named."""
+    signing = config.signing
+    if signing.trusted_keys or signing.key_file:
+        keys = Keys.from_files(signing.trusted_keys, signing.key_file)
+    else:
+        log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
+        keys = Keys.trial(config.registry)
+    return FileRegistry(config.registry, name, keys, time.time)
+
+
+def _respond(
+    mode: Mode, role: Acting, registries: Mapping[str, Registry], audit: AuditLog, folder: Path
+) -> Respond:
+    return no_response if role == "watcher" else Response(mode, registries, audit, folder / FILE_NAME)
+
+
+def _loop(
+    parts: Assembly, settings: KafkaSettings, store: CheckpointStore, metrics: Metrics, config: Config
+) -> tuple[Loop, KafkaSource]:
+    sources: list[KafkaSource] = []
+
+    def connect(listener: Listener) -> KafkaSource:
+        sources.append(KafkaSource(settings, listener))
+        return sources[0]
+
+    checkpoints = Checkpoints(
+        store, {"intake": parts.intake, "watches": parts, "teller": parts.teller}, parts.outputs, metrics.checkpointed
+    )
+    loop = Loop(
+        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time),
+        LoopSettings(settle_seconds=config.checkpoint_every_seconds),
+    )
+    return loop, sources[0]
+
+
+def _watch(made: tuple[Loop, KafkaSource], stop: Stop, health: Health, metrics: Metrics) -> None:
+    loop, source = made
+    try:
+        while not stop.wanted:
+            started = time.monotonic()
+            _when_reachable(loop.turn, stop, health, metrics)
+            metrics.turn(time.monotonic() - started)
+            lag = source.lag()
+            metrics.lag({(p.topic, p.number): n for p, n in lag.items()})
+            health.assigned = health.assigned or bool(lag)
+    finally:
+        loop.close()
+
+
+def _when_reachable(step: Callable[[], object], stop: Stop, health: Health, metrics: Metrics) -> None:
+    """Do one step; while the broker is away say so and try again, a little less often each time."""
+    wait = 0.5
+    while not stop.wanted:
+        health.turned()
+        try:
+            step()
+        except RetryableSourceError as error:
+            metrics.source_error("retryable")
+            log.warning("kafka_unreachable", reason=str(error), again_in_seconds=wait)
+            _sleep(wait, stop)
+            wait = min(wait * 2, 10.0)
+        else:
+            return
+
+
+def _sleep(seconds: float, stop: Stop) -> None:
+    until = time.monotonic() + seconds
+    while not stop.wanted and time.monotonic() < until:
+        time.sleep(0.1)

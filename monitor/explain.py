@@ -1,0 +1,67 @@
+"""Turns pydantic's findings into problems with field paths, in words that name the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from monitor.problems import Problem, unknown
+
+_QUIET = ("password", "secret", "token", "key")
+"""The value of a field with such a name is never repeated in a message, right or wrong."""
+_LONGEST_VALUE = 60
+_PLAIN = {
+    "missing": "missing",
+    "model_type": "must be a section (`key: value` lines)",
+    "dict_type": "must be a section (`key: value` lines)",
+    "model_attributes_type": "must be a section (`key: value` lines)",
+}
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
+    """Every finding of ``error``, found while a ``root`` was being made, as a problem."""
+    return [_problem(details, root) for details in error.errors(include_url=False)]
+
+
+def _problem(details: Mapping[str, Any], root: type[BaseModel]) -> Problem:
+    place = [str(step) for step in details["loc"] if step != "[key]"]
+    path = ".".join(place)
+    if details["type"] == "extra_forbidden":
+        return Problem(path, unknown(place[-1], _fields_at(root, place[:-1])))
+    if details["type"] in _PLAIN:
+        return Problem(path, _PLAIN[details["type"]])
+    if details["loc"][-1:] == ("[key]",):
+        return Problem(path, f"cannot be a name here: {_words(details['msg'])}; if it is a number, put it in quotes")
+    return Problem(path, _words(details["msg"]) + _given(place, details["input"]))
+
+
+def _words(message: str) -> str:
+    text = message.removeprefix("Value error, ").replace("Input should be", "must be").replace("should", "must")
+    return text[:1].lower() + text[1:]
+
+
+def _given(place: Sequence[str], value: Any) -> str:
+    if not isinstance(value, str | int | float | bool) and value is not None:
+        return ""
+    if place and any(word in place[-1] for word in _QUIET):
+        return ""
+    shown = repr(value)
+    hint = " (YAML reads yes, no, on and off as truth values: put it in quotes)" if isinstance(value, bool) else ""
+    return f", got {shown}{hint}" if len(shown) <= _LONGEST_VALUE else ""
+
+
+def _fields_at(root: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """The keys that are valid below ``place``."""
+    kind: Any = root
+    for step in place:
+        inner = kind.model_fields[step].annotation if _is_section(kind) else get_args(kind)[1]
+        kind = next((k for k in (inner, *get_args(inner)) if _is_section(k) or get_origin(k) is dict), None)
+        if kind is None:
+            return []
+    return sorted(kind.model_fields) if _is_section(kind) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

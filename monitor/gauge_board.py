@@ -1,0 +1,47 @@
+"""Gauges that tell of the latest window of each model version: written together, and gone together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from prometheus_client import Gauge
+
+
+class Reading(NamedTuple):
+    """A value for one series of ``gauge``; ``labels`` are those after model and version."""
+
+    gauge: Gauge
+    labels: tuple[str, ...]
+    value: float
+
+
+class GaugeBoard:
+    """The readings of the latest window of each (model, version).
+
+    A series that a window no longer has is removed, and so is every series of the version that was quiet for longest
+    once there are more than ``versions``: the number of series stays bounded however long the process runs.
+    """
+
+    def __init__(self, versions: int = 32) -> None:
+        self._versions = versions
+        self._shown: OrderedDict[tuple[str, str], set[tuple[Gauge, tuple[str, ...]]]] = OrderedDict()
+
+    def show(self, model: str, version: str, readings: Iterable[Reading]) -> None:
+        """Replace what is shown of this version."""
+        before = self._shown.pop((model, version), set())
+        now = set()
+        for gauge, labels, value in readings:
+            gauge.labels(model, version, *labels).set(value)
+            now.add((gauge, labels))
+        _remove(model, version, before - now)
+        self._shown[model, version] = now
+        while len(self._shown) > self._versions:
+            (old_model, old_version), series = self._shown.popitem(last=False)
+            _remove(old_model, old_version, series)
+
+
+def _remove(model: str, version: str, series: Iterable[tuple[Gauge, tuple[str, ...]]]) -> None:
+    for gauge, labels in series:
+        gauge.remove(model, version, *labels)

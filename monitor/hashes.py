@@ -1,0 +1,150 @@
+"""Keyed 64-bit hashes, and a bounded memory of those that were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+
+from detectors.batch import Bools, Hashes
+from detectors.evidence import State
+from monitor.state_codec import Segment
+
+_EMPTY: Final = np.uint64(0)
+
+
+class KeyedHash:
+    """BLAKE2b with a secret key, cut to 64 bits: who does not know the key cannot aim for a collision."""
+
+    def __init__(self, key: bytes) -> None:
+        if not 16 <= len(key) <= 64:  # noqa: PLR2004 - what BLAKE2b takes, and no less than 128 bits
+            raise ValueError(f"the hash key must have 16 to 64 bytes, got {len(key)}")
+        self._key = key
+
+    def many(self, values: Iterable[bytes]) -> Hashes:
+        """A hash for each value."""
+        key = self._key
+        joined = b"".join([blake2b(value, digest_size=8, key=key).digest() for value in values])
+        return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+
+    def texts(self, values: Iterable[str]) -> Hashes:
+        """A hash for each text. Lone surrogates cannot come out of JSON."""
+        return self.many([value.encode() for value in values])
+
+    def tuples(self, rows: Iterable[Sequence[str]]) -> Hashes:
+        """A hash for each row of texts, which hold no NUL."""
+        return self.texts(["\0".join(row) for row in rows])
+
+
+class RecentHashes:
+    """Remembers at least the last ``horizon`` hashes and at most twice as many.
+
+    Two generations: when the young one holds ``horizon`` hashes it becomes the old one, and the old one is forgotten.
+    Each is a table with open addressing, at most half full, looked up and filled for whole arrays.
+
+    >>> recent = RecentHashes(horizon=4)
+    >>> recent.add(np.array([5, 6], dtype=np.uint64))
+    >>> recent.seen(np.array([6, 7], dtype=np.uint64)).tolist()
+    [True, False]
+    """
+
+    def __init__(self, horizon: int, segment_rows: int = 32768) -> None:
+        if horizon < 1 or segment_rows < 1:
+            raise ValueError(f"horizon and segment_rows must be at least 1, got {horizon} and {segment_rows}")
+        self._horizon = horizon
+        self._segment_rows = segment_rows
+        self._young = _Generation(horizon)
+        self._old: _Generation | None = None
+
+    def __len__(self) -> int:
+        return self._young.count + (self._old.count if self._old else 0)
+
+    def seen(self, hashes: Hashes) -> Bools:
+        """For each hash whether it was added within the horizon."""
+        found = self._young.holds(hashes)
+        return found | self._old.holds(hashes) if self._old else found
+
+    def add(self, hashes: Hashes) -> None:
+        """Remember these; those that were seen already are not refreshed."""
+        fresh = np.unique(hashes)
+        fresh = fresh[~self.seen(fresh)]
+        while len(fresh):
+            room = self._horizon - self._young.count
+            self._young.add(fresh[:room])
+            fresh = fresh[room:]
+            if self._young.count == self._horizon:
+                self._old, self._young = self._young, _Generation(self._horizon)
+
+    def state(self, put: Callable[[State], Segment]) -> State:
+        """For the checkpoint: what fills a segment is ``put`` as one, once; the rest is in the state."""
+        generations = [g for g in (self._old, self._young) if g is not None]
+        return {"generations": [g.state(put, self._segment_rows) for g in generations]}
+
+    def restore(self, state: State, get: Callable[[Segment], State]) -> None:
+        """Take back what `state` gave; ``get`` reads a segment that was put."""
+        restored = [_Generation.restored(self._horizon, g, get) for g in state["generations"]]
+        self._young = restored.pop()
+        self._old = restored.pop() if restored else None
+
+
+class _Generation:
+    """A set of at most ``horizon`` hashes that remembers the order in which they came, for segments."""
+
+    def __init__(self, horizon: int) -> None:
+        bits = max(4, (2 * horizon - 1).bit_length())
+        self._table = np.zeros(1 << bits, dtype=np.uint64)
+        self._mask = np.uint64((1 << bits) - 1)
+        self._segments: list[Segment] = []
+        self._tail: list[Hashes] = []
+        self.count = 0
+
+    def holds(self, hashes: Hashes) -> Bools:
+        wanted = _nonzero(hashes)
+        found = np.zeros(len(wanted), dtype=np.bool_)
+        rows = np.arange(len(wanted))
+        slots = wanted & self._mask
+        while len(rows):
+            there = self._table[slots]
+            hit = there == wanted[rows]
+            found[rows[hit]] = True
+            on = ~hit & (there != _EMPTY)
+            rows, slots = rows[on], (slots[on] + np.uint64(1)) & self._mask
+        return found
+
+    def add(self, hashes: Hashes) -> None:
+        """Hashes that differ from each other and from all that are held."""
+        self.count += len(hashes)
+        self._tail.append(hashes)
+        left = _nonzero(hashes)
+        slots = left & self._mask
+        while len(left):
+            free = self._table[slots] == _EMPTY
+            # where several want one slot the last one gets it, which the comparison below tells
+            self._table[slots[free]] = left[free]
+            on = self._table[slots] != left
+            left, slots = left[on], (slots[on] + np.uint64(1)) & self._mask
+
+    def state(self, put: Callable[[State], Segment], segment_rows: int) -> State:
+        tail = np.concatenate(self._tail) if self._tail else np.zeros(0, dtype=np.uint64)
+        whole = len(tail) // segment_rows * segment_rows
+        for start in range(0, whole, segment_rows):
+            self._segments.append(put({"hashes": tail[start : start + segment_rows]}))
+        self._tail = [tail[whole:]]
+        return {"segments": list(self._segments), "tail": self._tail[0]}
+
+    @classmethod
+    def restored(cls, horizon: int, state: State, get: Callable[[Segment], State]) -> _Generation:
+        generation = cls(horizon)
+        for segment in state["segments"]:
+            generation.add(get(segment)["hashes"])
+        generation._segments = list(state["segments"])
+        generation._tail = []
+        generation.add(state["tail"])
+        return generation
+
+
+def _nonzero(hashes: Hashes) -> Hashes:
+    """Zero marks an empty slot, so the hash zero is taken for one."""
+    return np.maximum(hashes, np.uint64(1))

@@ -1,0 +1,221 @@
+"""The life of an incident: one uid from create through update to close, whatever its family becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from detectors.evidence import Evidence, State
+from detectors.verdict import GRAVITY, Verdict
+from monitor.figures import figure, plain
+from monitor.messages import ActionTaken, Alternative, EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
+
+SEVERITY: Final = {"poisoning": 9, "evasion": 8, "fault": 6, "inconclusive": 5, "drift": 3}
+SUSPECTED_SEVERITY: Final = 2
+"""Labels are being asked for: nobody is to be woken by it."""
+
+ATLAS: Final[Mapping[str, tuple[str, ...]]] = {
+    "label_flip": ("AML.T0020", "AML.T0059"),
+    "feedback_compromise": ("AML.T0020", "AML.T0012"),
+    "backdoor": ("AML.T0020", "AML.T0018.000", "AML.T0043.004"),
+    "clean_label": ("AML.T0020",),
+    "model_tampering": ("AML.T0018", "AML.T0010.003"),
+    "evasion_burst": ("AML.T0043", "AML.T0015"),
+    "probing": ("AML.T0043", "AML.T0042"),
+}
+"""MITRE ATLAS techniques (data 5.6) by hypothesis."""
+
+ADVICE: Final = {
+    "poisoning": "Roll back to version {lkg} and retrain on sanitised data.",
+    "evasion": "Label the listed events and add the missed attacks to the training data; the model itself is unchanged.",
+    "fault": "Check the sensors and the feature pipeline before anything else; the model itself is not suspected.",
+    "drift": "Nothing is rolled back; plan a retraining on trusted labels.",
+    "inconclusive": "More trusted labels on the listed events would decide it; until then treat the model with caution.",
+}
+MOST_EVENTS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One judged window, as far as incidents are concerned. ``at`` is event time in seconds."""
+
+    model: str
+    version: str
+    last_known_good: str | None
+    at: float
+    window: WindowItem
+    verdict: Verdict
+    evidence: Sequence[Evidence]
+    asking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    """What an update must differ in to be worth sending."""
+
+    family: str
+    hypothesis: str | None
+    status: str
+
+
+@dataclass(slots=True)
+class _Open:
+    uid: str
+    opened_at: float
+    face: _Face
+    quiet: int
+    last: dict[str, Any]
+
+
+class IncidentBook:
+    """Open incidents by (model, version).
+
+    An incident is created at the first window with a finding, updated when its family, hypothesis or status changes,
+    and closed after ``quiet_windows`` windows without any. Its family only ever becomes graver.
+    """
+
+    def __init__(self, quiet_windows: int = 20) -> None:
+        self._quiet_windows = quiet_windows
+        self._open: dict[tuple[str, str], _Open] = {}
+
+    def open_for(self, model: str) -> int:
+        """How many incidents of a model are open."""
+        return sum(name == model for name, _ in self._open)
+
+    def uid(self, model: str, version: str) -> str | None:
+        """The open incident of this version, if any."""
+        case = self._open.get((model, version))
+        return case.uid if case else None
+
+    def consider(self, seen: Sighting) -> list[Incident]:
+        """The messages that this window gives rise to: none or one."""
+        key = (seen.model, seen.version)
+        case = self._open.get(key)
+        finding = seen.verdict.family != "stable" or seen.asking
+        if not finding:
+            return self._calm(key, seen)
+        face = _face(seen, case.face if case else None)
+        if case is None:
+            uid = incident_uid(seen.model, seen.version, seen.window)
+            case = self._open[key] = _Open(uid, seen.at, face, 0, {})
+            return [self._message(case, "create", seen)]
+        case.quiet = 0
+        if face == case.face:
+            return []
+        case.face = face
+        return [self._message(case, "update", seen)]
+
+    def acted(self, model: str, version: str, action: ActionTaken, at: float) -> list[Incident]:
+        """An update that tells what was done about an open incident; none where it was told before."""
+        case = self._open.get((model, version))
+        if case is None or any(told.key == action.key for told in case.last["action"]):
+            return []
+        case.last |= {"action": [*case.last["action"], action], "activity": "update", "at": at}
+        return [Incident(**case.last)]
+
+    def _calm(self, key: tuple[str, str], seen: Sighting) -> list[Incident]:
+        case = self._open.get(key)
+        if case is None:
+            return []
+        case.quiet += 1
+        suspected = case.face.status == "suspected"
+        if case.quiet < self._quiet_windows and not suspected:
+            return []
+        del self._open[key]
+        status = "retracted" if suspected else "resolved"
+        return [Incident(**(case.last | {"activity": "close", "status": status, "at": seen.at}))]
+
+    def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
+        action = case.last.get("action", [])
+        case.last = _fields(case, seen) | {"activity": activity, "action": action}
+        return Incident(**case.last)
+
+    def state(self) -> State:
+        """Open incidents, for the checkpoint."""
+        return {
+            "open": [
+                {
+                    "model": model,
+                    "version": version,
+                    "uid": case.uid,
+                    "opened_at": case.opened_at,
+                    "face": [case.face.family, case.face.hypothesis, case.face.status],
+                    "quiet": case.quiet,
+                    "last": msgspec.to_builtins(Incident(**case.last)),
+                }
+                for (model, version), case in self._open.items()
+            ]
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back `state`."""
+        self._open = {}
+        for row in state["open"]:
+            incident = msgspec.convert(row["last"], Incident)
+            last = {name: getattr(incident, name) for name in incident.__struct_fields__}
+            face = _Face(*row["face"])
+            self._open[row["model"], row["version"]] = _Open(row["uid"], row["opened_at"], face, row["quiet"], last)
+
+
+def incident_uid(model: str, version: str, window: WindowItem) -> str:
+    """The same for the same model, version and first window, in a replay as in the live run."""
+    text = "\0".join([model, version, str(window.index), window.first_id])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _face(seen: Sighting, before: _Face | None) -> _Face:
+    verdict = seen.verdict
+    family = verdict.family if verdict.family != "stable" else "inconclusive"
+    status = "suspected" if seen.asking and family == "inconclusive" else "confirmed"
+    face = _Face(family, verdict.hypothesis, status)
+    if before is not None and GRAVITY.index(before.family) < GRAVITY.index(family):
+        return before
+    return face
+
+
+def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
+    verdict, face = seen.verdict, case.face
+    suspected = face.status == "suspected"
+    lkg = seen.last_known_good or "none"
+    what = " ".join(verdict.reasons[:1]) or "The evidence does not separate the hypotheses yet."
+    return {
+        "uid": case.uid,
+        "status": face.status,
+        "model": seen.model,
+        "version": seen.version,
+        "last_known_good": seen.last_known_good,
+        "opened_at": case.opened_at,
+        "at": seen.at,
+        "window": seen.window,
+        "family": face.family,
+        "hypothesis": face.hypothesis,
+        "confidence": round(verdict.confidence, 6),
+        "alternatives": [Alternative(name, round(p, 6)) for name, p in verdict.alternatives],
+        "evidence": [evidence_item(e) for e in seen.evidence],
+        "implicated": _implicated(verdict),
+        "severity": SUSPECTED_SEVERITY if suspected else SEVERITY[face.family],
+        "atlas": list(ATLAS.get(face.hypothesis or "", ())),
+        "summary": f"{what} {ADVICE[face.family].format(lkg=lkg)}",
+    }
+
+
+def evidence_item(e: Evidence) -> EvidenceItem:
+    """A detector's evidence as published."""
+    top = [TopItem(c.name, float(c.contribution)) for c in e.top]
+    e_value = None if e.e_value is None else figure(e.e_value)
+    return EvidenceItem(e.detector, e.status, float(e.score), float(e.threshold), e_value, top)
+
+
+def _implicated(verdict: Verdict) -> ImplicatedItem:
+    found = verdict.implicated
+    return ImplicatedItem(
+        plain(found.features),
+        list(found.sources),
+        list(found.origins),
+        list(found.labels),
+        list(found.events[:MOST_EVENTS]),
+    )

@@ -1,0 +1,134 @@
+"""The way of an event, in one screen: poll, take, judge, tell, settle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from monitor.intake import Intake
+from monitor.oracle import Answering
+from monitor.settlement import Settlement
+from monitor.sources.source import Chunk, Committed, Listener, Partition, Source
+from monitor.teller import Teller
+from monitor.watch import Watch
+from monitor.window import ClosedWindow
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How much a turn takes at most, how long it waits for it, and how often (in seconds) it settles."""
+
+    max_messages: int = 2000
+    poll_seconds: float = 0.5
+    settle_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a loop is made of. ``connect`` makes the source that the loop listens to. ``answering`` answers vetting
+    requests in a replay. ``clock`` gives seconds since the epoch: it decides what is idle, what is from the future and
+    when to settle, and nothing else."""
+
+    connect: Callable[[Listener], Source]
+    intake: Intake
+    watches: Mapping[str, Watch]
+    teller: Teller
+    settlement: Settlement
+    answering: Answering
+    clock: Callable[[], float]
+
+
+class Loop:
+    """Turns until the source is finished or nobody calls `turn` any more. One thread."""
+
+    def __init__(self, parts: Parts, settings: LoopSettings) -> None:
+        self._parts = parts
+        self._source = parts.connect(self)
+        self._settings = settings
+        self._settled_at = parts.clock()
+        self._unsettled = False
+        self._uncommitted: tuple[Mapping[Partition, int], str] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source has nothing more to give, ever."""
+        return self._source.finished
+
+    def turn(self) -> bool:
+        """Poll, take, judge, and settle when it is time; whether anything came in."""
+        now = self._parts.clock()
+        chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
+        for closed in self._take(chunks, now):
+            self._judge(closed)
+        if now - self._settled_at >= self._settings.settle_seconds:
+            self.settle()
+        return bool(chunks)
+
+    def finish(self) -> None:
+        """Nothing comes any more: judge what is half full, then the labels and answers that are left, and settle."""
+        intake = self._parts.intake
+        for closed in intake.flush():
+            self._judge(closed)
+        while outstanding := intake.labelled() | self._parts.answering.outstanding():
+            for model, version in sorted(outstanding):
+                self._judge(intake.without_events(model, version))
+        self.settle()
+
+    def settle(self) -> None:
+        """Outputs, checkpoint, broker commit, in this order; nothing where nothing has happened.
+
+        While the broker does not take a commit, no newer checkpoint is made: only the last two are kept, and what the
+        broker names must be among them. Raises `RetryableSourceError`.
+        """
+        self._settled_at = self._parts.clock()
+        if self._uncommitted is None and self._unsettled:
+            offsets = dict(self._parts.intake.positions)
+            self._uncommitted = (offsets, self._parts.settlement.save(offsets))
+            self._unsettled = False
+        if self._uncommitted is not None:
+            self._source.commit(*self._uncommitted)
+            self._uncommitted = None
+
+    def close(self) -> None:
+        """Settle what is done and leave."""
+        try:
+            self.settle()
+        finally:
+            self._source.close()
+
+    def _take(self, chunks: Sequence[Chunk], now: float) -> Iterator[ClosedWindow]:
+        for chunk in chunks:
+            self._unsettled = True
+            yield from self._parts.intake.take(chunk, now)
+        yield from self._parts.intake.idle(now)
+
+    def _judge(self, closed: ClosedWindow) -> None:
+        """Score, detect, conclude, tell: all that happens to a window, before the next one is looked at."""
+        self._unsettled = True
+        intake, watch = self._parts.intake, self._parts.watches[closed.model]
+        window = watch.window(closed, intake.fresh(closed.batch))
+        intake.remember(window, watch.versions(closed.version).schema.classes)
+        for answers in self._parts.answering.due(closed):
+            intake.feedback(answers)
+        judged = watch.judge(window, intake.labels(closed.model, closed.version))
+        self._parts.teller.tell(closed, judged, watch)
+
+    def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
+        """At the start, resume from the checkpoint that the broker's commits name. A partition that comes later is
+        read from the broker's offset: others may have read it meanwhile."""
+        resuming = not self._parts.intake.positions
+        return self._parts.settlement.resume(partitions) if resuming else {}
+
+    def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
+        """Reading starts here. That is committed before anything is read, so that a crash finds its way back."""
+        self._parts.intake.positions.update(offsets)
+        self._unsettled = True
+        self.settle()
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """Save what is done: the partitions' next owner starts from there."""
+        if partitions:
+            self.settle()
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        """Nothing can be committed any more: what is not settled will be read again by the next owner."""

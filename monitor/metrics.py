@@ -1,0 +1,196 @@
+"""What Prometheus sees. Names and labels are public: a test holds a snapshot of them.
+
+Label values are bounded: models and versions are those of the registry, features those of the schema (the strongest
+few, the rest together as `other`), everything else is a fixed set of words. Sources, sessions and ids are named by
+whoever sends events, and so are never labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+from monitor.gauge_board import GaugeBoard, Reading
+from monitor.messages import FAMILIES
+
+STATUSES: Final = ("ok", "fired", "error", "warming")
+TOP_FEATURES: Final = 10
+OTHER: Final = "other"
+TURN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The figures of one process, in the ``registry`` that is passed in. ``clock`` gives seconds since the epoch."""
+
+    def __init__(self, registry: CollectorRegistry, version: str, clock: Callable[[], float]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
+        self._board = GaugeBoard()
+        self._features: dict[str, frozenset[str]] = {}
+        self._clock = clock
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tocsin_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tocsin_{name}", text, labels, registry=registry)
+
+        Info("tocsin_build", "What is running.", registry=registry).info({"version": version})
+        which = ("model", "version")
+        self._events = counter("events", "Inference events taken in.", *which)
+        self._quarantined = counter("quarantined", "Messages that cannot be read.", "model", "reason")
+        self._duplicates = counter("duplicates", "Repeated events, not scored again.", "model")
+        self._conflicts = counter("id_conflicts", "Events with an id seen before and other content.", "model")
+        self._late = counter("late_events", "Events older than their window.", "model")
+        self._future = counter("future_events", "Events from the future.", "model")
+        self._labels = counter("labels", "Feedback by what became of it.", "model", "outcome", "trust")
+        self._pending = gauge("labels_pending", "Feedback that waits for its event.", "model")
+        self._claims = counter("claimed_trust", "Feedback of a trusted origin on an unguarded channel.", "model")
+        self._vetting = counter("vetting", "Requests for labels by what became of them.", "model", "outcome")
+        self._windows = counter("windows", "Windows judged.", *which)
+        self._score = gauge("detector_score", "Statistic of the latest window.", *which, "detector")
+        self._threshold = gauge("detector_threshold", "What the statistic is held against.", *which, "detector")
+        self._e_value = gauge("detector_e_value", "Evidence against the null so far.", *which, "detector")
+        self._status = gauge("detector_status", "1 for the status that holds.", *which, "detector", "status")
+        self._gauge = gauge("detector_gauge", "A detector's further figures.", *which, "detector", "gauge")
+        self._top = gauge(
+            "detector_contribution", "What a feature adds to the statistic.", *which, "detector", "feature"
+        )
+        self._verdict = gauge("verdict", "1 for the family of the latest verdict.", *which, "family")
+        self._confidence = gauge("verdict_confidence_ratio", "Probability of the verdict's hypothesis.", *which)
+        self._open = gauge("incidents_open", "Open incidents.", "model")
+        self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
+        self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
+        self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
+        self._source_errors = counter("source_errors", "Failed reads of a source.", "kind")
+        self._turn = Histogram(
+            "tocsin_loop_turn_seconds", "How long a turn of the loop takes.", buckets=TURN_BUCKETS, registry=registry
+        )
+        self._saved_at = float("nan")
+        # asked at each scrape: an age that only the loop could move would look young while the loop hangs
+        gauge("checkpoint_age_seconds", "Time since the last checkpoint.").set_function(self._checkpoint_age)
+
+    def features(self, model: str, names: Collection[str]) -> None:
+        """The features of a model: only these become label values."""
+        self._features[model] = frozenset(names)
+
+    def events(self, model: str, version: str, n: int) -> None:
+        """Events taken in."""
+        self._events.labels(model, version).inc(n)
+
+    def quarantined(self, model: str, reason: str, n: int = 1) -> None:
+        """Messages that cannot be read; ``model`` is "-" where it is not one of the configured."""
+        self._quarantined.labels(model, reason).inc(n)
+
+    def duplicates(self, model: str, n: int) -> None:
+        """Repeats with the same content."""
+        self._duplicates.labels(model).inc(n)
+
+    def conflicts(self, model: str, n: int) -> None:
+        """The same id with other content."""
+        self._conflicts.labels(model).inc(n)
+
+    def late(self, model: str, n: int) -> None:
+        """Events older than their window."""
+        self._late.labels(model).inc(n)
+
+    def future(self, model: str, n: int) -> None:
+        """Events from the future."""
+        self._future.labels(model).inc(n)
+
+    def labels(self, model: str, outcome: str, *, trusted: bool, n: int = 1) -> None:
+        """Feedback by ``outcome`` (joined, expired, ...)."""
+        self._labels.labels(model, outcome, "trusted" if trusted else "untrusted").inc(n)
+
+    def labels_pending(self, model: str, n: int) -> None:
+        """How much feedback waits for its event now."""
+        self._pending.labels(model).set(n)
+
+    def claimed_trust(self, model: str, n: int = 1) -> None:
+        """Feedback that names a trusted origin where nobody is believed."""
+        self._claims.labels(model).inc(n)
+
+    def vetting(self, model: str, outcome: str, n: int = 1) -> None:
+        """Requests for labels by ``outcome`` (asked, answered, expired)."""
+        self._vetting.labels(model, outcome).inc(n)
+
+    def window(self, record: Mapping[str, Any]) -> None:
+        """A judged window, as `windows.ndjson` holds it (`monitor.messages.WindowRecord`)."""
+        model, version = record["model"], record["version"]
+        self._windows.labels(model, version).inc()
+        self._board.show(model, version, self._readings(record))
+
+    def incidents_open(self, model: str, n: int) -> None:
+        """How many incidents are open now."""
+        self._open.labels(model).set(n)
+
+    def incident(self, model: str, family: str, activity: str) -> None:
+        """An incident message was sent."""
+        self._incidents.labels(model, family, activity).inc()
+
+    def action(self, model: str, action: str, outcome: str) -> None:
+        """A planned step came to an end."""
+        self._actions.labels(model, action, outcome).inc()
+
+    def lag(self, messages: Mapping[tuple[str, int], int]) -> None:
+        """Messages not yet read, for every partition that is ours now; others are forgotten."""
+        self._lag.clear()
+        for (topic, number), n in messages.items():
+            self._lag.labels(topic, str(number)).set(n)
+
+    def source_error(self, kind: str) -> None:
+        """A read failed: ``retryable`` or ``permanent``."""
+        self._source_errors.labels(kind).inc()
+
+    def checkpointed(self) -> None:
+        """A checkpoint is on disk."""
+        self._saved_at = self._clock()
+
+    def turn(self, seconds: float) -> None:
+        """A turn of the loop is over."""
+        self._turn.observe(seconds)
+
+    def _checkpoint_age(self) -> float:
+        return self._clock() - self._saved_at
+
+    def _readings(self, record: Mapping[str, Any]) -> Iterator[Reading]:
+        verdict = record["verdict"]
+        for family in FAMILIES:
+            yield Reading(self._verdict, (family,), float(verdict["family"] == family))
+        yield Reading(self._confidence, (), _number(verdict["confidence"]))
+        features = self._features.get(record["model"], frozenset())
+        for name, detector in record["detectors"].items():
+            yield from self._detector(name, detector, features)
+
+    def _detector(self, name: str, detector: Mapping[str, Any], features: Collection[str]) -> Iterator[Reading]:
+        yield Reading(self._score, (name,), _number(detector["score"]))
+        yield Reading(self._threshold, (name,), _number(detector["threshold"]))
+        if detector["e_value"] is not None:
+            yield Reading(self._e_value, (name,), detector["e_value"])
+        for status in STATUSES:
+            yield Reading(self._status, (name, status), float(detector["status"] == status))
+        for gauge, value in detector["gauges"].items():
+            yield Reading(self._gauge, (name, gauge), _number(value))
+        for feature, value in strongest(detector["top"], features).items():
+            yield Reading(self._top, (name, feature), value)
+
+
+def strongest(top: Collection[Mapping[str, Any]], features: Collection[str]) -> dict[str, float]:
+    """Contributions of the strongest few ``features``; those of everything else are one sum, `other`.
+
+    >>> strongest([{"name": "port", "contribution": 2.0}, {"name": "sensor 7", "contribution": 1.0}], {"port"})
+    {'port': 2.0, 'other': 1.0}
+    """
+    ranked = sorted(top, key=lambda item: -abs(_number(item["contribution"])))
+    shown: dict[str, float] = {}
+    for item in ranked:
+        known = item["name"] in features and item["name"] not in shown and len(shown) < TOP_FEATURES
+        name = item["name"] if known else OTHER
+        shown[name] = shown.get(name, 0.0) + _number(item["contribution"])
+    return shown
+
+
+def _number(value: float | None) -> float:
+    """What JSON cannot hold is null in a record, and no number here either."""
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,64 @@
+"""Line files whose length belongs to the checkpoint, so that every line is there exactly once.
+
+What was written after the checkpoint is cut off when it is loaded, and written again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class OutputFileError(Exception):
+    """An output file does not fit to the checkpoint; the message says which and what to do."""
+
+
+class OutputFile:
+    """Appends lines. ``position`` is the length in bytes, which goes into the checkpoint after `sync`."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("ab")
+        self.position = self._file.tell()
+
+    def append(self, line: bytes) -> None:
+        """Write one line, given without its end."""
+        self._file.write(line)
+        self._file.write(b"\n")
+        self.position += len(line) + 1
+
+    def flush(self) -> None:
+        """Let readers see what was appended."""
+        self._file.flush()
+
+    def sync(self) -> None:
+        """What was appended is on the disk when this returns."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def truncate_to(self, position: int) -> None:
+        """Forget what was written after the checkpoint. Raises `OutputFileError` where the file is too short."""
+        self._file.flush()
+        if position > self.position:
+            raise OutputFileError(
+                f"{self.path} has {self.position} bytes, but the checkpoint was made when it had {position}: "
+                "put the missing part back, or move the checkpoints away to start anew"
+            )
+        os.ftruncate(self._file.fileno(), position)
+        self.position = position
+        self.sync()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,132 @@
+"""Score and detect: the detectors that watch one version of one model, and what they are fitted on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from detectors.batch import Batch, Bools, Floats, Ints, Labels, Reference, Scorer, Strings, Window
+from detectors.evidence import Detector, Evidence, State
+from detectors.schema import Schema
+from rollback.bundle import Bundle
+from rollback.translate import Incompatible, scorer_in_terms_of, translate
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What is known of a watched version: its schema, its scorer (f), LKG's (g), and the reference in its terms.
+
+    ``notes`` say in words what is missing for more capability.
+    """
+
+    schema: Schema
+    score_f: Scorer | None
+    score_g: Scorer | None
+    reference: Reference | None
+    notes: tuple[str, ...] = ()
+
+
+def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
+    """Put the watched version and LKG side by side; ``watched`` is None where the registry does not have it."""
+    schema = watched.schema if watched else known_good.schema
+    notes: list[str] = []
+    score_f = watched.scorer() if watched else None
+    if score_f is None:
+        notes.append("the serving version has no model.onnx in the registry: its scores are taken as served")
+    score_g = known_good.scorer()
+    rows = known_good.reference()
+    reference = None
+    try:
+        if score_g is None:
+            notes.append("the last known good version has no model.onnx: nothing can be re-scored with it")
+        else:
+            score_g = scorer_in_terms_of(schema, score_g, known_good.schema)
+        if rows is not None:
+            x = translate(known_good.schema, schema)(rows.x)
+            y = _labels_in_terms_of(schema, rows.y, known_good.schema)
+            blank = np.full((len(rows), len(schema.classes)), np.nan)
+            reference = Reference(
+                schema,
+                x,
+                y,
+                rows.source,
+                _sessions(rows.session),
+                score_f(x) if score_f else blank,
+                score_g(x) if score_g else blank,
+            )
+    except Incompatible as reason:
+        notes.append(f"the last known good version cannot be compared: {reason}")
+        score_g = None
+    return Versions(schema, score_f, score_g, reference, tuple(notes))
+
+
+def _labels_in_terms_of(schema: Schema, y: Ints, own: Schema) -> Ints:
+    names = [*(schema.classes.index(c) if c in schema.classes else -1 for c in own.classes), -1]
+    return np.asarray(np.array(names)[y], dtype=np.int64)
+
+
+def _sessions(session: Strings) -> Strings:
+    """A row without a session is a session of its own: it shares nothing that is known."""
+    own = np.char.add("row-", np.arange(len(session)).astype(np.str_))
+    return np.where(session == "", own, session)
+
+
+class Panel:
+    """The detectors of one (model, version), fitted on LKG's reference; one `Evidence` each per window."""
+
+    def __init__(self, versions: Versions, detectors: Sequence[Detector]) -> None:
+        self.versions = versions
+        self._detectors = list(detectors)
+        self._broken: dict[str, str] = {}
+        for detector in self._detectors:
+            if versions.reference is None:
+                continue
+            try:
+                detector.fit(versions.reference)
+            except Exception as error:
+                self._fail(detector, error)
+
+    def window(self, index: int, batch: Batch, fresh: Bools) -> Window:
+        """The batch with f and g scores, computed once for all detectors."""
+        known = self.versions
+        f: Floats = known.score_f(batch.x) if known.score_f else batch.scores
+        g = known.score_g(batch.x) if known.score_g else None
+        return Window(index, batch, f, g, fresh, known.score_f is not None, known.score_f, known.score_g)
+
+    def observe(self, window: Window, labels: Labels | None) -> list[Evidence]:
+        """Exactly one `Evidence` per detector; one that raises says ``error`` until it is fitted again."""
+        return [self._one(detector, window, labels) for detector in self._detectors]
+
+    def _one(self, detector: Detector, window: Window, labels: Labels | None) -> Evidence:
+        if self.versions.reference is None:
+            return Evidence(detector.name, "warming", note="; ".join(self.versions.notes) or "no reference window")
+        if detector.name not in self._broken:
+            try:
+                return detector.observe(window, labels)
+            except Exception as error:
+                self._fail(detector, error)
+        return Evidence(detector.name, "error", note=self._broken[detector.name])
+
+    def _fail(self, detector: Detector, error: Exception) -> None:
+        """A detector is apart from the loop: its failure makes the verdict inconclusive, and never stops the watch."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self._broken[detector.name] = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+        log.error("a detector failed", detector=detector.name, error=self._broken[detector.name])
+
+    def state(self) -> State:
+        """What every detector has learned, and which have failed."""
+        fitted = [d for d in self._detectors if self.versions.reference is not None and d.name not in self._broken]
+        return {"detectors": {d.name: d.state() for d in fitted}, "broken": dict(self._broken)}
+
+    def restore(self, state: State) -> None:
+        """Take back `state`; detectors are found by name, new ones start fresh."""
+        self._broken = dict(state["broken"])
+        for detector in self._detectors:
+            if detector.name in state["detectors"] and detector.name not in self._broken:
+                detector.restore(state["detectors"][detector.name])

@@ -1,0 +1,59 @@
+"""The response to findings: decided by the policy, carried out once per incident, remembered by the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from rollback.audit import AuditLog, read_records
+from rollback.executor import Outcome, carry_out
+from rollback.policy import Finding, Mode, Plan, decide
+from rollback.registry.registry import Registry
+
+MINIMUM_CONFIDENCE = 0.95
+"""Of the verdict, for a response: odds of 19 to 1 after the vetted answers."""
+
+
+def no_response(finding: Finding) -> Outcome | None:  # noqa: ARG001 - the response's signature
+    """For `replay`: nothing outside its folder is touched."""
+    return None
+
+
+class Response:
+    """Calls the policy for each finding. What an incident has led to is read from the audit log, so that a crash
+    between act and checkpoint neither repeats the act nor loses its outcome."""
+
+    def __init__(self, mode: Mode, registries: Mapping[str, Registry], audit: AuditLog, path: Path) -> None:
+        self._mode = mode
+        self._registries = registries
+        self._audit = audit
+        self._outcomes = past_outcomes(path)
+
+    def __call__(self, finding: Finding) -> Outcome | None:
+        """The outcome of this finding's plan, old or new; None where there is nothing to do."""
+        if finding.incident in self._outcomes:
+            return self._outcomes[finding.incident]
+        registry = self._registries[finding.model]
+        pointers = registry.pointers()
+        plan = decide(finding, pointers.serving, pointers.last_known_good, MINIMUM_CONFIDENCE)
+        if plan is None or self._mode == "observe":
+            return None
+        outcome = carry_out(plan, self._mode, registry, self._audit)
+        self._outcomes[finding.incident] = outcome
+        return outcome
+
+
+def past_outcomes(path: Path) -> dict[str, Outcome]:
+    """Outcomes by incident, from the audit log at ``path``. Raises `rollback.audit.AuditError` where it is broken."""
+    plans: dict[str, Plan] = {}
+    outcomes = {}
+    for record in read_records(path):
+        if record.kind == "intent":
+            plan = msgspec.convert(record.body["plan"], Plan)
+            plans[plan.key] = plan
+        elif record.kind == "outcome" and record.body["key"] in plans:
+            plan = plans[record.body["key"]]
+            outcomes[plan.incident] = Outcome(plan, record.body["result"], record.body["detail"])
+    return outcomes

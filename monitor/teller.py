@@ -1,0 +1,167 @@
+"""What follows from a judged window: a record, perhaps an incident, requests for labels, and a response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from detectors.evidence import State
+from monitor.incidents import IncidentBook, Sighting
+from monitor.intake import Intake
+from monitor.messages import ActionTaken, Incident, OffsetRange, WindowItem
+from monitor.metrics import Metrics
+from monitor.record import window_record
+from monitor.vetting import VettingDesk, interleave
+from monitor.watch import Judged, Watch
+from monitor.window import ClosedWindow
+from rollback.executor import Outcome
+from rollback.policy import Finding
+
+log = structlog.get_logger()
+
+Respond = Callable[[Finding], Outcome | None]
+"""Decides and acts; None where nothing is to be done."""
+
+
+class Outlet(Protocol):
+    """Where lines go."""
+
+    def append(self, line: bytes) -> None:
+        """Write one line."""
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """The files (and whatever else) that the loop writes: one JSON object a line."""
+
+    windows: Outlet
+    incidents: Outlet
+    vetting: Outlet
+
+
+class Teller:
+    """Turns verdicts into records, incidents, vetting requests and responses."""
+
+    def __init__(
+        self,
+        book: IncidentBook,
+        desk: VettingDesk,
+        respond: Respond,
+        outlets: Outlets,
+        metrics: Metrics,
+        intake: Intake,
+    ) -> None:
+        self._book = book
+        self._desk = desk
+        self._respond = respond
+        self._outlets = outlets
+        self._metrics = metrics
+        self._find = intake.event
+        self._partition_of = intake.partition
+        self._encode = msgspec.json.Encoder().encode
+        self._at = 0.0
+        self.windows = 0
+
+    def tell(self, closed: ClosedWindow, judged: Judged, watch: Watch) -> None:
+        """Everything that one window gives rise to, in the order in which a reader would want it."""
+        model, version = closed.model, closed.version
+        at = self._advance(closed)
+        asking = self._asks(judged, model, version)
+        pointers = watch.pointers()
+        ranges = self._ranges(closed)
+        ids = closed.batch.id
+        window = WindowItem(closed.index, *((str(ids[0]), str(ids[-1])) if len(ids) else ("", "")), ranges)
+        seen = Sighting(
+            model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking
+        )
+        incidents = self._book.consider(seen)
+        uid = self._book.uid(model, version)
+        if uid and asking:
+            self._ask(uid, closed, judged, watch, at)
+        if uid:
+            incidents += self._response(uid, judged, model, version, at)
+        record = window_record(closed, judged, uid, at) | {"offsets": ranges, "registry": pointers}
+        self.windows += 1
+        self._outlets.windows.append(self._encode(record))
+        self._metrics.window(msgspec.to_builtins(record))
+        for incident in incidents:
+            self._publish(incident)
+        self._metrics.incidents_open(model, self._book.open_for(model))
+
+    def _advance(self, closed: ClosedWindow) -> float:
+        """Event time: that of the window's last event that is not from the future; it never goes back."""
+        if len(closed.batch):
+            believed = closed.batch.ts[: len(closed.batch) - closed.future]
+            self._at = max(self._at, float(believed[-1])) if len(believed) else self._at
+        return self._at
+
+    def _asks(self, judged: Judged, model: str, version: str) -> bool:
+        """Whether labels would help and may still be asked for, or are on their way."""
+        if not judged.verdict.suspected:
+            return False
+        uid = self._book.uid(model, version)
+        return self._desk.left(model, uid) > 0 or (uid is not None and self._desk.waiting(uid) > 0)
+
+    def _ask(self, uid: str, closed: ClosedWindow, judged: Judged, watch: Watch, at: float) -> None:
+        served = watch.served(closed.version)
+        if served is None:
+            return
+        asks = interleave(judged.evidence)
+        requests = self._desk.ask(closed, uid, asks, served.schema, self._find, at)
+        for request in requests:
+            self._outlets.vetting.append(self._encode(request))
+        self._metrics.vetting(closed.model, "asked", len(requests))
+
+    def _response(self, uid: str, judged: Judged, model: str, version: str, at: float) -> list[Incident]:
+        status = "confirmed" if judged.verdict.family != "stable" else "suspected"
+        outcome = self._respond(Finding(uid, model, version, judged.verdict.family, status, judged.verdict.confidence))
+        if outcome is None:
+            return []
+        plan = outcome.plan
+        taken = ActionTaken(plan.action, plan.target, plan.key, outcome.result, outcome.detail)
+        incidents = self._book.acted(model, version, taken, at)
+        if incidents:
+            self._metrics.action(model, plan.action, outcome.result)
+            log.warning("response", action=plan.action, target=plan.target, result=outcome.result, why=outcome.detail)
+        return incidents
+
+    def _publish(self, incident: Incident) -> None:
+        log.warning(
+            "incident",
+            uid=incident.uid,
+            activity=incident.activity,
+            status=incident.status,
+            family=incident.family,
+            hypothesis=incident.hypothesis,
+            confidence=incident.confidence,
+        )
+        self._outlets.incidents.append(self._encode(incident))
+        self._metrics.incident(incident.model, incident.family, incident.activity)
+        if incident.activity == "close":
+            self._desk.close(incident.uid)
+
+    def _ranges(self, closed: ClosedWindow) -> list[OffsetRange]:
+        return [
+            OffsetRange(*self._partition_of(index), first, after - 1)
+            for index, ranges in sorted(closed.ranges.items())
+            for first, after in ranges
+        ]
+
+
+    def state(self) -> State:
+        """For the checkpoint: open incidents, open requests and the event time reached."""
+        return {"book": self._book.state(), "desk": self._desk.state(), "at": self._at, "windows": self.windows}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        self._book.restore(state["book"])
+        self._desk.restore(state["desk"])
+        self._at = state["at"]
+        self.windows = state["windows"]

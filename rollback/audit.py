@@ -1,0 +1,165 @@
+"""The audit log: one JSON record per line, each holding the hash of the one before.
+
+Edited, reordered or removed records are found by `verify`. Records cut off at the end cannot be seen in the file
+alone: keep the last hash elsewhere (the checkpoint does) and pass it as ``head``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+FILE_NAME: Final = "audit.ndjson"
+START: Final = "0" * 64
+"""What the first record names as the hash of its predecessor."""
+
+
+class AuditError(Exception):
+    """The log is broken or cannot be written; the message names file, line and reason."""
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line. ``hash`` is the SHA-256 of the line without it, ``previous`` that of the line before."""
+
+    number: int
+    at: float
+    kind: str
+    body: dict[str, Any]
+    previous: str
+    hash: str = ""
+
+    def line(self) -> bytes:
+        """The record as it is written, with its hash."""
+        return msgspec.json.encode(msgspec.structs.replace(self, hash=self.digest()), order="sorted") + b"\n"
+
+    def digest(self) -> str:
+        """The hash of everything but ``hash``."""
+        bare = msgspec.structs.replace(self, hash="")
+        return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
+
+
+class AuditLog:
+    """Appends to a log that only one process may have open. ``clock`` gives seconds since the epoch.
+
+    A line that a crash left unfinished is cut off on opening, and that is recorded. Raises `AuditError`.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._clock = clock
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise AuditError(f"{path}: another process writes this audit log; stop it first") from error
+        try:
+            torn = self._cut_torn_line()
+            last = self._last_record()
+        except AuditError:
+            self._file.close()
+            raise
+        self.head = last.hash if last else START
+        """The hash of the last record."""
+        self._count = last.number + 1 if last else 0
+        if torn:
+            self.append("audit.repaired", {"cut_bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()})
+
+    def append(self, kind: str, body: dict[str, Any]) -> str:
+        """Write one record, wait until it is on the disk, and return its hash. ``body`` is JSON."""
+        record = Record(self._count, self._clock(), kind, body, self.head)
+        self._file.write(record.line())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.head = record.digest()
+        self._count += 1
+        return self.head
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._file.close()
+
+    def _cut_torn_line(self) -> bytes:
+        content_end = self._file.seek(0, os.SEEK_END)
+        keep = _end_of_last_line(self._file, content_end)
+        self._file.seek(keep)
+        torn = self._file.read()
+        if torn:
+            self._file.truncate(keep)
+            os.fsync(self._file.fileno())
+        return torn
+
+    def _last_record(self) -> Record | None:
+        end = self._file.seek(0, os.SEEK_END)
+        if not end:
+            return None
+        start = _end_of_last_line(self._file, end - 1)
+        self._file.seek(start)
+        return _parse(self._file.read(), f"{self._path}: last line")
+
+
+def _end_of_last_line(file: Any, end: int) -> int:
+    """Where the last complete line before ``end`` ends (0 where there is none)."""
+    block = 65_536
+    while end > 0:
+        start = max(0, end - block)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return int(start + newline + 1)
+        end = start
+    return 0
+
+
+def _parse(line: bytes, where: str) -> Record:
+    try:
+        record = msgspec.json.decode(line, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AuditError(f"{where}: is no audit record: {error}") from error
+    if record.line() != line:
+        raise AuditError(f"{where}: was changed: its content does not give its hash {record.hash}")
+    return record
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Every record, each checked against the one before; raises `AuditError` at the first that does not fit."""
+    previous = START
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file):
+                where = f"{path}: line {number + 1}"
+                if not line.endswith(b"\n"):
+                    raise AuditError(f"{where}: is incomplete (a crash while writing?); the next start repairs it")
+                record = _parse(line, where)
+                if record.previous != previous or record.number != number:
+                    raise AuditError(
+                        f"{where}: does not follow the one before (record {record.number} after {record.previous[:9]}, "
+                        f"expected {number} after {previous[:9]}): lines were removed, inserted or reordered"
+                    )
+                previous = record.hash
+                yield record
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def verify(path: Path, head: str | None = None) -> int:
+    """The number of records, after checking the whole chain. Raises `AuditError`.
+
+    ``head`` is the hash of a record known to have been written; without it, records that were cut off at the end
+    leave no trace that this check could see.
+    """
+    count = 0
+    seen = head is None or head == START
+    for record in read_records(path):
+        count += 1
+        seen = seen or record.hash == head
+    if not seen:
+        raise AuditError(f"{path}: the record with hash {head} is missing; the end of the log was cut off")
+    return count

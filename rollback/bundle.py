@@ -1,0 +1,182 @@
+"""A model version: a folder of files that is written once, signed, and checked whenever it is read.
+
+The content is read into memory once and checked there, so that what was verified is what is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from detectors.batch import Scorer
+from detectors.schema import Schema
+from rollback.keys import PublicKey, SigningKey
+from rollback.manifest import Manifest
+from rollback.reference import ReferenceRows
+from rollback.scorer import OnnxScorer, ScorerError
+from rollback.sign import SignatureError, attest, check_attestation
+
+__all__ = ["Bundle", "IntegrityError", "ReferenceRows", "check_bundle", "read_bundle", "seal", "write_bundle"]
+
+MANIFEST: Final = "manifest.json"
+ATTESTATION: Final = "attestation.json"
+MODEL: Final = "model.onnx"
+REFERENCE: Final = "reference.npz"
+
+
+class IntegrityError(Exception):
+    """A bundle is not what was signed; the message names the file, and the digests expected and found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified version. ``files`` holds every file's content, ``path`` its folder (None in memory)."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    path: Path | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """The columns as detectors see them."""
+        return self.manifest.schema
+
+    def reference(self) -> ReferenceRows | None:
+        """The trusted reference window; None where the version has none. Raises `IntegrityError`."""
+        if REFERENCE not in self.files:
+            return None
+        try:
+            rows = ReferenceRows.from_npz(self.files[REFERENCE])
+        except ValueError as error:
+            raise IntegrityError(f"{self.where(REFERENCE)}: {error}") from error
+        width, classes = len(self.manifest.features), len(self.manifest.classes)
+        if rows.x.shape[1] != width or (len(rows) and not -1 <= rows.y.min() <= rows.y.max() < classes):
+            raise IntegrityError(f"{self.where(REFERENCE)}: does not fit {width} features and {classes} classes")
+        return rows
+
+    def scorer(self, threads: int = 1) -> Scorer | None:
+        """Scores x[n,d] with `model.onnx`; None where the version has no model. Raises `IntegrityError`."""
+        if self.manifest.onnx is None:
+            return None
+        if MODEL not in self.files:
+            raise IntegrityError(f"{self.where(MODEL)}: the manifest says how to feed it, but the file is missing")
+        try:
+            return OnnxScorer(self.files[MODEL], self.manifest, threads)
+        except ScorerError as error:
+            raise IntegrityError(f"{self.where(MODEL)}: {error}") from error
+
+    def where(self, file: str) -> str:
+        """The place of a file, for messages."""
+        return str(self.path / file) if self.path else f"{self.manifest.name}/{self.manifest.version}/{file}"
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dict[str, bytes]:
+    """All files of a bundle: ``files``, the manifest with their digests, and the attestation over everything.
+
+    Raises `ValueError` for a file name that no bundle can hold.
+    """
+    for name in files:
+        if name in {MANIFEST, ATTESTATION} or name.startswith(".") or Path(name).name != name:
+            raise ValueError(f"a bundle cannot hold a file of the name {name!r}")
+    named = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in sorted(files.items())})
+    text = msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n"
+    subjects = {**named.files, MANIFEST: digest(text)}
+    predicate = {"name": manifest.name, "version": manifest.version, "created_at": manifest.created_at}
+    return {**files, MANIFEST: text, ATTESTATION: attest(subjects, predicate, key)}
+
+
+def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], where: str) -> Manifest:
+    """The manifest, after every check; ``where`` is the bundle's place. Raises `IntegrityError`.
+
+    Checked are the signature, the digest of every file, that none is missing and that there is none besides.
+    """
+    if ATTESTATION not in files:
+        raise IntegrityError(f"{where}/{ATTESTATION}: missing; the bundle is not signed")
+    try:
+        signed = check_attestation(files[ATTESTATION], trusted)
+    except SignatureError as error:
+        raise IntegrityError(f"{where}/{ATTESTATION}: {error}") from error
+    for name, expected in signed.items():
+        if name not in files:
+            raise IntegrityError(f"{where}/{name}: missing; it was signed with SHA-256 {expected}")
+        found = digest(files[name])
+        if found != expected:
+            raise IntegrityError(
+                f"{where}/{name}: changed since it was signed: SHA-256 is {found}, signed was {expected}"
+            )
+    if extra := sorted(set(files) - set(signed) - {ATTESTATION}):
+        raise IntegrityError(f"{where}/{extra[0]}: was added after signing; a bundle holds only what was signed")
+    if MANIFEST not in signed:
+        raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
+    try:
+        manifest = msgspec.json.decode(files[MANIFEST], type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{where}/{MANIFEST}: is no manifest of a bundle: {error}") from error
+    if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
+        raise IntegrityError(f"{where}/{MANIFEST}: lists other files than were signed")
+    return manifest
+
+
+def read_bundle(folder: Path, trusted: Mapping[str, PublicKey]) -> Bundle:
+    """Read a folder into memory and check it. Raises `IntegrityError`, also where a file cannot be read."""
+    files = {}
+    try:
+        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+            if not entry.is_file(follow_symlinks=False):
+                raise IntegrityError(f"{entry.path}: is no plain file; a bundle holds only what was signed")
+            files[entry.name] = Path(entry.path).read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
+    return Bundle(check_bundle(files, trusted, str(folder)), files, folder)
+
+
+def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> Bundle:
+    """Sign and write a bundle that appears at ``folder`` complete or not at all. Raises `FileExistsError`.
+
+    ``manifest.files`` is filled in. The temporary folder lies beside ``folder``; its name starts with a dot.
+    """
+    sealed = seal(manifest, files, key)
+    if folder.exists():
+        raise FileExistsError(f"{folder}: exists; a version is written once and never changed")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    temporary.mkdir(parents=True)
+    try:
+        for name, content in sealed.items():
+            write_durably(temporary / name, content)
+        sync_folder(temporary)
+        temporary.rename(folder)  # fails where another writer was faster: a folder with content is not replaced
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+    return Bundle(msgspec.json.decode(sealed[MANIFEST], type=Manifest), sealed, folder)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,245 @@
+"""A registry in a folder: `NAME/VERSION/` bundles, `serving` and `last-known-good` symbolic links, `history.ndjson`.
+
+Links are replaced atomically and only under a lock, so that compare-and-set holds between processes; reading needs no
+lock and no right to write. A move is written to the history before the link is set: after a crash in between, the
+history holds a move that did not happen, and repeating the command makes it happen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from rollback.bundle import Bundle, IntegrityError, read_bundle, sync_folder, write_bundle
+from rollback.keys import Keys
+from rollback.manifest import Draft
+from rollback.registry import moves
+from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
+
+HISTORY: Final = "history.ndjson"
+BUFFERS: Final = "buffers"
+
+
+class FileRegistry:
+    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
+
+    def __init__(self, root: Path, name: str, keys: Keys, clock: Callable[[], float]) -> None:
+        self._name = moves.check_name(name, "model")
+        self._folder = root / name
+        self._keys = keys
+        self._clock = clock
+
+    def add(
+        self,
+        draft: Draft,
+        files: Mapping[str, bytes],
+        *,
+        by: str,
+        reason: str,
+        version: str | None = None,
+        buffer: Buffer | None = None,
+    ) -> Bundle:
+        """See `Registry.add`."""
+        if self._keys.signing is None:
+            raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
+        with self._locked(make=True):
+            present = self.versions()
+            version = moves.check_name(moves.next_version(present) if version is None else version, "version")
+            if version in present:
+                raise RegistryError(f"{self._folder / version}: exists; a version is never changed, add another")
+            if draft.parent is not None:
+                moves.require(draft.parent, present, self._name)
+            kept = draft if buffer is None else self._keep(draft, buffer)
+            at = self._clock()
+            manifest = kept.manifest(self._name, version, datetime.fromtimestamp(at, UTC).isoformat())
+            self._record(Move(at, "add", version, draft.parent, by, reason))
+            bundle = write_bundle(self._folder / version, manifest, files, self._keys.signing)
+            self._assume_first(at, by)
+        return bundle
+
+    def versions(self) -> Sequence[str]:
+        """See `Registry.versions`."""
+        try:
+            present = {e.name for e in os.scandir(self._folder) if e.is_dir(follow_symlinks=False)}
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RegistryError(f"{self._folder}: cannot be read: {error.strerror}") from error
+        present = {name for name in present if moves.NAME.fullmatch(name) and name not in moves.TAKEN}
+        added = [move.version for move in self.history() if move.action == "add" and move.version in present]
+        return list(dict.fromkeys([*added, *sorted(present)]))
+
+    def pointers(self) -> Pointers:
+        """See `Registry.pointers`."""
+        good = self._read_link(moves.KNOWN_GOOD)
+        assumed = good is not None and moves.is_assumed(self.history())
+        return Pointers(self._read_link(moves.SERVING), good, assumed)
+
+    def load(self, version: str) -> Bundle:
+        """See `Registry.load`."""
+        moves.require(version, self.versions(), self._name)
+        bundle = read_bundle(self._folder / version, self._keys.trusted)
+        found = (bundle.manifest.name, bundle.manifest.version)
+        if found != (self._name, version):
+            place = self._folder / version / "manifest.json"
+            raise IntegrityError(f"{place}: belongs to model {found[0]!r} version {found[1]!r}; the folder was swapped")
+        return bundle
+
+    def verify(self, version: str) -> None:
+        """See `Registry.verify`; a training buffer is checked with the bundle."""
+        self._check_buffer(self.load(version))
+
+    def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
+        """See `Registry.promote`."""
+        with self._locked():
+            self.load(version)
+            asked = moves.promotion(
+                self.pointers(),
+                version,
+                expected=expected,
+                known_good=known_good,
+                by=by,
+                reason=reason,
+                at=self._clock(),
+            )
+            for move in asked:
+                self._apply(move)
+            return self.pointers()
+
+    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+        """See `Registry.rollback`."""
+        with self._locked():
+            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
+            self.load(move.version)
+            self._apply(move)
+            return self.pointers()
+
+    def history(self) -> Sequence[Move]:
+        """See `Registry.history`. A last line that a crash left unfinished is no entry."""
+        path = self._folder / HISTORY
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RegistryError(f"{path}: cannot be read: {error.strerror}") from error
+        decoder = msgspec.json.Decoder(Move)
+        found = []
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                found.append(decoder.decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise RegistryError(f"{path}: line {number}: is no entry of a history: {error}") from error
+        return found
+
+    def buffer(self, version: str) -> Buffer | None:
+        """See `Registry.buffer`."""
+        return self._check_buffer(self.load(version))
+
+    @contextmanager
+    def _locked(self, *, make: bool = False) -> Iterator[None]:
+        """Nobody else changes this model meanwhile; what crashed writers left is cleared first."""
+        if not make and not self._folder.is_dir():
+            raise RegistryError(f"{self._folder}: there is no such model; tocsin registry add makes one")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / ".lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._clear_leftovers()
+                yield
+        except OSError as error:
+            raise RegistryError(f"{error.filename or self._folder}: {error.strerror}") from error
+
+    def _clear_leftovers(self) -> None:
+        for entry in list(os.scandir(self._folder)):
+            if not entry.name.startswith(".") or entry.name == ".lock":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+
+    def _assume_first(self, at: float, by: str) -> None:
+        """The first version serves and is LKG; also where a crash kept an earlier one from it."""
+        missing = [link for link in (moves.SERVING, moves.KNOWN_GOOD) if self._read_link(link) is None]
+        if not missing:
+            return
+        first = self.versions()[0]
+        self._record(Move(at, "assume", first, None, by, "the first version: serves, and is assumed to be good"))
+        for link in missing:
+            self._set_link(link, first)
+
+    def _apply(self, move: Move) -> None:
+        self._record(move)
+        self._set_link(moves.KNOWN_GOOD if move.action == "known-good" else moves.SERVING, move.version)
+
+    def _record(self, move: Move) -> None:
+        path = self._folder / HISTORY
+        with path.open("a+b") as file:
+            file.seek(0)
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)  # cuts a line that a crash left unfinished
+            file.write(msgspec.json.encode(move) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read_link(self, link: str) -> str | None:
+        path = self._folder / link
+        try:
+            target = str(path.readlink())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RegistryError(f"{path}: is no symbolic link to a version: {error.strerror}") from error
+        return moves.require(target, self.versions(), self._name)
+
+    def _set_link(self, link: str, version: str) -> None:
+        temporary = self._folder / f".{link}.{secrets.token_hex(4)}"
+        temporary.symlink_to(version, target_is_directory=True)
+        temporary.replace(self._folder / link)
+        sync_folder(self._folder)
+
+    def _keep(self, draft: Draft, buffer: Buffer) -> Draft:
+        """Copy a training buffer to where its digest names it, and say so in the lineage."""
+        folder = self._folder / BUFFERS
+        folder.mkdir(exist_ok=True)
+        temporary = self._folder / f".buffer.{secrets.token_hex(4)}"
+        shutil.copyfile(buffer.path, temporary)
+        sha = _file_digest(temporary)
+        file = sha + "".join(s for s in buffer.path.suffixes[-2:] if s.isascii())
+        temporary.replace(folder / file)
+        sync_folder(folder)
+        entry = {"file": file, "sha256": sha, "label": buffer.label, "source": buffer.source, "session": buffer.session}
+        return msgspec.structs.replace(draft, lineage={**draft.lineage, "buffer": entry})
+
+    def _check_buffer(self, bundle: Bundle) -> Buffer | None:
+        entry = bundle.manifest.lineage.get("buffer")
+        if entry is None:
+            return None
+        path = self._folder / BUFFERS / entry["file"]
+        try:
+            found = _file_digest(path)
+        except OSError as error:
+            raise IntegrityError(f"{path}: the training buffer cannot be read: {error.strerror}") from error
+        if found != entry["sha256"]:
+            raise IntegrityError(
+                f"{path}: changed since it was added: SHA-256 is {found}, signed was {entry['sha256']}"
+            )
+        return Buffer(path, entry["label"], entry["source"], entry["session"])
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

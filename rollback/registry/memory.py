@@ -1,0 +1,131 @@
+"""A registry in memory, for tests and for runs that must not write: the same rules as `FileRegistry`, nothing kept."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from rollback.bundle import Bundle, IntegrityError, check_bundle, seal
+from rollback.keys import Keys
+from rollback.manifest import Draft
+from rollback.registry import moves
+from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
+
+
+class MemoryRegistry:
+    """The versions of the model ``name``; see `Registry`. Several threads may use it."""
+
+    def __init__(self, name: str, keys: Keys, clock: Callable[[], float]) -> None:
+        self._name = moves.check_name(name, "model")
+        self._keys = keys
+        self._clock = clock
+        self._bundles: dict[str, dict[str, bytes]] = {}
+        self._buffers: dict[str, Buffer] = {}
+        self._history: list[Move] = []
+        self._serving: str | None = None
+        self._known_good: str | None = None
+        self._lock = threading.RLock()
+
+    def add(
+        self,
+        draft: Draft,
+        files: Mapping[str, bytes],
+        *,
+        by: str,
+        reason: str,
+        version: str | None = None,
+        buffer: Buffer | None = None,
+    ) -> Bundle:
+        """See `Registry.add`. A buffer is not copied, only its place and digest are kept."""
+        if self._keys.signing is None:
+            raise RegistryError(f"model {self._name!r}: a version must be signed, and no signing key is configured")
+        with self._lock:
+            version = moves.check_name(moves.next_version(self.versions()) if version is None else version, "version")
+            if version in self._bundles:
+                raise RegistryError(f"version {version!r} exists; a version is never changed, add another")
+            if draft.parent is not None:
+                moves.require(draft.parent, self.versions(), self._name)
+            at = self._clock()
+            if buffer is not None:
+                self._buffers[version] = buffer
+                draft = msgspec.structs.replace(draft, lineage={**draft.lineage, "buffer": {"sha256": _digest(buffer)}})
+            manifest = draft.manifest(self._name, version, datetime.fromtimestamp(at, UTC).isoformat())
+            self._bundles[version] = seal(manifest, files, self._keys.signing)
+            self._history.append(Move(at, "add", version, draft.parent, by, reason))
+            if self._serving is None:
+                self._serving = self._known_good = version
+                why = "the first version: serves, and is assumed to be good"
+                self._history.append(Move(at, "assume", version, None, by, why))
+            return self.load(version)
+
+    def versions(self) -> Sequence[str]:
+        """See `Registry.versions`."""
+        return list(self._bundles)
+
+    def pointers(self) -> Pointers:
+        """See `Registry.pointers`."""
+        assumed = self._known_good is not None and moves.is_assumed(self._history)
+        return Pointers(self._serving, self._known_good, assumed)
+
+    def load(self, version: str) -> Bundle:
+        """See `Registry.load`."""
+        files = self._bundles[moves.require(version, self.versions(), self._name)]
+        return Bundle(check_bundle(files, self._keys.trusted, f"{self._name}/{version}"), files)
+
+    def verify(self, version: str) -> None:
+        """See `Registry.verify`."""
+        self.buffer(version)
+
+    def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
+        """See `Registry.promote`."""
+        with self._lock:
+            self.load(version)
+            asked = moves.promotion(
+                self.pointers(),
+                version,
+                expected=expected,
+                known_good=known_good,
+                by=by,
+                reason=reason,
+                at=self._clock(),
+            )
+            for move in asked:
+                self._apply(move)
+            return self.pointers()
+
+    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+        """See `Registry.rollback`."""
+        with self._lock:
+            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
+            self.load(move.version)
+            self._apply(move)
+            return self.pointers()
+
+    def history(self) -> Sequence[Move]:
+        """See `Registry.history`."""
+        return list(self._history)
+
+    def buffer(self, version: str) -> Buffer | None:
+        """See `Registry.buffer`."""
+        entry = self.load(version).manifest.lineage.get("buffer")
+        if entry is None:
+            return None
+        kept = self._buffers[version]
+        if _digest(kept) != entry["sha256"]:
+            raise IntegrityError(f"{kept.path}: changed since it was added")
+        return kept
+
+    def _apply(self, move: Move) -> None:
+        self._history.append(move)
+        if move.action == "known-good":
+            self._known_good = move.version
+        else:
+            self._serving = move.version
+
+
+def _digest(buffer: Buffer) -> str:
+    return hashlib.sha256(buffer.path.read_bytes()).hexdigest()

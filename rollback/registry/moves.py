@@ -1,0 +1,79 @@
+"""What every registry decides alike: names, the next version, and which pointers a request moves. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from rollback.registry.registry import Move, Pointers, RegistryError
+
+NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+SERVING: Final = "serving"
+KNOWN_GOOD: Final = "last-known-good"
+TAKEN: Final = frozenset({SERVING, KNOWN_GOOD, "history.ndjson", "buffers"})
+"""What lies beside the versions in a registry's folder."""
+
+
+def check_name(name: str, what: str) -> str:
+    """A model's or version's name that is safe as a file name; raises `RegistryError`.
+
+    >>> check_name("2024-05.rc_1", "version")
+    '2024-05.rc_1'
+    """
+    if not NAME.fullmatch(name):
+        raise RegistryError(
+            f"{what} {name!r}: use at most 100 letters, digits, dots, dashes, underscores; no dot in front"
+        )
+    if what == "version" and name in TAKEN:
+        raise RegistryError(f"version {name!r}: this name is taken by the registry itself; choose another")
+    return name
+
+
+def next_version(versions: Sequence[str]) -> str:
+    """One more than the largest version that is a number.
+
+    >>> next_version(["1", "2", "hotfix"]), next_version([])
+    ('3', '1')
+    """
+    return str(max((int(v) for v in versions if v.isascii() and v.isdigit()), default=0) + 1)
+
+
+def is_assumed(history: Sequence[Move]) -> bool:
+    """Whether LKG is still the first version added, which nobody has vouched for."""
+    return not any(move.action == "known-good" for move in history)
+
+
+def require(version: str, versions: Sequence[str], model: str) -> str:
+    """``version``, if there is such a one; raises `RegistryError` naming those that there are."""
+    if version not in versions:
+        raise RegistryError(f"model {model!r} has no version {version!r}; there are: {', '.join(versions) or 'none'}")
+    return version
+
+
+def promotion(
+    now: Pointers, version: str, *, expected: str | None, known_good: bool, by: str, reason: str, at: float
+) -> list[Move]:
+    """The moves of `Registry.promote`; none where all of it has happened. Raises `RegistryError`."""
+    moves = []
+    if now.serving != version:
+        _check_expected(now, expected)
+        moves.append(Move(at, "promote", version, now.serving, by, reason))
+    if known_good and (now.last_known_good != version or now.assumed):
+        moves.append(Move(at, "known-good", version, now.last_known_good, by, reason))
+    return moves
+
+
+def rollback(now: Pointers, *, expected: str | None, by: str, reason: str, at: float) -> Move:
+    """The move of `Registry.rollback`. Raises `RegistryError`."""
+    if now.last_known_good is None:
+        raise RegistryError("there is no last known good version to roll back to")
+    if now.serving == now.last_known_good:
+        raise RegistryError(f"version {now.serving} serves and is the last known good one: nothing to roll back to")
+    _check_expected(now, expected)
+    return Move(at, "rollback", now.last_known_good, now.serving, by, reason)
+
+
+def _check_expected(now: Pointers, expected: str | None) -> None:
+    if now.serving != expected:
+        raise RegistryError(f"serving is version {now.serving}, not {expected} as expected: it was moved meanwhile")

@@ -1,0 +1,63 @@
+"""What many tests need: a listener, and a real broker (started once a session, only if a test asks for it)."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
+from kafka_broker import BrokerUnavailableError, KafkaBroker, jars
+
+from monitor.sources.source import Committed, Partition
+
+
+class RecordingListener:
+    """Writes down what a source says; ``starts`` is what it answers."""
+
+    def __init__(self) -> None:
+        self.starts: dict[Partition, int] = {}
+        self.assigned: dict[Partition, Committed | None] = {}
+        self.revoked: list[Partition] = []
+        self.lost: list[Partition] = []
+
+    def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
+        self.assigned.update(partitions)
+        return {p: self.starts[p] for p in partitions if p in self.starts}
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        self.revoked.extend(partitions)
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        self.lost.extend(partitions)
+
+
+@pytest.fixture
+def listener() -> RecordingListener:
+    """A listener for a source; `RecordingListener.starts` decides where it starts."""
+    return RecordingListener()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A running Apache Kafka; without Java or Maven the test is skipped, in CI (``CI`` is set) it fails."""
+    try:
+        jars()
+    except BrokerUnavailableError as error:
+        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with KafkaBroker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def topic(kafka: KafkaBroker) -> Callable[[str, int], str]:
+    """Makes a topic of a name that no other test has: ``topic("events", 3)`` returns its full name."""
+
+    def create(name: str, partitions: int = 1) -> str:
+        unique = f"{name}-{uuid.uuid4().hex[:8]}"
+        kafka.create_topic(unique, partitions)
+        return unique
+
+    return create

@@ -1,0 +1,68 @@
+"""`tocsin validate`: the file, and the files it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from monitor.cli.main import main
+
+GOOD = """
+kafka: {bootstrap_servers: [localhost:9092], inference_topic: soc.inference, trusted_feedback_topic: soc.vetted}
+models: {nids: {trusted_origins: [sandbox]}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "registry").mkdir()
+    path = tmp_path / "tocsin.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def validate(file: Path, *options: str) -> object:
+    with pytest.raises(SystemExit) as left:
+        main(["validate", "--config", str(file), *options], {})
+    return left.value.code
+
+
+def test_a_good_file_is_valid_and_summed_up(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate(file) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("valid\n")
+    assert "nids" in said
+    assert "soc.vetted (trusted)" in said
+
+
+def test_the_summary_comes_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate(file, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["valid"], summary["mode"], summary["models"]) == (True, "observe", ["nids"])
+    assert summary["topics"] == {"inference": "soc.inference", "feedback": None, "trusted": "soc.vetted"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: {nids: {}}", "kafka: missing"),
+        (GOOD.replace("models: {nids: {trusted_origins: [sandbox]}}", ""), "models: missing"),
+        (GOOD.replace(", trusted_feedback_topic: soc.vetted", ""), "models.nids.trusted_origins: nobody"),
+        (GOOD + "registry: nowhere", "does not exist: `tocsin registry add`"),
+        (GOOD + "registry: tocsin.yaml", "is not a folder"),
+        (GOOD + "state_dir: tocsin.yaml", "is not a folder"),
+        (GOOD + "signing: {trusted_keys: [a.pub]}", "signing.trusted_keys.0: "),
+        (GOOD + "signing: {key_file: registry}", "signing.key_file: "),
+        ("kafka: [", "line 1, column 9"),
+    ],
+)
+def test_what_a_run_would_lack_exits_with_78(
+    file: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(text)
+    assert validate(file) == 78
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""

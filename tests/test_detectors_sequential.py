@@ -1,0 +1,133 @@
+"""Bets hold their stated false-alarm rates under the null and grow under the alternative."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from detectors.sequential import (
+    RateBet,
+    RateMonitor,
+    ShiryaevRoberts,
+    log_mean,
+    p_to_e,
+    session_maximum,
+    session_mean,
+    sessions_of,
+    upper_bound,
+)
+
+
+@given(n=st.integers(1, 500), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
+def test_upper_bound_is_where_so_few_successes_become_unlikely(n: int, share: float, level: float) -> None:
+    k = min(int(share * n), n - 1)
+    bound = upper_bound(k, n, level)
+    assert stats.binom.cdf(k, n, bound) == pytest.approx(1 - level, rel=1e-6)
+
+
+def test_upper_bound_without_trials_excludes_nothing() -> None:
+    assert upper_bound(0, 0) == 1.0
+
+
+def test_upper_bound_refuses_more_successes_than_trials() -> None:
+    with pytest.raises(ValueError, match="successes"):
+        upper_bound(3, 2)
+
+
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=40), st.integers(0, 40))
+def test_bets_do_not_depend_on_how_votes_are_cut_into_windows(votes: list[int], cut: int) -> None:
+    x = np.array(votes, float)
+    for kind in (RateBet, RateMonitor):
+        whole, parts = kind([0.05, 0.2]), kind([0.05, 0.2])
+        once = whole.update(np.repeat(x[:, None], 2, 1))
+        parts.update(np.repeat(x[:cut, None], 2, 1))
+        assert parts.update(np.repeat(x[cut:, None], 2, 1)) == pytest.approx(once, abs=1e-9)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=30))
+def test_shiryaev_roberts_follows_its_recursion(log_e: list[float]) -> None:
+    statistic = 0.0
+    for value in np.exp(log_e):
+        statistic = value * (1 + statistic)
+    detector = ShiryaevRoberts()
+    assert np.exp(detector.update(np.array(log_e)[:, None]))[0] == pytest.approx(statistic)
+
+
+@pytest.mark.parametrize("kind", [RateBet, RateMonitor])
+def test_a_missing_vote_changes_nothing(kind: type[RateBet | RateMonitor]) -> None:
+    bet, same = kind([0.1]), kind([0.1])
+    assert bet.update([1.0, np.nan, 0.0]) == pytest.approx(same.update([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("kind", [RateBet, RateMonitor])
+def test_restored_bets_continue_exactly(kind: type[RateBet | RateMonitor]) -> None:
+    bet = kind([0.01, 0.1])
+    bet.update(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    other = kind([0.01, 0.1])
+    other.restore(bet.state())
+    np.testing.assert_array_equal(bet.update(np.ones((3, 2))), other.update(np.ones((3, 2))))
+
+
+def test_votes_outside_the_unit_interval_are_refused() -> None:
+    with pytest.raises(ValueError, match="votes"):
+        RateBet([0.1]).update([2.0])
+
+
+def test_under_the_null_few_bets_ever_reach_twenty() -> None:
+    rng = np.random.default_rng(1)
+    rate, streams = 0.02, 400
+    bet = RateBet(np.full(streams, rate))
+    highest = np.full(streams, -np.inf)
+    for _ in range(60):
+        highest = np.maximum(highest, bet.update((rng.random((50, streams)) < rate).astype(float)))
+    reached = np.mean(highest >= np.log(20))
+    assert reached <= 1 / 20 + 2 * np.sqrt(0.05 * 0.95 / streams)
+
+
+def test_under_the_null_the_average_run_length_is_at_least_the_threshold() -> None:
+    rng = np.random.default_rng(2)
+    rate, streams, threshold = 0.02, 200, 300.0
+    monitor = RateMonitor(np.full(streams, rate))
+    run = np.full(streams, np.inf)
+    for vote in range(1, 2001):
+        crossed = monitor.update((rng.random((1, streams)) < rate).astype(float)) >= np.log(threshold)
+        run = np.where(crossed, np.minimum(run, vote), run)
+    assert np.mean(np.minimum(run, 2000)) >= threshold  # cut at 2,000 votes, so the true average is larger still
+
+
+def test_the_monitor_finds_a_late_change_that_numbs_the_one_shot_bet() -> None:
+    rng = np.random.default_rng(3)
+    quiet = (rng.random(20_000) < 0.01).astype(float)
+    changed = (rng.random(400) < 0.06).astype(float)
+    bet, monitor = RateBet([0.015]), RateMonitor([0.015])
+    bet.update(quiet)
+    assert monitor.update(quiet)[0] < np.log(7e4)
+    assert monitor.update(changed)[0] > np.log(7e4)
+    assert bet.update(changed)[0] < np.log(7e4)
+
+
+def test_a_scaled_null_forgives_votes_that_are_likelier_by_nature() -> None:
+    strict, lenient = RateMonitor([0.01]), RateMonitor([0.01])
+    votes = np.ones(3)
+    assert lenient.update(votes, np.full((3, 1), 5.0)) < strict.update(votes)
+
+
+def test_calibrated_uniform_p_values_are_e_values() -> None:
+    p = (np.arange(1, 200_001) - 0.5) / 200_000
+    assert np.mean(p_to_e(p)) <= 1.0
+    assert np.all(np.diff(p_to_e(np.linspace(1e-6, 1, 1000))) <= 1e-4)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=10))
+def test_log_mean_is_the_log_of_the_mean(logs: list[float]) -> None:
+    assert log_mean(logs) == pytest.approx(np.log(np.mean(np.exp(logs))))
+
+
+def test_sessions_vote_with_their_maximum_or_their_share() -> None:
+    code, count = sessions_of(np.array(["s", "t", "s", "t"]))
+    values = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    assert session_maximum(values, code, count).tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    assert session_mean(values, code, count).tolist() == [[0.5, 1.0], [0.0, 0.5]]

@@ -1,0 +1,60 @@
+"""Logs go to one stream, as JSON for machines, with those of libraries among them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from monitor.logging import set_up_logging
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield io.StringIO()
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_a_line_is_one_json_object(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=True)
+    structlog.get_logger().info("a window closed", model="nids", events=3)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["model"], line["events"], line["level"]) == ("a window closed", "nids", 3, "info")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_warnings_of_libraries_look_the_same_and_their_chatter_is_dropped(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=True)
+    logging.getLogger("kafka.client").info("connecting")
+    logging.getLogger("kafka.client").warning("connection %s lost", 7)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["logger"], line["level"]) == ("connection 7 lost", "kafka.client", "warning")
+
+
+def test_an_exception_is_part_of_its_line(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=True)
+    try:
+        int("odd")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert "ValueError: invalid literal" in json.loads(stream.getvalue())["exception"]
+
+
+def test_what_is_below_the_level_is_silent(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=True, level=logging.ERROR)
+    structlog.get_logger().warning("quiet")
+    assert stream.getvalue() == ""
+
+
+def test_text_for_people_has_no_colours_outside_a_terminal(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=False)
+    structlog.get_logger().info("ready", port=9464)
+    assert "ready" in stream.getvalue()
+    assert "\x1b[" not in stream.getvalue()

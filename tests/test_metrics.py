@@ -1,0 +1,211 @@
+"""Metrics: their names are public, their number is bounded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor.metrics import TOP_FEATURES, Metrics
+
+SNAPSHOT = """
+tocsin_actions_total action,model,outcome
+tocsin_build_info version
+tocsin_checkpoint_age_seconds
+tocsin_claimed_trust_total model
+tocsin_detector_contribution detector,feature,model,version
+tocsin_detector_e_value detector,model,version
+tocsin_detector_gauge detector,gauge,model,version
+tocsin_detector_score detector,model,version
+tocsin_detector_status detector,model,status,version
+tocsin_detector_threshold detector,model,version
+tocsin_duplicates_total model
+tocsin_events_total model,version
+tocsin_future_events_total model
+tocsin_id_conflicts_total model
+tocsin_incidents_open model
+tocsin_incidents_total activity,family,model
+tocsin_labels_pending model
+tocsin_labels_total model,outcome,trust
+tocsin_late_events_total model
+tocsin_loop_turn_seconds_bucket le
+tocsin_loop_turn_seconds_count
+tocsin_loop_turn_seconds_sum
+tocsin_quarantined_total model,reason
+tocsin_source_errors_total kind
+tocsin_source_lag_messages partition,topic
+tocsin_verdict family,model,version
+tocsin_verdict_confidence_ratio model,version
+tocsin_vetting_total model,outcome
+tocsin_windows_total model,version
+"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry, clock: Clock) -> Metrics:
+    return Metrics(registry, "1.2.3", clock)
+
+
+def record(version: str = "1", family: str = "stable", **changes: Any) -> dict[str, Any]:
+    detector = {
+        "status": "ok",
+        "score": 0.5,
+        "threshold": 2.0,
+        "e_value": 1.5,
+        "gauges": {"entropy_p50": 0.25},
+        "top": [{"name": "port", "contribution": 0.5}, {"name": "sensor-7", "contribution": 0.125}],
+    }
+    return {
+        "model": "nids",
+        "version": version,
+        "index": 0,
+        "events": 10,
+        "detectors": {"prediction_entropy": detector | changes},
+        "verdict": {"family": family, "hypothesis": None, "confidence": 0.75},
+    }
+
+
+def touch_everything(metrics: Metrics) -> None:
+    metrics.features("nids", ["port"])
+    metrics.events("nids", "1", 5)
+    metrics.quarantined("nids", "bad_json", 2)
+    metrics.duplicates("nids", 1)
+    metrics.conflicts("nids", 1)
+    metrics.late("nids", 1)
+    metrics.future("nids", 1)
+    metrics.labels("nids", "joined", trusted=True)
+    metrics.labels_pending("nids", 3)
+    metrics.claimed_trust("nids")
+    metrics.vetting("nids", "asked", 4)
+    metrics.window(record())
+    metrics.incidents_open("nids", 1)
+    metrics.incident("nids", "drift", "create")
+    metrics.action("nids", "rollback", "done")
+    metrics.lag({("soc.inference", 0): 7})
+    metrics.source_error("retryable")
+    metrics.checkpointed()
+    metrics.turn(0.02)
+
+
+def samples(registry: CollectorRegistry) -> list[Any]:
+    return [sample for family in registry.collect() for sample in family.samples]
+
+
+def test_names_and_labels_are_those_that_dashboards_rely_on(metrics: Metrics, registry: CollectorRegistry) -> None:
+    touch_everything(metrics)
+    found = {f"{s.name} {','.join(sorted(s.labels))}".strip() for s in samples(registry)}
+    assert "\n".join(sorted(found)) == SNAPSHOT.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        ("tocsin_build_info", {"version": "1.2.3"}, 1.0),
+        ("tocsin_events_total", {"model": "nids", "version": "1"}, 5.0),
+        ("tocsin_quarantined_total", {"model": "nids", "reason": "bad_json"}, 2.0),
+        ("tocsin_labels_total", {"model": "nids", "outcome": "joined", "trust": "trusted"}, 1.0),
+        ("tocsin_source_lag_messages", {"topic": "soc.inference", "partition": "0"}, 7.0),
+        ("tocsin_verdict", {"model": "nids", "version": "1", "family": "stable"}, 1.0),
+        ("tocsin_verdict", {"model": "nids", "version": "1", "family": "poisoning"}, 0.0),
+        ("tocsin_verdict_confidence_ratio", {"model": "nids", "version": "1"}, 0.75),
+        ("tocsin_detector_e_value", {"model": "nids", "version": "1", "detector": "prediction_entropy"}, 1.5),
+    ],
+)
+def test_what_is_counted_is_what_is_scraped(
+    metrics: Metrics, registry: CollectorRegistry, name: str, labels: dict[str, str], value: float
+) -> None:
+    touch_everything(metrics)
+    assert registry.get_sample_value(name, labels) == value
+
+
+def test_exactly_one_family_and_one_status_hold(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.window(record(family="drift"))
+    metrics.window(record(family="poisoning", status="fired"))
+    assert [s.labels["family"] for s in samples(registry) if s.name == "tocsin_verdict" and s.value] == ["poisoning"]
+    holding = [s.labels["status"] for s in samples(registry) if s.name == "tocsin_detector_status" and s.value]
+    assert holding == ["fired"]
+
+
+def test_only_features_of_the_schema_become_labels(metrics: Metrics, registry: CollectorRegistry) -> None:
+    touch_everything(metrics)
+    shown = {s.labels["feature"]: s.value for s in samples(registry) if s.name == "tocsin_detector_contribution"}
+    assert shown == {"port": 0.5, "other": 0.125}
+
+
+def test_features_beyond_the_strongest_are_one_sum(metrics: Metrics, registry: CollectorRegistry) -> None:
+    names = [f"f{i}" for i in range(50)]
+    metrics.features("nids", names)
+    metrics.window(record(top=[{"name": name, "contribution": 1.0} for name in names]))
+    shown = {s.labels["feature"]: s.value for s in samples(registry) if s.name == "tocsin_detector_contribution"}
+    assert len(shown) == TOP_FEATURES + 1
+    assert sum(shown.values()) == 50.0
+
+
+def test_a_series_that_a_window_no_longer_has_is_gone(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.features("nids", ["port", "bytes"])
+    metrics.window(record())
+    metrics.window(record(top=[{"name": "bytes", "contribution": 1.0}], e_value=None, gauges={}))
+    names = {s.name for s in samples(registry)}
+    assert [s.labels["feature"] for s in samples(registry) if s.name == "tocsin_detector_contribution"] == ["bytes"]
+    assert not names & {"tocsin_detector_e_value", "tocsin_detector_gauge"}
+
+
+def test_gauges_of_versions_long_gone_are_dropped(metrics: Metrics, registry: CollectorRegistry) -> None:
+    for version in range(100):
+        metrics.window(record(str(version)))
+    shown = {s.labels["version"] for s in samples(registry) if s.name == "tocsin_detector_score"}
+    assert shown == {str(version) for version in range(68, 100)}
+
+
+def test_lag_of_partitions_that_went_away_is_forgotten(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.lag({("t", 0): 5, ("t", 1): 6})
+    metrics.lag({("t", 1): 4})
+    shown = {s.labels["partition"]: s.value for s in samples(registry) if s.name == "tocsin_source_lag_messages"}
+    assert shown == {"1": 4.0}
+
+
+def test_the_age_of_the_checkpoint_grows_though_the_loop_hangs(
+    metrics: Metrics, registry: CollectorRegistry, clock: Clock
+) -> None:
+    before = registry.get_sample_value("tocsin_checkpoint_age_seconds")
+    assert before is not None
+    assert math.isnan(before)
+    metrics.checkpointed()
+    clock.now += 42
+    assert registry.get_sample_value("tocsin_checkpoint_age_seconds") == 42.0
+
+
+def test_a_figure_that_json_could_not_hold_is_no_number(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.window(record(score=None, threshold=None, gauges={"psi": None}))
+    labels = {"model": "nids", "version": "1", "detector": "prediction_entropy"}
+    score = registry.get_sample_value("tocsin_detector_score", labels)
+    assert score is not None
+    assert math.isnan(score)
+
+
+def test_two_processes_in_one_do_not_share_figures(clock: Clock) -> None:
+    first, second = CollectorRegistry(), CollectorRegistry()
+    Metrics(first, "1", clock).duplicates("nids", 1)
+    Metrics(second, "1", clock)
+    assert first.get_sample_value("tocsin_duplicates_total", {"model": "nids"}) == 1.0
+    assert second.get_sample_value("tocsin_duplicates_total", {"model": "nids"}) is None
