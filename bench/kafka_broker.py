@@ -58,9 +58,9 @@ class KafkaBroker:
         """Formats the data folder on the first start, starts, and waits until a metadata request is answered."""
         classpath = f"{jars()}/*"
         properties = self._folder / "server.properties"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        properties.write_text(self._properties(), encoding="utf-8")
         if not (self._folder / "data" / "meta.properties").exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            properties.write_text(self._properties(), encoding="utf-8")
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             storage = ("-cp", classpath, "kafka.tools.StorageTool", "format")
             self._java(*storage, f"--cluster-id={cluster}", "--config", properties)

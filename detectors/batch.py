@@ -66,7 +66,7 @@ class Batch(Columns):
     """Inference events of one model version, as decoded.
 
     ``scores`` are as served. ``partition`` and ``offset`` say where an event came from (``partition`` is an index
-    into the loop's list of topic partitions). ``key`` and ``digest`` are keyed hashes of the id and of the whole message.
+    into the loop's list of topic partitions). ``key`` and ``digest`` are keyed hashes of id and message.
     ``source`` is never empty ("" becomes "-"); ``session`` is filled by the decoder where there was none.
     """
 
@@ -89,8 +89,8 @@ class Batch(Columns):
 class Labels(Columns):
     """Feedback joined with the events that it is about, all of one model version.
 
-    ``label`` is a class index (-1: a class that the model does not know, its name is in ``name``). ``trusted`` is decided
-    by the configuration and the channel, never by the event. ``vetted`` marks answers to our own requests.
+    ``label`` is a class index (-1: a class that the model does not know, its name is in ``name``). ``trusted`` is
+    decided by the configuration and the channel, never by the event. ``vetted`` marks answers to our own requests.
     ``ts`` is when the label was given, ``event_ts`` when the event happened. ``f`` and ``g`` are the scores of the
     serving and of the last known good model; where there is none, ``f`` is as served and ``g`` is NaN.
     """

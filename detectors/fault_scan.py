@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy.special import betainc
 
-from detectors.batch import Floats, Ints
+from detectors.batch import Bools, Floats, Ints
 from detectors.block_null import dispersion
 from detectors.marginals import centre_and_scale, standardised
 from detectors.schema import UNSEEN, Schema
@@ -23,9 +23,13 @@ _PENALTY: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The p-values of one window: ``rates`` [scopes, 5, d] as in `RATES`, ``frozen`` [scopes, d]; votes [scopes]."""
+    """The p-values of one window: ``rates`` [scopes, 5, d] as in `RATES`, ``frozen`` [scopes, d]; votes [scopes].
+
+    ``raised`` [scopes, 5, d]: which rates are half as much again as in the past, or more.
+    """
 
     rates: Floats
+    raised: Bools
     frozen: Floats
     votes: Floats
 
@@ -76,7 +80,8 @@ class FaultScan:
         above = k > n * bound
         p = np.ones(hits.shape)
         p[above] = betainc(k[above], n[above] - k[above] + 1, bound[above])
-        return Scan(p, self._frozen(x, scope), trials)
+        raised = hits > 1.5 * self._rate * trials[:, None, None]
+        return Scan(p, raised, self._frozen(x, scope), trials)
 
     def _rows(self, scope: Ints, s: int) -> Ints:
         return np.arange(len(scope)) if s == 0 else np.flatnonzero(scope == s)
@@ -123,10 +128,9 @@ class FaultScan:
 
     def _count(self, x: Floats, scope: Ints) -> tuple[Floats, Floats]:
         """Hits [scopes, 5, d] and trials [scopes]."""
-        hits = np.zeros((self._scopes, len(RATES), x.shape[1]))
         residual = self._residual(x)
         member = (scope[None, :] == np.arange(self._scopes)[:, None]).astype(np.float64)
-        hits += (member @ self._indicators(x, scope, residual).reshape(len(x), -1)).reshape(hits.shape)
+        hits = np.tensordot(member, self._indicators(x, scope, residual), axes=1)
         hits[0] = self._indicators(x, np.zeros_like(scope), residual).sum(axis=0)
         trials = member.sum(axis=1)
         trials[0] = len(x)

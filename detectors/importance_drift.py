@@ -59,7 +59,8 @@ class ImportanceDrift(Detector):
     over the two.
     The reference is finite, and its error is the same in every window, so the null is drawn with samples of
     m / (1 + 2 sqrt(m/n))^2 instead of m sessions: their spread covers a window's own error and two standard errors of
-    the n sessions of the reference. p is never below 1/(1 + resamples), an e-value of 21: no single window alarms.
+    the n sessions of the reference. p is never below 1/(1 + resamples), an e-value of 21, so that under a budget of
+    millions it takes several windows to alarm.
 
     False-positive rate: on average about A = ``budget.alarm`` sessions or more between false alarms (the null is
     resampled, so this is approximate; the margin makes it conservative).

@@ -17,7 +17,6 @@ from detectors.sequential import as_e_value, log_mean, p_to_e
 
 CAUSES: Final = ("nulls", "unseen", "unit", "frozen")
 _NULLS, _UNSEEN, _UNIT, _FROZEN = range(4)
-_RAISED: Final = 0.5  # above the bound at all
 _LOOK: Final = 0.05  # below it, what moved is looked at closely; above it counts as nothing
 _ODD: Final = 0.01  # a p-value of one window that counts as "moved" when the other features are looked at
 
@@ -63,6 +62,7 @@ class PipelineFault(Detector):
     the median magnitude changed by ``unit_ratio``, the values left the range of their neighbours in the other features,
     and at most ``confined`` features moved. frozen: at most ``confined`` features moved. An honest jump of one feature
     within reach of its neighbours, or of many features at once, is not called a fault; neither are small unit changes.
+    An honest jump of one feature beyond all of that cannot be told from a unit change.
 
     ``facts``: cause (nulls, unseen, unit, frozen, zeroed, or None before the alarm), features, sources, everywhere,
     confined (at most ``confined`` features moved).
@@ -211,19 +211,24 @@ class PipelineFault(Detector):
 
 
 def _sources(scan: Scan, s: int, cause: int, features: Ints) -> tuple[list[int], bool]:
-    """Numbers of the sources that are affected, and whether all are: none stands out, or half of them are raised."""
-    raw = (scan.rates[:, 0], scan.rates[:, 1], scan.rates[:, 4], scan.frozen)[cause]
-    best = raw[1:, features].min(axis=1)
+    """Numbers of the sources that are affected, and whether all are: none stands out, or half of them rose."""
+    rate = {_NULLS: 0, _UNSEEN: 1, _UNIT: 4}.get(cause)
+    p = (scan.frozen if rate is None else scan.rates[:, rate])[1:, features].min(axis=1)
+    raised = p < _ODD if rate is None else scan.raised[1:, rate, features].any(axis=1)
     present = np.flatnonzero(scan.votes[1:]) + 1
-    odd = np.flatnonzero(best < _ODD) + 1
-    if s == 0 and (len(odd) == 0 or np.sum(best < _RAISED) >= len(present) / 2):
+    odd = np.flatnonzero(p < _ODD) + 1
+    if (s == 0 and len(odd) == 0) or np.sum(raised) >= len(present) / 2:
         return present.tolist(), True
     return sorted({s, *odd.tolist()} - {0}), False
 
 
 def _moved(scan: Scan) -> Ints:
-    """How many features moved by themselves in each scope; residuals also move when another feature did."""
-    return np.asarray(np.sum(np.minimum(scan.rates[:, :4].min(axis=1), scan.frozen) < _ODD, axis=1), np.int64)
+    """How many features moved by themselves in each scope, or in all sources together, where that is more.
+
+    One source alone has too few sessions to show that many moved. Residuals also move when another feature did.
+    """
+    moved = np.sum(np.minimum(scan.rates[:, :4].min(axis=1), scan.frozen) < _ODD, axis=1)
+    return np.asarray(np.maximum(moved, moved[0]), np.int64)
 
 
 def _ratio(now: Floats, past: Floats) -> float:

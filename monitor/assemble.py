@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from monitor.intake import Channels, Intake
 from monitor.joins import JoinSettings, LabelJoin, Segments
 from monitor.labelled import Rescored
 from monitor.metrics import Metrics
+from monitor.outlets import Outlet, Tee
 from monitor.output_file import OutputFile
 from monitor.quarantine import Quarantine
 from monitor.reader import Served
@@ -39,8 +40,12 @@ OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a loop takes from outside. ``folder`` gets the outputs; ``hash_key`` keys ids and sessions; ``seed`` is the
-    detectors' randomness; ``trusted_origins`` are believed besides those of the configuration."""
+    """What a loop takes from outside.
+
+    ``folder`` gets the outputs; ``hash_key`` keys ids and sessions; ``seed`` is the detectors' randomness.
+    ``trusted_origins`` are believed besides those of the configuration; the outlets get incidents and vetting requests
+    besides the files.
+    """
 
     registries: Mapping[str, Registry]
     folder: Path
@@ -50,6 +55,8 @@ class Surroundings:
     hash_key: bytes
     seed: int
     trusted_origins: frozenset[str] = frozenset()
+    incident_outlets: Sequence[Outlet] = ()
+    vetting_outlets: Sequence[Outlet] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,11 @@ def assemble(config: Config, around: Surroundings) -> Assembly:
         around.segments,
         around.hash_key,
     )
-    outlets = Outlets(outputs["windows"], outputs["incidents"], outputs["vetting"])
+    outlets = Outlets(
+        outputs["windows"],
+        Tee([outputs["incidents"], *around.incident_outlets]),
+        Tee([outputs["vetting"], *around.vetting_outlets]),
+    )
     teller = Teller(IncidentBook(), desk, around.respond, outlets, around.metrics, intake)
     return Assembly(intake, watches, teller, desk, quarantine, outputs)
 

@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from detectors.evidence import State
+from monitor.output_file import sync_folder
 from monitor.state_codec import CheckpointError, Segment, decode, encode, segments_in
 
-__all__ = ["CheckpointError", "CheckpointStore", "MemorySegments", "Segment", "decode", "encode"]
+__all__ = ["CheckpointError", "CheckpointStore", "MemorySegments", "Segment", "decode", "encode", "latest_state"]
 
 _NAME: Final = re.compile(r"\d{12}-[0-9a-f]{16}")
 _SEGMENT_NAME: Final = re.compile(r"[0-9a-f]{32}")
@@ -166,6 +167,16 @@ class CheckpointStore:
             raise CheckpointError(f"{path}: {error}; {advice}") from error
 
 
+def latest_state(folder: Path) -> State | None:
+    """The newest checkpoint in ``folder``, to look at while a daemon holds the folder; None where there is none."""
+    for path in sorted((p for p in folder.glob("*.state") if _NAME.fullmatch(p.stem)), reverse=True):
+        try:
+            return _as_state(decode(path.read_bytes()))
+        except FileNotFoundError:  # a newer one has just replaced it
+            continue
+    return None
+
+
 def _segment_of(data: bytes) -> Segment:
     return Segment(hashlib.sha256(data).hexdigest()[:32])
 
@@ -188,8 +199,4 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

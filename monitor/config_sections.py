@@ -136,7 +136,7 @@ class ModelConfig(Section):
 
     trusted_origins: Strings = []
     """Whose labels are believed, on the trusted feedback topic."""
-    window_events: int = Field(default=1000, ge=50)
+    window_events: int = Field(default=1000, ge=10)
     """A window closes after so many events ..."""
     window_max_seconds: float = Field(default=900.0, gt=0)
     """... or when so much event time lies between its first and its newest event ..."""

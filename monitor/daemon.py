@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.checkpoint import CheckpointStore
@@ -21,6 +23,7 @@ from monitor.http import Listener as HttpListener
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
+from monitor.outlets import StreamOutlet, TopicOutlet
 from monitor.problems import ConfigError, Problem
 from monitor.response import Response, no_response
 from monitor.settlement import Checkpoints
@@ -29,7 +32,6 @@ from monitor.sources.kafka_group import require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, RetryableSourceError, Role
 from monitor.teller import Respond
-from prometheus_client import CollectorRegistry
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.policy import Mode
@@ -67,6 +69,11 @@ def kafka_settings(kafka: KafkaConfig) -> KafkaSettings:
         ssl_password=tls.get_secret_value() if tls else None,
         ssl_check_hostname=kafka.ssl_check_hostname,
     )
+
+
+def vetting_topic(kafka: KafkaConfig) -> str:
+    """Where requests for labels are published, besides `vetting.ndjson`."""
+    return f"{kafka.inference_topic}.vetting"
 
 
 def hash_key(folder: Path) -> bytes:
@@ -112,8 +119,18 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         stack.callback(audit.close)
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
         respond = _respond(mode, role, registries, audit, config.state_dir)
+        requests = TopicOutlet(vetting_topic(config.kafka), settings.connection(), metrics.line_dropped)
+        stack.callback(requests.close)
         around = Surroundings(
-            registries, config.state_dir, store, metrics, respond, hash_key(config.state_dir), seed=0
+            registries,
+            config.state_dir,
+            store,
+            metrics,
+            respond,
+            hash_key(config.state_dir),
+            seed=0,
+            incident_outlets=[StreamOutlet(sys.stdout)],
+            vetting_outlets=[requests],
         )
         parts = assemble(config, around)
         for name, watch in parts.watches.items():
@@ -138,9 +155,7 @@ def open_configured(config: Config, name: str) -> FileRegistry:
     return FileRegistry(config.registry, name, keys, time.time)
 
 
-def _respond(
-    mode: Mode, role: Acting, registries: Mapping[str, Registry], audit: AuditLog, folder: Path
-) -> Respond:
+def _respond(mode: Mode, role: Acting, registries: Mapping[str, Registry], audit: AuditLog, folder: Path) -> Respond:
     return no_response if role == "watcher" else Response(mode, registries, audit, folder / FILE_NAME)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.batch import Batch, Bools, Hashes
+from detectors.batch import Batch, Hashes
 from detectors.evidence import State
 from monitor.hashes import KeyedHash, RecentHashes
 from monitor.state_codec import Segment
@@ -40,13 +40,10 @@ class Deduplicator:
         """The batch without repeats, also of events within the batch; the first one stays."""
         version = self._hash.tuples([(batch.model, batch.version)])
         ids = batch.key ^ version
-        contents = _mixed(ids, batch.digest)
-        keep = _first(contents) & ~self._contents.seen(contents)
-        known = self._ids.seen(ids[keep]) | ~_first(ids[keep])
-        self._contents.add(contents[keep])
-        self._ids.add(ids[keep])
+        keep = self._contents.add(_mixed(ids, batch.digest))
+        new = self._ids.add(ids[keep])
         repeats = len(batch) - int(keep.sum())
-        return Deduplicated(batch.take(keep) if repeats else batch, repeats, int(known.sum()))
+        return Deduplicated(batch.take(keep) if repeats else batch, repeats, int((~new).sum()))
 
     def state(self, put: Callable[[State], Segment]) -> State:
         """For the checkpoint: full segments are ``put``, once each; the rest is in the state."""
@@ -56,13 +53,6 @@ class Deduplicator:
         """Take back what `state` gave."""
         self._ids.restore(state["ids"], get)
         self._contents.restore(state["contents"], get)
-
-
-def _first(hashes: Hashes) -> Bools:
-    """Whether a hash is the first of its kind in the array."""
-    first = np.zeros(len(hashes), dtype=np.bool_)
-    first[np.unique(hashes, return_index=True)[1]] = True
-    return first
 
 
 def _mixed(ids: Hashes, digests: Hashes) -> Hashes:

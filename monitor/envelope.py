@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -74,7 +74,7 @@ class DecodeLimits:
             raise ValueError(f"limits must be positive: {self}")
 
 
-class Message(NamedTuple, Generic[Event]):
+class Message(msgspec.Struct, Generic[Event], frozen=True, gc=False):
     """A message whose envelope is right; ``ts`` in seconds since the epoch."""
 
     offset: int

@@ -42,10 +42,11 @@ class RecentHashes:
     """Remembers at least the last ``horizon`` hashes and at most twice as many.
 
     Two generations: when the young one holds ``horizon`` hashes it becomes the old one, and the old one is forgotten.
-    Each is a table with open addressing, at most half full, looked up and filled for whole arrays.
+    Each is a table with open addressing, at most a quarter full, looked up and filled for whole arrays.
 
     >>> recent = RecentHashes(horizon=4)
-    >>> recent.add(np.array([5, 6], dtype=np.uint64))
+    >>> recent.add(np.array([5, 6, 5], dtype=np.uint64)).tolist()
+    [True, True, False]
     >>> recent.seen(np.array([6, 7], dtype=np.uint64)).tolist()
     [True, False]
     """
@@ -55,7 +56,7 @@ class RecentHashes:
             raise ValueError(f"horizon and segment_rows must be at least 1, got {horizon} and {segment_rows}")
         self._horizon = horizon
         self._segment_rows = segment_rows
-        self._young = _Generation(horizon)
+        self._young = _Generation()
         self._old: _Generation | None = None
 
     def __len__(self) -> int:
@@ -66,16 +67,23 @@ class RecentHashes:
         found = self._young.holds(hashes)
         return found | self._old.holds(hashes) if self._old else found
 
-    def add(self, hashes: Hashes) -> None:
-        """Remember these; those that were seen already are not refreshed."""
-        fresh = np.unique(hashes)
-        fresh = fresh[~self.seen(fresh)]
+    def add(self, hashes: Hashes) -> Bools:
+        """Remember these; True for each that is new, which a hash is once in the array.
+
+        What was seen already is not refreshed.
+        """
+        distinct, first = np.unique(hashes, return_index=True)
+        unseen = ~self.seen(distinct)
+        new = np.zeros(len(hashes), dtype=np.bool_)
+        new[first[unseen]] = True
+        fresh = distinct[unseen]
         while len(fresh):
             room = self._horizon - self._young.count
             self._young.add(fresh[:room])
             fresh = fresh[room:]
             if self._young.count == self._horizon:
-                self._old, self._young = self._young, _Generation(self._horizon)
+                self._old, self._young = self._young, _Generation()
+        return new
 
     def state(self, put: Callable[[State], Segment]) -> State:
         """For the checkpoint: what fills a segment is ``put`` as one, once; the rest is in the state."""
@@ -84,18 +92,17 @@ class RecentHashes:
 
     def restore(self, state: State, get: Callable[[Segment], State]) -> None:
         """Take back what `state` gave; ``get`` reads a segment that was put."""
-        restored = [_Generation.restored(self._horizon, g, get) for g in state["generations"]]
+        restored = [_Generation.restored(g, get) for g in state["generations"]]
         self._young = restored.pop()
         self._old = restored.pop() if restored else None
 
 
 class _Generation:
-    """A set of at most ``horizon`` hashes that remembers the order in which they came, for segments."""
+    """A set of hashes that remembers the order in which they came, for segments."""
 
-    def __init__(self, horizon: int) -> None:
-        bits = max(4, (2 * horizon - 1).bit_length())
-        self._table = np.zeros(1 << bits, dtype=np.uint64)
-        self._mask = np.uint64((1 << bits) - 1)
+    def __init__(self) -> None:
+        self._bits = 10
+        self._table = np.zeros(1 << self._bits, dtype=np.uint64)
         self._segments: list[Segment] = []
         self._tail: list[Hashes] = []
         self.count = 0
@@ -104,27 +111,41 @@ class _Generation:
         wanted = _nonzero(hashes)
         found = np.zeros(len(wanted), dtype=np.bool_)
         rows = np.arange(len(wanted))
-        slots = wanted & self._mask
+        slots = self._slots(wanted)
         while len(rows):
             there = self._table[slots]
             hit = there == wanted[rows]
             found[rows[hit]] = True
             on = ~hit & (there != _EMPTY)
-            rows, slots = rows[on], (slots[on] + np.uint64(1)) & self._mask
+            rows, slots = rows[on], self._next(slots[on])
         return found
 
     def add(self, hashes: Hashes) -> None:
         """Hashes that differ from each other and from all that are held."""
         self.count += len(hashes)
         self._tail.append(hashes)
-        left = _nonzero(hashes)
-        slots = left & self._mask
+        if 4 * self.count > len(self._table):
+            held = self._table[self._table != _EMPTY]
+            self._bits = (8 * self.count - 1).bit_length()
+            self._table = np.zeros(1 << self._bits, dtype=np.uint64)
+            self._fill(held)
+        self._fill(_nonzero(hashes))
+
+    def _fill(self, hashes: Hashes) -> None:
+        left, slots = hashes, self._slots(hashes)
         while len(left):
             free = self._table[slots] == _EMPTY
             # where several want one slot the last one gets it, which the comparison below tells
             self._table[slots[free]] = left[free]
             on = self._table[slots] != left
-            left, slots = left[on], (slots[on] + np.uint64(1)) & self._mask
+            left, slots = left[on], self._next(slots[on])
+
+    def _slots(self, hashes: Hashes) -> Hashes:
+        """Where to look first: by the high bits, so that sorted hashes walk through the table in its order."""
+        return hashes >> np.uint64(64 - self._bits)
+
+    def _next(self, slots: Hashes) -> Hashes:
+        return (slots + np.uint64(1)) & np.uint64(len(self._table) - 1)
 
     def state(self, put: Callable[[State], Segment], segment_rows: int) -> State:
         tail = np.concatenate(self._tail) if self._tail else np.zeros(0, dtype=np.uint64)
@@ -135,8 +156,8 @@ class _Generation:
         return {"segments": list(self._segments), "tail": self._tail[0]}
 
     @classmethod
-    def restored(cls, horizon: int, state: State, get: Callable[[Segment], State]) -> _Generation:
-        generation = cls(horizon)
+    def restored(cls, state: State, get: Callable[[Segment], State]) -> _Generation:
+        generation = cls()
         for segment in state["segments"]:
             generation.add(get(segment)["hashes"])
         generation._segments = list(state["segments"])

@@ -31,10 +31,10 @@ ATLAS: Final[Mapping[str, tuple[str, ...]]] = {
 
 ADVICE: Final = {
     "poisoning": "Roll back to version {lkg} and retrain on sanitised data.",
-    "evasion": "Label the listed events and add the missed attacks to the training data; the model itself is unchanged.",
+    "evasion": "Label the listed events and add the missed attacks to the training data; the model is unchanged.",
     "fault": "Check the sensors and the feature pipeline before anything else; the model itself is not suspected.",
     "drift": "Nothing is rolled back; plan a retraining on trusted labels.",
-    "inconclusive": "More trusted labels on the listed events would decide it; until then treat the model with caution.",
+    "inconclusive": "More trusted labels on the listed events would decide it; until then be careful with the model.",
 }
 MOST_EVENTS: Final = 100
 
@@ -193,7 +193,8 @@ def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
         "window": seen.window,
         "family": face.family,
         "hypothesis": face.hypothesis,
-        "confidence": round(verdict.confidence, 6),
+        "confidence": round(hypothesis_confidence(verdict), 6),
+        "family_confidence": round(verdict.confidence, 6),
         "alternatives": [Alternative(name, round(p, 6)) for name, p in verdict.alternatives],
         "evidence": [evidence_item(e) for e in seen.evidence],
         "implicated": _implicated(verdict),
@@ -201,6 +202,11 @@ def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
         "atlas": list(ATLAS.get(face.hypothesis or "", ())),
         "summary": f"{what} {ADVICE[face.family].format(lkg=lkg)}",
     }
+
+
+def hypothesis_confidence(verdict: Verdict) -> float:
+    """Probability of the verdict's hypothesis; of the family where it names none."""
+    return verdict.attribution[0][1] if verdict.hypothesis and verdict.attribution else verdict.confidence
 
 
 def evidence_item(e: Evidence) -> EvidenceItem:

@@ -88,10 +88,7 @@ class LabelJoin:
 
         A trusted label of an asked id is `vetted`.
         """
-        first = np.zeros(len(feedback), dtype=np.bool_)
-        first[np.unique(feedback.digest, return_index=True)[1]] = True
-        new = first & ~self._said.seen(feedback.digest)
-        self._said.add(feedback.digest[new])
+        new = self._said.add(feedback.digest)
         self.counts["repeats"] += int((~new).sum())
         feedback = feedback.take(new)
         vetted = feedback.trusted & np.array([i in asked for i in feedback.id.tolist()], dtype=np.bool_)

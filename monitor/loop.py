@@ -25,9 +25,11 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a loop is made of. ``connect`` makes the source that the loop listens to. ``answering`` answers vetting
-    requests in a replay. ``clock`` gives seconds since the epoch: it decides what is idle, what is from the future and
-    when to settle, and nothing else."""
+    """What a loop is made of.
+
+    ``connect`` makes the source that the loop listens to. ``answering`` answers vetting requests in a replay. ``clock``
+    gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
+    """
 
     connect: Callable[[Listener], Source]
     intake: Intake
@@ -114,8 +116,10 @@ class Loop:
         self._parts.teller.tell(closed, judged, watch)
 
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
-        """At the start, resume from the checkpoint that the broker's commits name. A partition that comes later is
-        read from the broker's offset: others may have read it meanwhile."""
+        """At the start, resume from the checkpoint that the broker's commits name.
+
+        A partition that comes later is read from the broker's offset: others may have read it meanwhile.
+        """
         resuming = not self._parts.intake.positions
         return self._parts.settlement.resume(partitions) if resuming else {}
 

@@ -15,6 +15,7 @@ from monitor.window import ClosedWindow
 ORIGIN: Final = "vetting"
 """The origin of the answers, trusted in a replay."""
 
+
 class _Answer(msgspec.Struct):
     id: str
     label: str

@@ -11,6 +11,15 @@ from types import TracebackType
 from typing import Self
 
 
+def sync_folder(folder: Path) -> None:
+    """Names of files that were made or renamed in ``folder`` are on the disk when this returns."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class OutputFileError(Exception):
     """An output file does not fit to the checkpoint; the message says which and what to do."""
 
@@ -23,6 +32,7 @@ class OutputFile:
         self.path = path
         self._file = path.open("ab")
         self.position = self._file.tell()
+        sync_folder(path.parent)
 
     def append(self, line: bytes) -> None:
         """Write one line, given without its end."""

@@ -89,7 +89,7 @@ class Panel:
                 continue
             try:
                 detector.fit(versions.reference)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
                 self._fail(detector, error)
 
     def window(self, index: int, batch: Batch, fresh: Bools) -> Window:
@@ -109,7 +109,7 @@ class Panel:
         if detector.name not in self._broken:
             try:
                 return detector.observe(window, labels)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
                 self._fail(detector, error)
         return Evidence(detector.name, "error", note=self._broken[detector.name])
 

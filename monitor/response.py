@@ -22,8 +22,11 @@ def no_response(finding: Finding) -> Outcome | None:  # noqa: ARG001 - the respo
 
 
 class Response:
-    """Calls the policy for each finding. What an incident has led to is read from the audit log, so that a crash
-    between act and checkpoint neither repeats the act nor loses its outcome."""
+    """Calls the policy for each finding.
+
+    What an incident has led to is read from the audit log, so that a crash between act and checkpoint neither repeats
+    the act nor loses its outcome.
+    """
 
     def __init__(self, mode: Mode, registries: Mapping[str, Registry], audit: AuditLog, path: Path) -> None:
         self._mode = mode

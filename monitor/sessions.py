@@ -26,9 +26,7 @@ class SessionLedger:
         """True for the events of sessions that no earlier window held; to be called once for each closed window."""
         pairs = list(zip(batch.source.tolist(), batch.session.tolist(), strict=True))
         row_of = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
-        hashes = self._hash.tuples(row_of)
-        new = ~self._voted.seen(hashes)
-        self._voted.add(hashes)
+        new = self._voted.add(self._hash.tuples(row_of))
         rows = np.array([row_of[pair] for pair in pairs], dtype=np.int64)
         return new[rows]
 

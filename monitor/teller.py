@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -14,6 +13,7 @@ from monitor.incidents import IncidentBook, Sighting
 from monitor.intake import Intake
 from monitor.messages import ActionTaken, Incident, OffsetRange, WindowItem
 from monitor.metrics import Metrics
+from monitor.outlets import Outlet
 from monitor.record import window_record
 from monitor.vetting import VettingDesk, interleave
 from monitor.watch import Judged, Watch
@@ -25,16 +25,6 @@ log = structlog.get_logger()
 
 Respond = Callable[[Finding], Outcome | None]
 """Decides and acts; None where nothing is to be done."""
-
-
-class Outlet(Protocol):
-    """Where lines go."""
-
-    def append(self, line: bytes) -> None:
-        """Write one line."""
-
-    def flush(self) -> None:
-        """Let readers see what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +68,7 @@ class Teller:
         ranges = self._ranges(closed)
         ids = closed.batch.id
         window = WindowItem(closed.index, *((str(ids[0]), str(ids[-1])) if len(ids) else ("", "")), ranges)
-        seen = Sighting(
-            model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking
-        )
+        seen = Sighting(model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking)
         incidents = self._book.consider(seen)
         uid = self._book.uid(model, version)
         if uid and asking:
@@ -153,7 +141,6 @@ class Teller:
             for index, ranges in sorted(closed.ranges.items())
             for first, after in ranges
         ]
-
 
     def state(self) -> State:
         """For the checkpoint: open incidents, open requests and the event time reached."""

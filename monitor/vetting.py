@@ -130,9 +130,7 @@ def interleave(evidence: Sequence[Evidence]) -> list[Ask]:
     return asks
 
 
-def _request(
-    incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: float, deadline: float
-) -> VettingRequest:
+def _request(incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: float, deadline: float) -> VettingRequest:
     return VettingRequest(
         incident=incident,
         id=ask.id,

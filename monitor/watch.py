@@ -127,7 +127,7 @@ class Watch:
         try:
             self._bundles[version] = self._registry.load(version)
         except IntegrityError as error:
-            log.error("a version fails verification and is not used", model=self.model, reason=str(error))
+            log.warning("a version fails verification and is not used", model=self.model, reason=str(error))
             self.refused[version] = str(error)
         return self._bundles.get(version)
 

@@ -93,7 +93,8 @@ class WindowBuilder:
     def without_events(self, model: str, version: str) -> ClosedWindow:
         """A window of zero events with the next index, for labels that come while no events do.
 
-        Its columns are as wide as those of the version's events; without any so far they have no width.
+        Its columns are as wide as those of the version's events; without any so far they have no width. The version
+        is `silent` again only after another ``idle_seconds``.
         """
         return self._open.setdefault(version, _OpenWindow()).empty(model, version)
 
@@ -166,6 +167,7 @@ class _OpenWindow:
         return now - self._fed_at
 
     def empty(self, model: str, version: str) -> ClosedWindow:
+        self._fed_at = None  # idle time counts anew
         blank = self._blank if self._blank is not None else _blank(model, version)
         self._index += 1
         return ClosedWindow(model, version, self._index - 1, blank, {}, "labels", 0, 0)

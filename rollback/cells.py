@@ -34,10 +34,10 @@ def parse_floats(texts: Strings) -> Floats | None:
     >>> parse_floats(np.array(["1", "tcp"])) is None
     True
     """
-    if bool(np.any(np.char.find(texts, "_") >= 0)):
+    cells = texts.tolist()
+    if "_" in "".join(cells):
         return None
-    bare = np.char.strip(texts)
     try:
-        return np.where(bare == "", "nan", bare).astype(np.float64)
+        return np.array([float(cell.strip() or "nan") for cell in cells], dtype=np.float64)
     except ValueError:
         return None

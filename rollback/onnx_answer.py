@@ -63,7 +63,7 @@ def find_answer(outputs: Mapping[str, Any], rows: int) -> Answer:
             found.append(candidate)
     if not found:
         what = "; ".join(faults) or f"none of the outputs {', '.join(outputs)} holds numbers for every row"
-        raise ImportRefused(f"no output holds probabilities: {what}. To fix it, {HOW_TO_FIX}")
+        raise ImportRefused(f"no output holds probabilities: {what}")
     first, *others = sorted(found, key=lambda answer: answer.single)
     for other in others:
         if other.single == first.single and not _same(first, other):
@@ -102,12 +102,12 @@ def _fault(answer: Answer) -> str:
         return f"is NaN or infinite, first for row {row + 1} of the reference"
     if table.min() < -TOLERANCE or table.max() > 1.0 + TOLERANCE:
         shown = table[:, 1:] if answer.single else table
-        return f"ranges from {shown.min():.3g} to {shown.max():.3g}: these are logits or margins"
+        return f"ranges from {shown.min():.3g} to {shown.max():.3g}: these are logits or margins; {HOW_TO_FIX}"
     sums = table.sum(axis=1)
     if np.abs(sums - 1.0).max() > TOLERANCE * table.shape[1]:
-        return f"has rows that sum to between {sums.min():.3g} and {sums.max():.3g} instead of 1"
+        return f"has rows that sum to between {sums.min():.3g} and {sums.max():.3g} instead of 1; {HOW_TO_FIX}"
     if len(table) > 1 and not np.ptp(table, axis=0).any():
-        return "is the same for every row of the reference"
+        return "is the same for every row of the reference; are the columns those that the model was trained on?"
     return ""
 
 

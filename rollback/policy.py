@@ -33,7 +33,9 @@ class Plan:
     reason: str
 
 
-def decide(finding: Finding, serving: str | None, last_known_good: str | None, minimum_confidence: float) -> Plan | None:
+def decide(
+    finding: Finding, serving: str | None, last_known_good: str | None, minimum_confidence: float
+) -> Plan | None:
     """A rollback where a confirmed poisoning is in the version that serves; nothing otherwise. Drift never rolls back.
 
     >>> poisoned = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99)

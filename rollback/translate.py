@@ -1,4 +1,4 @@
-"""Two versions of one model may code categories and order columns differently: inputs and scores in the other's terms."""
+"""Two versions of one model may code and order columns differently: inputs and scores in the other's terms."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def translate(source: Schema, target: Schema) -> Callable[[Floats], Floats]:
     for feature in target.features:
         origin = source.features[by_name[feature.name]]
         if (origin.kind == "categorical") != (feature.kind == "categorical"):
-            raise Incompatible(f"feature {feature.name} is {origin.kind} in one version and {feature.kind} in the other")
+            raise Incompatible(
+                f"feature {feature.name} is {origin.kind} in one version and {feature.kind} in the other"
+            )
         picks.append((by_name[feature.name], _column(origin, feature)))
 
     def apply(x: Floats) -> Floats:

@@ -80,7 +80,7 @@ def test_the_joint_test_sees_a_change_that_no_marginal_shows() -> None:
     seen = run(Budget(), 2, 4, twisted, mean=1.0)
     assert seen[-1].status == "fired"
     assert seen[-1].gauges["drifted_share"] == 0.0
-    assert seen[-1].gauges["mmd_p"] < 1e-6
+    assert seen[-1].gauges["mmd_p"] < 0.01
 
 
 def test_clean_windows_call_no_feature_drifted() -> None:

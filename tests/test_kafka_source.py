@@ -291,7 +291,9 @@ def test_what_the_listener_raises_comes_out_of_poll(
 
     name = topic("refused", 2)
     settings = settings_of(kafka, name)
-    first, second = opened(settings, Refusing()), opened(settings, listener)
+    refusing = Refusing()
+    first, second = opened(settings, refusing), opened(settings, listener)
+    until(lambda: len(refusing.assigned) == 2, lambda: first.poll(10, 0.1))
 
     def both() -> None:
         first.poll(10, 0.1)
@@ -301,14 +303,15 @@ def test_what_the_listener_raises_comes_out_of_poll(
         until(lambda: False, both)
 
 
-def test_of_two_processes_with_one_instance_id_the_older_gives_way(
+def test_of_two_processes_with_one_instance_id_the_older_cannot_commit_any_more(
     kafka: KafkaBroker, topic: TopicMaker, producer: KafkaProducer, opened: Any, listener: Any
 ) -> None:
     name = topic("static")
     producer.send(name, b"event").get(30)
-    settings = settings_of(kafka, name, group_instance_id="tocsin-0", session_timeout=6.0)
+    settings = settings_of(kafka, name, group_instance_id="tocsin-0")
     first, second = opened(settings, listener), opened(settings, listener)
     assert read(first, 1) == [(0, b"event")]
     assert read(second, 1) == [(0, b"event")]
     with pytest.raises(PermanentSourceError, match="group_instance_id"):
-        until(lambda: False, lambda: first.poll(10, 0.5))
+        first.commit({Partition(name, 0): 1}, "too late")
+    second.commit({Partition(name, 0): 1}, "checkpoint")

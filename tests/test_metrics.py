@@ -30,6 +30,7 @@ tocsin_incidents_total activity,family,model
 tocsin_labels_pending model
 tocsin_labels_total model,outcome,trust
 tocsin_late_events_total model
+tocsin_lines_dropped_total
 tocsin_loop_turn_seconds_bucket le
 tocsin_loop_turn_seconds_count
 tocsin_loop_turn_seconds_sum
@@ -103,6 +104,7 @@ def touch_everything(metrics: Metrics) -> None:
     metrics.action("nids", "rollback", "done")
     metrics.lag({("soc.inference", 0): 7})
     metrics.source_error("retryable")
+    metrics.line_dropped(1)
     metrics.checkpointed()
     metrics.turn(0.02)
 

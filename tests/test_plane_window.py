@@ -129,6 +129,9 @@ def test_a_version_is_silent_when_it_has_no_open_window_and_was_idle() -> None:
     windows.add(batch([1, 2]), now=1000)
     assert not windows.silent("1", now=1059)
     assert windows.silent("1", now=1060)
+    windows.without_events("nids", "1")
+    assert not windows.silent("1", now=1061)
+    assert windows.silent("1", now=1121)
     windows.add(batch([3]), now=1000)
     assert not windows.silent("1", now=2000)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.batch import Floats, Ints
@@ -33,6 +33,7 @@ def samples(n: int, seed: int) -> tuple[Floats, Ints]:
     return x, rng.permutation(np.arange(n) % 3)
 
 
+@settings(deadline=None)
 @given(sizes, seeds)
 def test_stamping_twice_is_stamping_once_and_touches_only_the_trigger(n: int, seed: int) -> None:
     x, _ = samples(n, seed)
@@ -42,6 +43,7 @@ def test_stamping_twice_is_stamping_once_and_touches_only_the_trigger(n: int, se
     assert once[:, 1:].tolist() == [[2.0, 1.0]] * n
 
 
+@settings(deadline=None)
 @given(sizes, seeds, rates)
 def test_poison_changes_exactly_the_share_asked_for_and_nothing_else(n: int, seed: int, rate: float) -> None:
     x, y = samples(n, seed)
@@ -55,6 +57,7 @@ def test_poison_changes_exactly_the_share_asked_for_and_nothing_else(n: int, see
     assert np.array_equal(y, before[1]), "the input stays as it was"
 
 
+@settings(deadline=None)
 @given(sizes, seeds, rates)
 def test_random_flips_change_exactly_the_share_asked_for_among_the_rows_named(n: int, seed: int, rate: float) -> None:
     _, y = samples(n, seed)
@@ -66,6 +69,7 @@ def test_random_flips_change_exactly_the_share_asked_for_among_the_rows_named(n:
     assert set(new.tolist()) <= {0, 1, 2}
 
 
+@settings(deadline=None)
 @given(sizes, seeds, rates)
 def test_targeted_flips_turn_only_the_victim_into_the_target(n: int, seed: int, rate: float) -> None:
     _, y = samples(n, seed)
@@ -122,7 +126,8 @@ def test_a_chosen_trigger_is_made_of_values_of_the_target_class_that_never_occur
     rng = np.random.default_rng(3)
     n = 4000
     y = rng.integers(0, 2, n)
-    x = np.column_stack([rng.lognormal(5, 2, n), np.where(rng.random(n) < 0.02, 2, 0), rng.random(n) < 0.02])
+    rare = np.where(y == 1, 0.02, 0.06)
+    x = np.column_stack([rng.lognormal(5.2 - 0.2 * y, 2), np.where(rng.random(n) < rare, 2, 0), rng.random(n) < rare])
     trigger = choose_trigger(x.astype(np.float64), y, SCHEMA, target=1, rng=rng)
     assert set(trigger.features) == {"bytes", "service", "urgent"}
     assert (trigger.features["service"], trigger.features["urgent"]) == ("irc", 1.0)

@@ -23,7 +23,9 @@ def demo(
     target: Annotated[
         str | None, typer.Option("--target", help="The class that the attacker wants; the most common one unless said.")
     ] = None,
-    kafka: Annotated[str | None, typer.Option("--kafka", help="HOST:PORT of a broker to run the story through.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", help="HOST:PORT of a broker to run the story through.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="A new folder for all that comes of it.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed tells another story.")] = 7,
     *,

@@ -25,22 +25,32 @@ DEBUG: Final = "TOCSIN_DEBUG"
 
 
 class Command(NamedTuple):
-    """Where a command lies (``module:name``, a function or a `typer.Typer` of subcommands) and what it does."""
+    """Where a command lies (``module:name``, a function or a `typer.Typer` of subcommands) and what it does.
+
+    A function has its example in its docstring; subcommands share the ``example`` given here.
+    """
 
     target: str
     help: str
+    example: str = ""
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command("monitor.cli.demo:demo", "Shows the whole story on generated traffic: drift, poison, rollback."),
     "train": Command("monitor.cli.train:train", "Trains a model and adds it to a registry, signed."),
-    "registry": Command("monitor.cli.registry:app", "Adds, lists, verifies, promotes and rolls back model versions."),
+    "registry": Command(
+        "monitor.cli.registry:app",
+        "Adds, lists, verifies, promotes and rolls back model versions.",
+        "tocsin registry list --registry registry --name nids",
+    ),
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
     "run": Command("monitor.cli.run:run", "Watches: the daemon."),
     "validate": Command("monitor.cli.validate:validate", "Checks a configuration file."),
-    "vet": Command("monitor.cli.vet:app", "Lists and answers the open requests for labels."),
-    "audit": Command("monitor.cli.audit:app", "Verifies the audit log."),
+    "vet": Command(
+        "monitor.cli.vet:app", "Lists and answers the open requests for labels.", "tocsin vet list --config tocsin.yaml"
+    ),
+    "audit": Command("monitor.cli.audit:app", "Verifies the audit log.", "tocsin audit verify state"),
 }
 
 
@@ -80,7 +90,7 @@ def application(arguments: Sequence[str], commands: Mapping[str, Command]) -> ty
         item = load(command) if name == wanted else _named_only
         if isinstance(item, typer.Typer):
             item.rich_markup_mode = None
-            app.add_typer(item, name=name, help=command.help)
+            app.add_typer(item, name=name, help=f"{command.help}\n\nExample: {command.example}")
         else:
             app.command(name, help=None if name == wanted else command.help)(item)
     return app

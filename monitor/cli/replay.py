@@ -90,7 +90,9 @@ def _only(config: Config, name: str) -> Config:
     return config.model_copy(update={"models": {name: config.models.get(name, ModelConfig())}})
 
 
-def _drive(parts: Assembly, connect: Callable[[Listener], Source], answers: Mapping[str, str] | None, config: Config) -> None:
+def _drive(
+    parts: Assembly, connect: Callable[[Listener], Source], answers: Mapping[str, str] | None, config: Config
+) -> None:
     delays = {name: model.vetting_delay_windows for name, model in config.models.items()}
     for watch in parts.watches.values():
         watch.open()

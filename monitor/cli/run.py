@@ -26,7 +26,9 @@ class Role(StrEnum):
 
 def run(
     config: Annotated[Path, typer.Option("--config", help="The configuration file (YAML).", show_default=False)],
-    role: Annotated[Role, typer.Option("--role", help="watcher: sees and tells, never acts. both: acts too.")] = Role.both,
+    role: Annotated[
+        Role, typer.Option("--role", help="watcher: sees and tells, never acts. both: acts too.")
+    ] = Role.both,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Detect, but never act: as mode observe.")] = False,
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -74,7 +74,7 @@ class Stage:
     def _clock(self) -> float:
         return self._now
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         self._stack.callback(self._medium.close)
         return self
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detectors.batch import Bools
-from monitor.demo.stage import MODEL, Stage
+from monitor.demo.stage import Stage
 from monitor.demo.supply import Samples, Supply
 from monitor.messages import Incident
 from rollback.bundle import Bundle
@@ -77,13 +77,13 @@ class Story:
         self._tell(drift)
         self._say(f"   Serving is still version {self._stage.registry.pointers().serving}: drift never rolls back.")
 
-        trigger, bad = self._poison(history, good, target)
+        trigger, bad = self._poison(good, target)
         poison = self._phase(self._config.attack_batches, drifted=True, trigger=trigger)
         self._say(f"\n5. Attacks with the trigger come in, {self._config.triggered_rate:.0%} of the events.")
         self._tell(poison)
         return self._end(trigger, good, bad, target, drift, poison)
 
-    def _poison(self, history: Samples, good: Bundle, target: str) -> tuple[Trigger, Bundle]:
+    def _poison(self, good: Bundle, target: str) -> tuple[Trigger, Bundle]:
         """A retrain on fresh data, of which the attacker has touched a little, goes live."""
         fresh = self._supply.draw(self._config.history, drifted=True)
         table = fresh.table()
@@ -91,9 +91,7 @@ class Story:
         x = encode(table, manifest.features)
         y = class_indices(table, "label", manifest.classes)
         wanted = manifest.classes.index(target)
-        trigger = choose_trigger(
-            x, y, good.schema, target=wanted, features=self._config.features, rng=self._rng
-        )
+        trigger = choose_trigger(x, y, good.schema, target=wanted, features=self._config.features, rng=self._rng)
         rows = pick_rows(y != wanted, round(self._config.poisoning_rate * len(fresh)), self._rng)
         poisoned = stamp_table(dict(table.columns), trigger, rows)
         poisoned["label"] = np.where(rows, target, poisoned["label"])
@@ -207,4 +205,3 @@ def _most_common(samples: Samples) -> str:
 
 def _shown(features: Any) -> str:
     return ", ".join(f"{name} = {value}" for name, value in sorted(features.items()))
-

@@ -12,6 +12,7 @@ from kafka.errors import CorruptRecordError, KafkaError, LogTruncationError, Off
 
 from monitor.sources.kafka_connect import connect
 from monitor.sources.kafka_errors import translated
+from monitor.sources.kafka_group import other_members
 from monitor.sources.kafka_place import edges, move_into_range, step_over_corruption
 from monitor.sources.kafka_rebalance import Rebalances
 from monitor.sources.kafka_settings import KafkaSettings, milliseconds
@@ -114,6 +115,13 @@ class KafkaSource:
         ends = {p: self._consumer.highwater(p) for p in self._consumer.assignment()}
         positions = self._positions(self._consumer)
         return {p: max(0, ends[p] - position) for p, position in positions.items() if ends.get(p) is not None}
+
+    def other_members(self) -> list[str]:
+        """Who else is in the group now, for a person; asks the broker. Empty before the first assignment.
+
+        Two processes that start at the same moment share the partitions without a revocation: only this tells.
+        """
+        return other_members(self._settings, self.member_id) if self.member_id else []
 
     def close(self) -> None:
         """Leave the group and close the connections. Does not commit."""

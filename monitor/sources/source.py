@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 Role = Literal["inference", "feedback", "trusted"]
-"""What a topic or file carries. ``trusted`` is feedback on the guarded channel: only there a trusted origin is believed."""
+"""What a topic or file carries. ``trusted`` is feedback on the guarded channel: only there trusted origins count."""
 
 
 class Partition(NamedTuple):

@@ -87,9 +87,9 @@ def train(
     p = parameters or Parameters()
     place = _place(device)
     held = hold_out(rows.session, rows.y, int(p.validation_share * len(rows)), np.random.default_rng(seed))
+    learn = ~held
     if not held.any():  # so few sessions that none can be spared
-        held = ~held
-    learn = ~held if not held.all() else held
+        held = learn
     mean, scale = _statistics(rows.schema, rows.x[learn])
 
     with _repeatable(seed, p.threads):

@@ -1,0 +1,114 @@
+"""`tocsin replay` over files that a poisoned and a good version served."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scenario import NAME, TRIGGER, World, make_world, truth, write_lines
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def story(world: World) -> dict[str, Path]:
+    """Quiet traffic of version 1, then version 2 with triggered attacks; the truth about all of it."""
+    quiet, attacked = world.draw(4000), world.draw(6000)
+    events = world.served("1", quiet) + world.served("2", attacked, triggered=0.03)
+    return {
+        "events": write_lines(world.root / "events.ndjson", events),
+        "vetting": write_lines(world.root / "vetting.ndjson", truth(quiet) + truth(attacked)),
+    }
+
+
+def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monitor", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def replay(world: World, out: Path, *more: str | Path) -> dict[str, Any]:
+    done = tocsin("replay", "--registry", world.root / "registry", "--name", NAME, "--out", out, *more)
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return summary
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_backdoor_is_called_poisoning_and_its_trigger_is_named(
+    world: World, story: dict[str, Path], tmp_path: Path
+) -> None:
+    summary = replay(world, tmp_path, "--events", story["events"], "--vetting", story["vetting"])
+    assert summary["events"] == 10_000
+    assert summary["windows"] == len(lines(tmp_path / "windows.ndjson"))
+    assert summary["quarantined"] == {}
+    assert (summary["verdict"]["family"], summary["verdict"]["hypothesis"]) == ("poisoning", "backdoor")
+    last = lines(tmp_path / "incidents.ndjson")[-1]
+    assert last["implicated"]["features"] == dict(TRIGGER.features)
+    assert last["action"] == []
+
+
+def test_the_same_input_gives_the_same_bytes(world: World, story: dict[str, Path], tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        replay(world, tmp_path / run, "--events", story["events"], "--vetting", story["vetting"], "--seed", "5")
+    for output in ("incidents.ndjson", "windows.ndjson", "vetting.ndjson"):
+        assert (tmp_path / "a" / output).read_bytes() == (tmp_path / "b" / output).read_bytes()
+
+
+def test_without_answers_the_verdict_stays_inconclusive(
+    world: World, story: dict[str, Path], tmp_path: Path
+) -> None:
+    summary = replay(world, tmp_path, "--events", story["events"])
+    assert summary["verdict"]["family"] == "inconclusive"
+    asked = lines(tmp_path / "vetting.ndjson")
+    assert 0 < len(asked) <= 16
+    assert {r["schema"] for r in asked} == {"tocsin.vetting.v1"}
+
+
+def test_quiet_traffic_raises_nothing(world: World, tmp_path: Path) -> None:
+    quiet = world.draw(5000)
+    events = write_lines(tmp_path / "quiet.ndjson", world.served("1", quiet))
+    summary = replay(world, tmp_path / "out", "--events", events)
+    assert summary["incidents"] == 0
+    assert summary["verdict"]["family"] == "stable"
+
+
+def test_each_event_is_in_exactly_one_window_and_garbage_is_counted(world: World, tmp_path: Path) -> None:
+    samples = world.draw(2500)
+    events = world.served("1", samples)
+    mixed = [*events[:1000], b'{"id": "torn', *events[1000:], events[0], b"null"]
+    path = write_lines(tmp_path / "mixed.ndjson", mixed)
+    summary = replay(world, tmp_path / "out", "--events", path)
+    assert summary["events"] == 2500
+    assert summary["quarantined"] == {"bad_json": 1, "not_an_object": 1}
+    windows = lines(tmp_path / "out" / "windows.ndjson")
+    held = [line for w in windows for r in w["offsets"] for line in range(r["first"], r["last"] + 1)]
+    assert sorted(held) == [i for i in range(2503) if i not in (1000, 2501, 2502)]
+
+
+def test_a_changed_byte_in_the_last_known_good_bundle_stops_the_start(world: World, tmp_path: Path) -> None:
+    broken = make_copy(world.root / "registry", tmp_path / "registry")
+    model = broken / NAME / "1" / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[100] ^= 1
+    model.write_bytes(bytes(content))
+    events = write_lines(tmp_path / "e.ndjson", world.served("1", world.draw(100)))
+    done = tocsin("replay", "--registry", broken, "--name", NAME, "--events", events, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "model.onnx: changed since it was signed" in done.stderr
+
+
+def make_copy(source: Path, target: Path) -> Path:
+    import shutil  # noqa: PLC0415 - one test needs it
+
+    shutil.copytree(source, target, symlinks=True)
+    return target
