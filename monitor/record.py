@@ -7,6 +7,7 @@ from typing import Any
 from detectors.evidence import Evidence
 from detectors.verdict import Verdict
 from monitor.figures import figure, plain
+from monitor.incidents import hypothesis_confidence
 from monitor.watch import Judged
 from monitor.window import ClosedWindow
 
@@ -54,7 +55,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     return {
         "family": verdict.family,
         "hypothesis": verdict.hypothesis,
-        "confidence": figure(verdict.confidence),
+        "confidence": figure(hypothesis_confidence(verdict)),
+        "family_confidence": figure(verdict.confidence),
         "alternatives": [[name, figure(p)] for name, p in verdict.alternatives],
         "suspected": verdict.suspected,
         "reasons": list(verdict.reasons),

@@ -138,6 +138,7 @@ def summarise(name: str, parts: Assembly, out: Path, seconds: float) -> dict[str
             "family": gravest.family if gravest else "stable",
             "hypothesis": gravest.hypothesis if gravest else None,
             "confidence": gravest.confidence if gravest else 0.0,
+            "family_confidence": gravest.family_confidence if gravest else 0.0,
         },
         "seconds": round(seconds, 3),
         "events_per_second": round(parts.intake.events / seconds, 1) if seconds else 0.0,

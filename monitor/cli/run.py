@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from enum import StrEnum
@@ -11,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from monitor.cli.main import version
+from monitor.cli.validate import check_for_run
 from monitor.config import load_config
 from monitor.daemon import run as watch
-from monitor.guard import DISTRIBUTION
 from monitor.logging import set_up_logging
 
 
@@ -38,5 +38,6 @@ def run(
     """
     set_up_logging(sys.stderr, as_json=not sys.stderr.isatty())
     settings = load_config(config, os.environ)
+    check_for_run(settings, config)
     mode = "observe" if dry_run else settings.mode
-    watch(settings, mode, role.value, importlib.metadata.version(DISTRIBUTION))
+    watch(settings, mode, role.value, version())

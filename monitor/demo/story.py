@@ -148,7 +148,7 @@ class Story:
     def _tell(self, incidents: Sequence[Incident]) -> None:
         for incident in incidents:
             what = f"{incident.family}/{incident.hypothesis}" if incident.hypothesis else incident.family
-            sure = f", confidence {incident.confidence:.2f}" if incident.status == "confirmed" else ""
+            sure = f", confidence {incident.family_confidence:.2f}" if incident.status == "confirmed" else ""
             self._say(f"   window {incident.window.index}: {incident.activity} {what} ({incident.status}{sure})")
             for action in incident.action:
                 self._say(f"      {action.action} to version {action.target}: {action.result}")
