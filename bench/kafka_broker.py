@@ -23,6 +23,7 @@ from typing import Self
 
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
+from kafka_certificate import write_certificate
 
 POM = Path(__file__).with_name("kafka_broker.pom.xml")
 CACHE = POM.parent.parent / ".cache" / "kafka"
@@ -42,23 +43,30 @@ class BrokerFailedError(Exception):
 class KafkaBroker:
     """One broker process, its data in ``folder`` (``server.log`` there says what it did).
 
-    ``overrides`` are lines of server.properties. The port is chosen once, so that a restart comes back at the same
-    place with the same data.
+    ``overrides`` are lines of server.properties. Ports are chosen once, so that a restart comes back at the same place
+    with the same data. ``bootstrap`` speaks plain text; ``secure_bootstrap`` TLS with ``certificate`` and SASL PLAIN
+    with ``USER`` and ``PASSWORD``.
     """
+
+    USER = "tocsin"
+    PASSWORD = "only for tests"  # noqa: S105 - of a broker that lives as long as a test run
 
     def __init__(self, folder: Path, overrides: Mapping[str, str] = NO_OVERRIDES) -> None:
         self._folder = folder
         self._overrides = overrides
         self._process: subprocess.Popen[bytes] | None = None
-        port, controller_port = free_ports(2)
-        self._ports = (port, controller_port)
-        self.bootstrap = f"127.0.0.1:{port}"
+        plain, secure, controller = (f"127.0.0.1:{port}" for port in free_ports(3))
+        self._controller = controller
+        self.bootstrap = plain
+        self.secure_bootstrap = secure
+        self.certificate = folder / "certificate.pem"
 
     def start(self, timeout: float = 90.0) -> None:
         """Formats the data folder on the first start, starts, and waits until a metadata request is answered."""
         classpath = f"{jars()}/*"
         properties = self._folder / "server.properties"
         self._folder.mkdir(parents=True, exist_ok=True)
+        write_certificate(self.certificate, self._folder / "keystore.pem")
         properties.write_text(self._properties(), encoding="utf-8")
         if not (self._folder / "data" / "meta.properties").exists():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -143,15 +151,21 @@ class KafkaBroker:
         raise BrokerFailedError(f"Kafka at {self.bootstrap} did not come up (exit code {code}); its log ends:\n{tail}")
 
     def _properties(self) -> str:
-        port, controller_port = self._ports
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        brokers = f"PLAINTEXT://{self.bootstrap},SECURE://{self.secure_bootstrap}"
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "controller.quorum.voters": f"1@{self._controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"{brokers},CONTROLLER://{self._controller}",
+            "advertised.listeners": brokers,
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.secure.plain.sasl.jaas.config": f'{login} user_{self.USER}="{self.PASSWORD}";',
+            "listener.name.secure.ssl.keystore.type": "PEM",
+            "listener.name.secure.ssl.keystore.location": str(self._folder / "keystore.pem"),
             "log.dirs": str(self._folder / "data"),
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",

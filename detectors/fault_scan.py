@@ -25,7 +25,7 @@ _PENALTY: Final = 0.05
 class Scan:
     """The p-values of one window: ``rates`` [scopes, 5, d] as in `RATES`, ``frozen`` [scopes, d]; votes [scopes].
 
-    ``raised`` [scopes, 5, d]: which rates are half as much again as in the past, or more.
+    ``raised`` [scopes, 5, d]: which rates are more than twice those of the past.
     """
 
     rates: Floats
@@ -80,7 +80,7 @@ class FaultScan:
         above = k > n * bound
         p = np.ones(hits.shape)
         p[above] = betainc(k[above], n[above] - k[above] + 1, bound[above])
-        raised = hits > 1.5 * self._rate * trials[:, None, None]
+        raised = hits > 2 * self._rate * trials[:, None, None]
         return Scan(p, raised, self._frozen(x, scope), trials)
 
     def _rows(self, scope: Ints, s: int) -> Ints:

@@ -18,7 +18,8 @@ from detectors.sequential import as_e_value, log_mean, p_to_e
 CAUSES: Final = ("nulls", "unseen", "unit", "frozen")
 _NULLS, _UNSEEN, _UNIT, _FROZEN = range(4)
 _LOOK: Final = 0.05  # below it, what moved is looked at closely; above it counts as nothing
-_ODD: Final = 0.01  # a p-value of one window that counts as "moved" when the other features are looked at
+_ODD: Final = 0.01  # below it, a cell is named in a finding
+_MOVED: Final = 0.1  # below it, a feature counts as moved beside another: bounds are wide, so chance rarely gets there
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def _moved(scan: Scan) -> Ints:
 
     One source alone has too few sessions to show that many moved. Residuals also move when another feature did.
     """
-    moved = np.sum(np.minimum(scan.rates[:, :4].min(axis=1), scan.frozen) < _ODD, axis=1)
+    moved = np.sum(np.minimum(scan.rates[:, :4].min(axis=1), scan.frozen) < _MOVED, axis=1)
     return np.asarray(np.maximum(moved, moved[0]), np.int64)
 
 

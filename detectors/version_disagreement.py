@@ -134,7 +134,8 @@ class VersionDisagreement(Detector):
             if changed or newly:
                 self._mine(window)
             asks = self._ask()
-        return self._evidence(share, log_e, asks, float(np.mean(depth > 0)))
+        parted = float(np.mean(depth > 0)) if len(depth) else 0.0
+        return self._evidence(share, log_e, asks, parted)
 
     def _vote(self, window: Window, depth: Floats) -> Floats:
         """Let the fresh sessions vote; returns the share of them that is deep at each threshold."""

@@ -78,10 +78,10 @@ class RecentHashes:
         new[first[unseen]] = True
         fresh = distinct[unseen]
         while len(fresh):
-            room = self._horizon - self._young.count
+            room = max(0, self._horizon - self._young.count)  # a restored generation may hold more
             self._young.add(fresh[:room])
             fresh = fresh[room:]
-            if self._young.count == self._horizon:
+            if self._young.count >= self._horizon:
                 self._old, self._young = self._young, _Generation()
         return new
 

@@ -158,9 +158,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """`tocsin.incident.v1`: one line or message; the same ``uid`` from create through update to close.
 
     ``opened_at`` and ``at`` are event time in seconds since the epoch. ``status`` is `suspected` while labels are being
-    asked for (pages nobody). ``confidence`` is the probability of the hypothesis, ``family_confidence`` that of the family (its
-    hypotheses together). ``severity`` is 0-10, ``atlas`` holds
-    MITRE ATLAS technique ids. ``summary`` is two plain sentences for an analyst. ``action`` is empty in observe mode.
+    asked for (pages nobody). ``confidence`` is the probability of the hypothesis, ``family_confidence`` that of the
+    family. ``severity`` is 0-10, ``atlas`` holds MITRE ATLAS technique ids. ``summary`` is two plain sentences for an
+    analyst. ``action`` is empty in observe mode.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"

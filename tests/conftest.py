@@ -7,9 +7,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
+from hypothesis import settings
 from kafka_broker import BrokerUnavailableError, KafkaBroker, jars
+from scenario import World, make_world
 
 from monitor.sources.source import Committed, Partition
+
+# A machine under load is slow: that is no failure of a law.
+settings.register_profile("tocsin", deadline=None)
+settings.load_profile("tocsin")
 
 
 class RecordingListener:
@@ -61,3 +67,9 @@ def topic(kafka: KafkaBroker) -> Callable[[str, int], str]:
         return unique
 
     return create
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A registry with a good version 1 and a poisoned version 2, and samples without end; see `scenario`."""
+    return make_world(tmp_path_factory.mktemp("world"))

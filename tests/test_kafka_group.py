@@ -26,7 +26,8 @@ class Listener:
     def on_assigned(self, partitions):
         print("joined", flush=True)
         return {}
-source = KafkaSource(KafkaSettings([sys.argv[1]], {sys.argv[2]: "inference"}, sys.argv[2], session_timeout=2.0), Listener())
+bootstrap, topic = sys.argv[1:]
+source = KafkaSource(KafkaSettings([bootstrap], {topic: "inference"}, topic, session_timeout=2.0), Listener())
 while True:
     source.poll(10, 1.0)
 """

@@ -285,8 +285,8 @@ def test_an_unreachable_broker_is_named_and_may_be_tried_again(listener: Any) ->
 def test_what_the_listener_raises_comes_out_of_poll(
     kafka: KafkaBroker, topic: TopicMaker, opened: Any, listener: Any
 ) -> None:
-    class Refusing(type(listener)):  # type: ignore[misc] # the fixture's class is known to conftest only
-        def on_revoked(self, partitions: Sequence[Partition]) -> None:
+    class Refusing(type(listener)):
+        def on_revoked(self, _partitions: Sequence[Partition]) -> None:
             raise PermanentSourceError("not alone")
 
     name = topic("refused", 2)

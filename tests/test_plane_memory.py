@@ -79,6 +79,17 @@ def test_hashes_come_back_from_their_state(parts: list[list[int]], horizon: int)
         assert len(recent) == len(before)
 
 
+def test_a_state_can_be_restored_with_a_smaller_horizon() -> None:
+    segments, recent = MemorySegments(), RecentHashes(100)
+    recent.add(hashes(*range(50)))
+    smaller = RecentHashes(10)
+    smaller.restore(decode(encode(recent.state(segments.put))), segments.get)
+    smaller.add(hashes(1000, 1001))
+    assert smaller.seen(hashes(3, 1000, 1001)).tolist() == [True, True, True]
+    smaller.add(np.arange(2000, 2010, dtype=np.uint64))
+    assert smaller.seen(hashes(3, 1000, 2009)).tolist() == [False, True, True]
+
+
 def test_a_full_segment_is_put_once_and_the_state_stays_small() -> None:
     segments, put = MemorySegments(), []
     recent = RecentHashes(horizon=1000, segment_rows=100)

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import NAME, TRIGGER, World, make_world, truth, write_lines
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
+from scenario import NAME, TRIGGER, World, truth, write_lines
 
 
 @pytest.fixture(scope="module")

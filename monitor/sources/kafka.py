@@ -12,7 +12,7 @@ from kafka.errors import CorruptRecordError, KafkaError, LogTruncationError, Off
 
 from monitor.sources.kafka_connect import connect
 from monitor.sources.kafka_errors import translated
-from monitor.sources.kafka_group import other_members
+from monitor.sources.kafka_group import joining, other_members
 from monitor.sources.kafka_place import edges, move_into_range, step_over_corruption
 from monitor.sources.kafka_rebalance import Rebalances
 from monitor.sources.kafka_settings import KafkaSettings, milliseconds
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 SLICE = 0.1
 """Seconds of one wait within a poll: partitions that come during it are held back until it ends."""
+JOINING_SLICE = 1.0
+"""The same while the group is being joined: a join that is over between two waits would have to be made again."""
 MISSING_TOPIC_EVERY = 30.0
 """Seconds between two warnings about a topic without partitions."""
 
@@ -70,6 +72,8 @@ class KafkaSource:
     def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
         """At most ``max_messages`` new messages; an empty sequence after about ``timeout`` seconds without any.
 
+        While the group is being joined it may take a second longer.
+
         Raises what the listener raised, `RetryableSourceError` while the brokers cannot be reached, and
         `PermanentSourceError` where access is refused or another process took our place.
         """
@@ -79,7 +83,7 @@ class KafkaSource:
         while True:
             self._welcome(consumer, rebalances)
             left = max(0.0, deadline - self._clock())
-            fetched = self._fetch(consumer, max_messages, min(left, SLICE))
+            fetched = self._fetch(consumer, max_messages, JOINING_SLICE if joining(consumer) else min(left, SLICE))
             if rebalances.failure is not None:
                 failure, rebalances.failure = rebalances.failure, None
                 raise failure

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
+from kafka.coordinator.base import MemberState
 
 from monitor.sources.kafka_connect import require_reachable
 from monitor.sources.kafka_errors import translated
@@ -58,3 +60,15 @@ def require_empty_group(
 def is_former_self(settings: KafkaSettings, instance_id: str | None) -> bool:
     """Whether a member has the place that we will take."""
     return settings.group_instance_id is not None and instance_id == settings.group_instance_id
+
+
+def joining(consumer: KafkaConsumer) -> bool:
+    """Whether a join of the group has begun and not ended; sees to it that it does end.
+
+    kafka-python 3.0.12 forgets a join that outlasts a poll when new partitions were its reason: it takes the group for
+    joined, owns nothing and sends no heartbeats, for ever. Asking for a join again makes it go on with that one.
+    """
+    if consumer.group_metadata().state is not MemberState.REBALANCING:
+        return False
+    consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way to ask for it
+    return True

@@ -121,7 +121,7 @@ def train(
 class Adam:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2).
 
-    The same as torch's own, which costs ten times the import: it loads torch's compiler on its first step.
+    Written out because torch's own loads torch's compiler on its first step, which can take longer than the training.
     """
 
     def __init__(self, parameters: list[Tensor], rate: float, decay: float) -> None:

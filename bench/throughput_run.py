@@ -1,0 +1,150 @@
+"""One run of `throughput.py`, in a process of its own: bare, or the whole loop."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from monitor.assemble import Surroundings, assemble
+from monitor.checkpoint import CheckpointStore
+from monitor.config import Config, KafkaConfig, ModelConfig
+from monitor.daemon import hash_key, kafka_settings, open_configured
+from monitor.envelope import InferenceEvent
+from monitor.logging import set_up_logging
+from monitor.loop import Loop, LoopSettings, Parts
+from monitor.metrics import Metrics
+from monitor.oracle import Elsewhere
+from monitor.response import no_response
+from monitor.settlement import Checkpoints
+from monitor.sources.kafka import KafkaSource
+from monitor.sources.source import Chunk, Committed, Listener, Partition
+
+MODEL = "nids"
+
+
+class Stopwatch:
+    """A `Source` that notes when its first messages were there."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+        self.started: tuple[float, float] | None = None
+        self.commit = source.commit
+        self.seek = source.seek
+        self.close = source.close
+        self.lag = source.lag
+        self.finished = source.finished
+
+    def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
+        """See `Source`."""
+        chunks = self._source.poll(max_messages, timeout)
+        if chunks and self.started is None:
+            self.started = (time.perf_counter(), time.process_time())
+        return chunks
+
+    def stop(self, events: int) -> dict[str, float]:
+        """Figures of this process."""
+        if self.started is None:
+            raise RuntimeError("no message came")
+        wall, cpu = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"events_per_second": events / wall, "cpu_us_per_event": cpu / events * 1e6, "peak_mib": peak}
+
+
+class Beginning:
+    """A `Listener` that reads from the start and saves nothing."""
+
+    def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
+        """See `Listener`."""
+        return dict.fromkeys(partitions, 0)
+
+    def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
+        """See `Listener`."""
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """See `Listener`."""
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        """See `Listener`."""
+
+
+def bare(config: Config, events: int) -> dict[str, float]:
+    """Poll and decode, nothing else."""
+    settings, turn = kafka_settings(_kafka(config)), LoopSettings()
+    source = Stopwatch(KafkaSource(settings, Beginning()))
+    decode = msgspec.json.Decoder(InferenceEvent).decode
+    left = events
+    while left:
+        for chunk in source.poll(turn.max_messages, turn.poll_seconds):
+            left -= len([decode(value) for value in chunk.values])
+    figures = source.stop(events)
+    source.close()
+    return figures
+
+
+def loop(config: Config, events: int, version: str) -> dict[str, float]:
+    """What `tocsin run` does, until all events are judged and settled."""
+    settings = kafka_settings(_kafka(config))
+    metrics = Metrics(CollectorRegistry(), "bench", time.time)
+    state = config.state_dir
+    with CheckpointStore(state / "checkpoints") as store:
+        around = Surroundings(
+            {MODEL: open_configured(config, MODEL)}, state, store, metrics, no_response, hash_key(state), seed=0
+        )
+        parts = assemble(config, around)
+        parts.watches[MODEL].open()
+        begun = time.perf_counter()
+        parts.watches[MODEL].versions(version)
+        fitting = time.perf_counter() - begun
+        source: list[Stopwatch] = []
+
+        def connect(listener: Listener) -> Stopwatch:
+            source.append(Stopwatch(KafkaSource(settings, listener)))
+            return source[0]
+
+        kept = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
+        loop = Loop(
+            Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time),
+            LoopSettings(settle_seconds=config.checkpoint_every_seconds),
+        )
+        while parts.intake.events < events:
+            started = time.monotonic()
+            loop.turn()
+            metrics.turn(time.monotonic() - started)
+            metrics.lag({(p.topic, p.number): n for p, n in source[0].lag().items()})
+        loop.settle()
+        figures = source[0].stop(events)
+        loop.close()
+    return {**figures, "fitting_seconds": fitting, "windows": parts.teller.windows}
+
+
+def _kafka(config: Config) -> KafkaConfig:
+    if config.kafka is None:
+        raise ValueError("the configuration names no Kafka")
+    return config.kafka
+
+
+def child(kind: str, folder: Path, asked: Mapping[str, Any]) -> dict[str, float]:
+    """One run, in this process."""
+    config = Config(
+        registry=folder / "registry",
+        state_dir=folder / asked["run"],
+        kafka=KafkaConfig(
+            bootstrap_servers=[asked["bootstrap"]], inference_topic=asked["topic"], group_id=asked["run"]
+        ),
+        models={MODEL: ModelConfig()},
+    )
+    return bare(config, asked["events"]) if kind == "bare" else loop(config, asked["events"], asked["version"])
+
+
+if __name__ == "__main__":
+    set_up_logging(sys.stderr, as_json=False, level=40)
+    print(json.dumps(child(sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]))))

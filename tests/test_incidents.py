@@ -1,0 +1,100 @@
+"""The life of an incident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from detectors.evidence import Evidence, Implicated
+from detectors.verdict import Verdict
+from monitor.checkpoint import decode, encode
+from monitor.incidents import IncidentBook, Sighting
+from monitor.messages import ActionTaken, Incident, WindowItem
+
+STABLE = Verdict("stable", None, 1.0)
+DRIFT = Verdict("drift", "covariate_drift", 0.9, reasons=("The inputs moved.",))
+POISON = Verdict(
+    "poisoning", "backdoor", 0.99, implicated=Implicated({"urgent": 2.0}, ("s1",)), reasons=("34 sessions differ.",)
+)
+DOUBT = Verdict("inconclusive", None, 0.6, alternatives=(("backdoor", 0.6), ("concept_drift", 0.4)))
+EVIDENCE = (Evidence("version_disagreement", "fired", 1.0, 2.0, float("inf")),)
+
+
+def sighting(verdict: Verdict, index: int = 0, *, asking: bool = False) -> Sighting:
+    window = WindowItem(index, f"first-{index}", f"last-{index}")
+    return Sighting("nids", "2", "1", 100.0 + index, window, verdict, EVIDENCE, asking)
+
+
+def told(book: IncidentBook, *verdicts: Verdict) -> list[Incident]:
+    return [i for index, v in enumerate(verdicts) for i in book.consider(sighting(v, index))]
+
+
+def test_one_uid_lasts_from_create_to_close_whatever_the_family_becomes() -> None:
+    messages = told(IncidentBook(quiet_windows=2), STABLE, DRIFT, DRIFT, POISON, STABLE, STABLE, STABLE)
+    assert [(m.activity, m.family, m.status) for m in messages] == [
+        ("create", "drift", "confirmed"),
+        ("update", "poisoning", "confirmed"),
+        ("close", "poisoning", "resolved"),
+    ]
+    assert len({m.uid for m in messages}) == 1
+    assert {m.opened_at for m in messages} == {101.0}
+
+
+def test_a_family_never_becomes_milder() -> None:
+    messages = told(IncidentBook(), POISON, DRIFT, DOUBT)
+    assert [m.family for m in messages] == ["poisoning"]
+
+
+def test_suspicion_pages_nobody_and_is_retracted_when_it_goes() -> None:
+    book = IncidentBook()
+    (create,) = book.consider(sighting(DOUBT, asking=True))
+    (close,) = book.consider(sighting(STABLE, 1))
+    assert (create.status, create.severity) == ("suspected", 2)
+    assert (close.activity, close.status) == ("close", "retracted")
+    assert book.open_for("nids") == 0
+
+
+def test_an_action_is_told_once() -> None:
+    book = IncidentBook()
+    book.consider(sighting(POISON))
+    action = ActionTaken("rollback", "1", "key", "done")
+    (update,) = book.acted("nids", "2", action, 105.0)
+    assert update.action == [action]
+    assert book.acted("nids", "2", action, 106.0) == []
+
+
+def test_the_uid_of_the_same_first_window_is_the_same_in_another_process() -> None:
+    first, second = told(IncidentBook(), POISON), told(IncidentBook(), POISON)
+    assert first[0].uid == second[0].uid
+    assert first[0].uid != IncidentBook().consider(sighting(POISON, 1))[0].uid
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_book_that_goes_through_a_checkpoint_tells_the_same(cut: int) -> None:
+    verdicts = (DOUBT, DRIFT, POISON, STABLE, STABLE, STABLE)
+    undisturbed = told(IncidentBook(quiet_windows=2), *verdicts)
+    book, messages = IncidentBook(quiet_windows=2), []
+    for index, verdict in enumerate(verdicts):
+        if index == cut:
+            state = decode(encode(book.state()))
+            book = IncidentBook(quiet_windows=2)
+            book.restore(state)
+        messages += book.consider(sighting(verdict, index))
+    assert messages == undisturbed
+
+
+def test_an_incident_is_plain_json_even_where_evidence_is_infinite() -> None:
+    (create,) = told(IncidentBook(), POISON)
+    again = msgspec.json.decode(msgspec.json.encode(create), type=Incident)
+    assert again.evidence[0].e_value is None
+    assert again.implicated.features == {"urgent": 2.0}
+    assert again.atlas == ["AML.T0020", "AML.T0018.000", "AML.T0043.004"]
+    assert again.summary.count(". ") == 1
+
+
+def test_summaries_say_what_to_do() -> None:
+    advice = {family: told(IncidentBook(), replace(DRIFT, family=family))[0].summary for family in ("drift", "fault")}
+    assert "Nothing is rolled back" in advice["drift"]
+    assert "Check the sensors" in advice["fault"]

@@ -1,0 +1,184 @@
+"""The loop over a log in memory: what is written does not depend on when it was killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from scenario import NAME, World
+
+from detectors.batch import Labels, Reference, Window
+from detectors.evidence import Detector, Evidence, State
+from monitor.assemble import Surroundings, assemble
+from monitor.checkpoint import CheckpointStore
+from monitor.config import Config, ModelConfig
+from monitor.loop import Loop, LoopSettings, Parts
+from monitor.messages import VettingRequest
+from monitor.metrics import Metrics
+from monitor.oracle import Elsewhere
+from monitor.panel import Panel, compare_versions
+from monitor.response import no_response
+from monitor.settlement import Checkpoints, Stateful
+from monitor.sources.memory import MemoryLog, MemorySource
+from monitor.sources.source import Listener
+
+OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
+TOPICS = {"events": "inference", "vetted": "trusted"}
+
+
+class CrashError(Exception):
+    """The process is gone."""
+
+
+@contextmanager
+def running(
+    world: World, log: MemoryLog, folder: Path, crash_after: int | None, settle_every: int
+) -> Iterator[tuple[Loop, Callable[[], float]]]:
+    """A loop as `tocsin run` makes it, over the log; settles every so many turns."""
+    turns = [0.0]
+
+    def connect(listener: Listener) -> MemorySource:
+        source = MemorySource(log, listener, ends=True)
+        if crash_after is not None:
+            source.abort_after(crash_after, CrashError())
+        return source
+
+    config = Config(
+        models={NAME: ModelConfig(window_events=250, window_max_seconds=1e9, trusted_origins=["sandbox"])}
+    )
+    with CheckpointStore(folder / "checkpoints") as store:
+        metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
+        around = Surroundings({NAME: world.registry}, folder, store, metrics, no_response, b"k" * 32, seed=1)
+        parts = assemble(config, around)
+        kept: dict[str, Stateful] = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        saved = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
+        made = Parts(connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: turns[0])
+        loop = Loop(made, LoopSettings(max_messages=170, poll_seconds=0.0, settle_seconds=settle_every))
+
+        def turn() -> float:
+            turns[0] += 1
+            loop.turn()
+            return turns[0]
+
+        yield loop, turn
+        for output in parts.outputs.values():
+            output.close()
+
+
+def drive(world: World, log: MemoryLog, folder: Path, crash_after: int | None = None, settle_every: int = 3) -> bool:
+    """Run until the log is read or the crash comes; whether it got to the end."""
+    with running(world, log, folder, crash_after, settle_every) as (loop, turn):
+        try:
+            while not loop.finished:
+                turn()
+        except CrashError:
+            return False
+        loop.finish()
+    return True
+
+
+@pytest.fixture(scope="module")
+def messages(world: World) -> list[bytes]:
+    quiet, attacked = world.draw(1000), world.draw(1600)
+    events = world.served("1", quiet) + world.served("2", attacked, triggered=0.05)
+    return [*events[:700], b"garbage", *events[700:], events[3]]
+
+
+def log_of(messages: list[bytes]) -> MemoryLog:
+    log = MemoryLog(TOPICS)  # type: ignore[arg-type]  # roles as text
+    log.extend("events", messages)
+    return log
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, messages: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert drive(world, log_of(messages), folder)
+    return {name: (folder / f"{name}.ndjson").read_bytes() for name in OUTPUTS}
+
+
+@pytest.mark.parametrize("settle_every", [1, 4])
+def test_crashes_anywhere_leave_the_same_outputs(
+    world: World, messages: list[bytes], undisturbed: dict[str, bytes], tmp_path: Path, settle_every: int
+) -> None:
+    log, rng = log_of(messages), np.random.default_rng(settle_every)
+    crashes = 0
+    while not drive(world, log, tmp_path, int(rng.integers(200, 1500)), settle_every):
+        crashes += 1
+    assert crashes > 0
+    assert {name: (tmp_path / f"{name}.ndjson").read_bytes() for name in OUTPUTS} == undisturbed
+
+
+def test_every_event_is_in_one_window(undisturbed: dict[str, bytes]) -> None:
+    windows = [json.loads(line) for line in undisturbed["windows"].splitlines()]
+    held = [o for w in windows for r in w["offsets"] for o in range(r["first"], r["last"] + 1)]
+    assert sorted(held) == [o for o in range(2602) if o not in (700, 2601)]
+    assert [w["index"] for w in windows if w["version"] == "2"] == list(range(7))
+
+
+def test_what_cannot_be_read_is_put_aside_with_its_place(undisturbed: dict[str, bytes]) -> None:
+    (line,) = [json.loads(line) for line in undisturbed["quarantine"].splitlines()]
+    assert (line["topic"], line["offset"], line["reason"], line["raw"]) == ("events", 700, "bad_json", "garbage")
+
+
+def test_a_lost_state_starts_cold_at_the_brokers_offset_and_loses_nothing_that_comes_after(
+    world: World, messages: list[bytes], tmp_path: Path
+) -> None:
+    log = log_of(messages[:1000])
+    assert drive(world, log, tmp_path / "first")
+    log.extend("events", messages[1000:])
+    assert drive(world, log, tmp_path / "second")
+    windows = [json.loads(line) for line in (tmp_path / "second" / "windows.ndjson").read_text().splitlines()]
+    held = [o for w in windows for r in w["offsets"] for o in range(r["first"], r["last"] + 1)]
+    # the repeat at the end is new to a state that never saw the first one
+    assert sorted(held) == list(range(1000, 2602))
+
+
+def test_answers_that_come_when_no_events_flow_still_decide(
+    world: World, messages: list[bytes], tmp_path: Path
+) -> None:
+    log = log_of(messages)
+    assert drive(world, log, tmp_path)
+    decoder = msgspec.json.Decoder(VettingRequest)
+    asked = [decoder.decode(line).id for line in (tmp_path / "vetting.ndjson").read_bytes().splitlines()]
+    assert asked
+    answers = [msgspec.json.encode({"id": i, "ts": 2e9, "label": "attack", "origin": "sandbox"}) for i in asked]
+    log.extend("vetted", answers)
+    assert drive(world, log, tmp_path)
+    last = json.loads((tmp_path / "incidents.ndjson").read_text().splitlines()[-1])
+    assert (last["family"], last["hypothesis"], last["status"]) == ("poisoning", "backdoor", "confirmed")
+
+
+class _Broken(Detector):
+    name = "broken"
+
+    def fit(self, reference: Reference) -> None:
+        """Nothing to learn."""
+
+    def observe(self, window: Window, labels: Labels | None) -> Evidence:
+        raise ZeroDivisionError("no sessions")
+
+    def state(self) -> State:
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to restore."""
+
+
+def test_a_detector_that_fails_says_error_and_stays_so_through_a_checkpoint(world: World) -> None:
+    good = world.registry.load("1")
+    panel = Panel(compare_versions(good, good), [_Broken()])
+    batch_free = panel.versions.reference
+    assert batch_free is not None
+    window = Window(0, None, batch_free.f, None, np.zeros(0, bool))  # type: ignore[arg-type]  # it is never looked at
+    (evidence,) = panel.observe(window, None)
+    assert (evidence.status, "no sessions" in evidence.note) == ("error", True)
+    again = Panel(compare_versions(good, good), [_Broken()])
+    again.restore(panel.state())
+    assert again.observe(window, None)[0].note == evidence.note
