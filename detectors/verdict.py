@@ -34,6 +34,9 @@ _MOVED: Final[Shares] = (("concept_drift", 0.8), ("new_class", 0.2))
 _INPUTS: Final[Shares] = (("covariate_drift", 0.8), ("concept_drift", 0.2))
 _OUTPUTS_ONLY: Final[Shares] = (("covariate_drift", 0.6), ("concept_drift", 0.4))
 
+_FEW_FEATURES: Final = 2
+"""More inputs than these drifting together are traffic that changes, not one feature whose unit did."""
+
 # Probability of a family where no likelihood ratio of labels gives one: judgement as well.
 _TAMPERING: Final = 0.8  # another preprocessing or precision at the server looks the same
 _WRONG_MODEL: Final = 0.95
@@ -120,8 +123,13 @@ def unanswered(findings: Findings) -> bool:
 
 
 def pipeline_broken(findings: Findings) -> bool:
-    """A few features changed as no traffic changes, while the others stayed."""
-    return findings.fired("pipeline_fault") and bool(findings.fact("pipeline_fault", "confined"))
+    """A few features changed as no traffic changes, while the others stayed.
+
+    A changed unit at every source looks like honest growth; where other inputs drift as well, growth is likelier.
+    """
+    confined = findings.fired("pipeline_fault") and bool(findings.fact("pipeline_fault", "confined"))
+    everywhere = findings.fact("pipeline_fault", "cause") == "unit" and findings.fact("pipeline_fault", "everywhere")
+    return confined and not (everywhere and len(findings.fact("input_similarity", "drifted") or ()) > _FEW_FEATURES)
 
 
 def honestly_changed(findings: Findings) -> bool:

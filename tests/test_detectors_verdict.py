@@ -213,3 +213,14 @@ def test_every_rule_is_explained_by_its_sentence() -> None:
     sentences = [rule.holds.__doc__ for rule in RULES]
     assert all(sentences)
     assert len(set(sentences)) == len(RULES)
+
+
+@pytest.mark.parametrize(("drifted", "family"), [(["bytes_out"], "fault"), (["a", "b", "c"], "drift")])
+def test_a_unit_that_changed_everywhere_is_a_fault_only_while_the_other_inputs_stay(
+    drifted: list[str], family: str
+) -> None:
+    unit = Evidence(
+        "pipeline_fault", "fired", facts={"cause": "unit", "features": ["bytes_out"], "everywhere": True, "confined": True}
+    )
+    inputs = Evidence("input_similarity", "fired", facts={"drifted": drifted})
+    assert judge(panel(pipeline_fault=unit, input_similarity=inputs)).family == family

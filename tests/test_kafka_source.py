@@ -315,3 +315,36 @@ def test_of_two_processes_with_one_instance_id_the_older_cannot_commit_any_more(
     with pytest.raises(PermanentSourceError, match="group_instance_id"):
         first.commit({Partition(name, 0): 1}, "too late")
     second.commit({Partition(name, 0): 1}, "checkpoint")
+
+
+def secure(kafka: KafkaBroker, topic: str, **options: Any) -> KafkaSettings:
+    login = {"sasl_mechanism": "PLAIN", "sasl_username": KafkaBroker.USER, "sasl_password": KafkaBroker.PASSWORD}
+    whole = {"security_protocol": "SASL_SSL", "ssl_cafile": kafka.certificate, **login, **options}
+    return KafkaSettings([kafka.secure_bootstrap], {topic: "inference"}, f"group-of-{topic}", **whole)
+
+
+def test_a_broker_that_wants_tls_and_a_password_is_read(
+    kafka: KafkaBroker, topic: TopicMaker, producer: KafkaProducer, opened: Any, listener: Any
+) -> None:
+    name = topic("secure")
+    producer.send(name, b"event").get(30)
+    source = opened(secure(kafka, name), listener)
+    assert read(source, 1) == [(0, b"event")]
+    assert source.other_members() == []
+
+
+def test_a_wrong_password_is_refused_for_good(kafka: KafkaBroker, opened: Any, listener: Any) -> None:
+    source = opened(secure(kafka, "events", sasl_password="wrong", connect_timeout=3.0), listener)
+    with pytest.raises(PermanentSourceError, match=r"user name.*password"):
+        source.poll(10, 0.1)
+
+
+def test_a_certificate_of_nobody_we_know_is_refused(kafka: KafkaBroker, opened: Any, listener: Any) -> None:
+    source = opened(secure(kafka, "events", ssl_cafile=None, connect_timeout=3.0), listener)
+    with pytest.raises(RetryableSourceError, match="TLS"):
+        source.poll(10, 0.1)
+
+
+def test_passwords_are_not_shown() -> None:
+    settings = KafkaSettings(["a:1"], {"t": "inference"}, "g", sasl_password="hush", ssl_password="hush too")
+    assert "hush" not in repr(settings)

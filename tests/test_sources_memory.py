@@ -62,13 +62,13 @@ def test_a_paused_partition_waits(log: MemoryLog, listener: Any) -> None:
 
 def test_a_revoked_partition_comes_back_where_it_was_committed(log: MemoryLog) -> None:
     class Committing:
-        def on_assigned(self, partitions: Any) -> Any:
+        def on_assigned(self, _partitions: Any) -> Any:
             return {}
 
         def on_revoked(self, partitions: Any) -> None:
             source.commit(dict.fromkeys(partitions, 1), "revoked")
 
-    source = MemorySource(log, Committing())  # type: ignore[arg-type] # on_lost is not called here
+    source = MemorySource(log, Committing())
     assert len(places(source)) == 4
     source.revoke([EVENTS])
     assert places(source) == [("events", 1), ("events", 2)]

@@ -23,8 +23,8 @@ log = structlog.get_logger()
 
 SLICE = 0.1
 """Seconds of one wait within a poll: partitions that come during it are held back until it ends."""
-JOINING_SLICE = 1.0
-"""The same while the group is being joined: a join that is over between two waits would have to be made again."""
+JOINING_SLICE = 0.3
+"""The same while the group is being joined: a join that ends between two waits has to be made again."""
 MISSING_TOPIC_EVERY = 30.0
 """Seconds between two warnings about a topic without partitions."""
 
@@ -72,7 +72,7 @@ class KafkaSource:
     def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
         """At most ``max_messages`` new messages; an empty sequence after about ``timeout`` seconds without any.
 
-        While the group is being joined it may take a second longer.
+        While the group is being joined it may take a little longer.
 
         Raises what the listener raised, `RetryableSourceError` while the brokers cannot be reached, and
         `PermanentSourceError` where access is refused or another process took our place.
