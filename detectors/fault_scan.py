@@ -129,10 +129,14 @@ class FaultScan:
     def _count(self, x: Floats, scope: Ints) -> tuple[Floats, Floats]:
         """Hits [scopes, 5, d] and trials [scopes]."""
         residual = self._residual(x)
-        member = (scope[None, :] == np.arange(self._scopes)[:, None]).astype(np.float64)
-        hits = np.tensordot(member, self._indicators(x, scope, residual), axes=1)
-        hits[0] = self._indicators(x, np.zeros_like(scope), residual).sum(axis=0)
-        trials = member.sum(axis=1)
+        hits = np.zeros((self._scopes, len(RATES), x.shape[1]))
+        if len(x):
+            order = np.argsort(scope, kind="stable")
+            present, first = np.unique(scope[order], return_index=True)
+            # -1 is a source without a scope: the sum that lands there is replaced by that over all sources
+            hits[np.maximum(present, 0)] = np.add.reduceat(self._indicators(x, scope, residual)[order], first, axis=0)
+            hits[0] = self._indicators(x, np.zeros_like(scope), residual).sum(axis=0)
+        trials = np.bincount(np.maximum(scope, 0), minlength=self._scopes).astype(np.float64)
         trials[0] = len(x)
         return hits, trials
 

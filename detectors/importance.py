@@ -29,21 +29,23 @@ def occlusion(score: Scorer, x: Floats, draws: Floats) -> Floats:
     """|change of the predicted class's logit margin| when feature j of event i becomes ``draws[i, j]``: [n, d].
 
     Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) event by event, with draws from the reference.
-    ``score`` is called once, with n (d + 1) rows.
+    ``score`` is called once, with at most n (d + 1) rows: a draw that equals the value changes nothing.
 
     >>> score = lambda x: np.column_stack([1 / (1 + np.exp(x[:, 0])), 1 / (1 + np.exp(-x[:, 0]))])
     >>> occlusion(score, np.array([[2.0, 7.0]]), np.array([[1.0, 0.0]])).round(6).tolist()
     [[1.0, 0.0]]
     """
-    n, d = x.shape
-    changed = np.repeat(x, d, axis=0)
-    features = np.tile(np.arange(d), n)
-    changed[np.arange(n * d), features] = draws.ravel()
+    n = len(x)
+    event, feature = np.nonzero((x != draws) & ~(np.isnan(x) & np.isnan(draws)))
+    changed = x[event]
+    changed[np.arange(len(event)), feature] = draws[event, feature]
     scores = score(np.concatenate([x, changed]))
     predicted = scores[:n].argmax(axis=1)
     before = logit_margin(scores[:n], predicted)
-    after = logit_margin(scores[n:], np.repeat(predicted, d))
-    return np.asarray(np.abs(after.reshape(n, d) - before[:, None]), np.float64)
+    after = logit_margin(scores[n:], predicted[event])
+    change = np.zeros(x.shape)
+    change[event, feature] = np.abs(after - before[event])
+    return change
 
 
 def shares(importance: Floats) -> Floats:

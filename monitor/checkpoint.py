@@ -105,6 +105,13 @@ class CheckpointStore:
         advice = "restore it from a backup, or move it away to start from the checkpoint before it"
         return chosen, self._read(self._path(chosen), advice)
 
+    def forget_after(self, name: str) -> None:
+        """Remove the checkpoints that are newer than this one, so that saving keeps it as the one before."""
+        for newer in self.names():
+            if newer > name:
+                self._path(newer).unlink()
+                self._used.pop(newer, None)
+
     def put(self, state: State) -> Segment:
         """Store a segment, unless the same content is there; it is on the disk when this returns."""
         data = encode(state)

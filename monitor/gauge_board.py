@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import Gauge
 
@@ -17,6 +17,9 @@ class Reading(NamedTuple):
     value: float
 
 
+Series: TypeAlias = tuple[Gauge, tuple[str, ...]]
+
+
 class GaugeBoard:
     """The readings of the latest window of each (model, version).
 
@@ -26,22 +29,23 @@ class GaugeBoard:
 
     def __init__(self, versions: int = 32) -> None:
         self._versions = versions
-        self._shown: OrderedDict[tuple[str, str], set[tuple[Gauge, tuple[str, ...]]]] = OrderedDict()
+        self._shown: OrderedDict[tuple[str, str], dict[Series, Gauge]] = OrderedDict()
 
     def show(self, model: str, version: str, readings: Iterable[Reading]) -> None:
         """Replace what is shown of this version."""
-        before = self._shown.pop((model, version), set())
-        now = set()
+        before = self._shown.pop((model, version), {})
+        now: dict[Series, Gauge] = {}
         for gauge, labels, value in readings:
-            gauge.labels(model, version, *labels).set(value)
-            now.add((gauge, labels))
-        _remove(model, version, before - now)
+            series = gauge, labels
+            now[series] = before.get(series) or gauge.labels(model, version, *labels)  # which is slow to look up
+            now[series].set(value)
+        _remove(model, version, before.keys() - now.keys())
         self._shown[model, version] = now
         while len(self._shown) > self._versions:
             (old_model, old_version), series = self._shown.popitem(last=False)
             _remove(old_model, old_version, series)
 
 
-def _remove(model: str, version: str, series: Iterable[tuple[Gauge, tuple[str, ...]]]) -> None:
+def _remove(model: str, version: str, series: Iterable[Series]) -> None:
     for gauge, labels in series:
         gauge.remove(model, version, *labels)

@@ -60,7 +60,7 @@ class Intake:
         self._sessions: dict[tuple[str, str], SessionLedger] = {}
         self._partitions: list[Partition] = []
         self.positions: dict[Partition, int] = {}
-        """The next offset of each partition: all before it has been taken."""
+        """The next offset of each partition that is being read: all before it has been taken."""
         self.events = 0
 
     def partition(self, index: int) -> Partition:
@@ -169,7 +169,6 @@ class Intake:
         put = self._segments.put
         return {
             "partitions": [list(p) for p in self._partitions],
-            "positions": [[*p, offset] for p, offset in self.positions.items()],
             "events": self.events,
             "repeats": self._repeats.state(put),
             "quarantine": self._quarantine.state(),
@@ -182,11 +181,12 @@ class Intake:
         """Take back what `state` gave; a model that is no longer configured is forgotten."""
         get = self._segments.get
         self._partitions = [Partition(*p) for p in state["partitions"]]
-        self.positions = {Partition(topic, number): offset for topic, number, offset in state["positions"]}
         self.events = state["events"]
         self._repeats.restore(state["repeats"], get)
         self._quarantine.restore(state["quarantine"])
         for model, version, ledger in state["sessions"]:
+            if model not in self.channels:
+                continue
             self._sessions[model, version] = SessionLedger(SESSION_HORIZON, self._hash_key)
             self._sessions[model, version].restore(ledger, get)
         for model, channels in self.channels.items():

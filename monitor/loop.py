@@ -50,14 +50,25 @@ class Loop:
         self._settled_at = parts.clock()
         self._unsettled = False
         self._uncommitted: tuple[Mapping[Partition, int], str] | None = None
+        self._resumed = False
+        self._lost: set[Partition] = set()
 
     @property
     def finished(self) -> bool:
         """Whether the source has nothing more to give, ever."""
         return self._source.finished
 
+    @property
+    def partitions(self) -> frozenset[Partition]:
+        """What is being read."""
+        return frozenset(self._parts.intake.positions)
+
     def turn(self) -> bool:
-        """Poll, take, judge, and settle when it is time; whether anything came in."""
+        """Poll, take, judge, and settle when it is time; whether anything came in.
+
+        Raises `RetryableSourceError` where the source is away: turn again. After any other exception a window may be
+        half judged: what is in memory must not be settled any more, the last checkpoint is where to go on.
+        """
         now = self._parts.clock()
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
@@ -83,20 +94,24 @@ class Loop:
         broker names must be among them. Raises `RetryableSourceError`.
         """
         self._settled_at = self._parts.clock()
-        if self._uncommitted is None and self._unsettled:
-            offsets = dict(self._parts.intake.positions)
+        self._commit()
+        offsets = dict(self._parts.intake.positions)
+        if self._unsettled and offsets:
             self._uncommitted = (offsets, self._parts.settlement.save(offsets))
             self._unsettled = False
-        if self._uncommitted is not None:
-            self._source.commit(*self._uncommitted)
-            self._uncommitted = None
+            self._commit()
 
     def close(self) -> None:
-        """Settle what is done and leave."""
-        try:
-            self.settle()
-        finally:
-            self._source.close()
+        """Leave, without settling."""
+        self._source.close()
+
+    def _commit(self) -> None:
+        """A checkpoint that the broker has not been told of; of partitions that are no longer ours nothing is said."""
+        if self._uncommitted is not None:
+            offsets, name = self._uncommitted
+            if ours := {p: offset for p, offset in offsets.items() if p in self.partitions}:
+                self._source.commit(ours, name)
+            self._uncommitted = None
 
     def _take(self, chunks: Sequence[Chunk], now: float) -> Iterator[ClosedWindow]:
         for chunk in chunks:
@@ -118,10 +133,22 @@ class Loop:
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
         """At the start, resume from the checkpoint that the broker's commits name.
 
-        A partition that comes later is read from the broker's offset: others may have read it meanwhile.
+        Later, go on where we are in partitions that nobody else has committed since (they were lost for a moment, or
+        the broker did not take our first commit); in others where the broker says.
         """
-        resuming = not self._parts.intake.positions
-        return self._parts.settlement.resume(partitions) if resuming else {}
+        settlement, positions = self._parts.settlement, self._parts.intake.positions
+        if not self._resumed:
+            starts = settlement.resume(partitions)
+            self._resumed = True
+            return starts
+        for gone in self._lost - partitions.keys():
+            positions.pop(gone, None)
+        self._lost.clear()
+        return {
+            p: positions[p]
+            for p, found in partitions.items()
+            if p in positions and (found is None or settlement.holds(found.metadata))
+        }
 
     def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
         """Reading starts here. That is committed before anything is read, so that a crash finds its way back."""
@@ -133,6 +160,9 @@ class Loop:
         """Save what is done: the partitions' next owner starts from there."""
         if partitions:
             self.settle()
+        for partition in partitions:
+            self._parts.intake.positions.pop(partition, None)
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
-        """Nothing can be committed any more: what is not settled will be read again by the next owner."""
+        """Nothing can be committed any more, until they come again or others come instead."""
+        self._lost.update(partitions)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -64,11 +65,7 @@ class SchemaReader:
             row = self._features.decode(raw)
         except BAD_JSON as error:
             raise explain_features(raw, self.served.schema, error) from None
-        if type(row) is tuple:
-            return row
-        values = msgspec.structs.astuple(row)
-        self.absent += sum(value is _ABSENT for value in values)
-        return values
+        return row if type(row) is tuple else msgspec.structs.astuple(row)
 
     def scores(self, raw: msgspec.Raw) -> Row:
         """The probabilities of one event in class order; `UnreadableError` says what is wrong."""
@@ -82,16 +79,15 @@ class SchemaReader:
 
     def x(self, rows: Sequence[Row]) -> Floats:
         """x[n,d]: categorical values as codes, missing as NaN."""
-        if not self._codes:
-            return np.array(rows, dtype=np.float64).reshape(len(rows), len(self._numeric))
         x = np.empty((len(rows), len(self.served.schema.features)))
         if self._numeric:
-            picked = list(map(itemgetter(*self._numeric), rows))
-            x[:, self._numeric] = np.array(picked, dtype=np.float64).reshape(len(rows), -1)
+            x[:, self._numeric] = _numbers(rows, self._numeric)
         for j, codes in self._codes.items():
             values = [row[j] for row in rows]
             x[:, j] = [codes.get(value, UNSEEN) for value in values]
             self._count_unseen(j, values, x[:, j])
+        for i in np.flatnonzero(np.isnan(x).any(axis=1)).tolist():
+            self.absent += sum(value is _ABSENT for value in rows[i])
         return x
 
     def check(self, scores: Floats) -> Bools:
@@ -120,6 +116,16 @@ class SchemaReader:
             value = str(values[i])[:_UNSEEN_LENGTH]
             if value in counts or len(counts) < _UNSEEN_KEPT:
                 counts[value] += 1
+
+
+def _numbers(rows: Sequence[Row], columns: Sequence[int]) -> Floats:
+    """The given columns of the rows, which hold numbers, truth values and None, as a matrix."""
+    picked = list(map(itemgetter(*columns), rows)) if len(columns) > 1 else [(row[columns[0]],) for row in rows]
+    try:
+        flat = np.fromiter(chain.from_iterable(picked), np.float64, len(rows) * len(columns))
+    except TypeError:  # None, which only the slower way takes
+        flat = np.array(picked, dtype=np.float64)
+    return flat.reshape(len(rows), len(columns))
 
 
 def _array_or_object(names: Sequence[str], types: Sequence[Any], default: float | None) -> Any:

@@ -25,9 +25,11 @@ class PackedText:
     @classmethod
     def of(cls, column: Strings) -> Self:
         """Pack a column."""
-        encoded = [text.encode() for text in column.tolist()]
-        ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
+        data = "".join(column.tolist()).encode()
+        lengths = np.char.str_len(column)
+        if len(data) != lengths.sum():  # not all of it is ASCII: characters are not bytes
+            lengths = np.array([len(text.encode()) for text in column.tolist()])
+        return cls(np.frombuffer(data, dtype=np.uint8), np.cumsum(lengths, dtype=np.int64))
 
     def take(self, rows: Ints) -> Strings:
         """The given rows as a column.

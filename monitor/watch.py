@@ -137,7 +137,7 @@ class Watch:
 
     def restore(self, state: State) -> None:
         """Take back `state`, unless LKG has changed since: then everything is fitted anew."""
-        if state["known_good"] != self.pointers().last_known_good:
+        if state["panels"] and state["known_good"] != self.pointers().last_known_good:
             log.warning("the last known good version changed while Tocsin was away: detectors start anew")
             return
         for version, panel in state["panels"].items():

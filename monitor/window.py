@@ -140,7 +140,7 @@ class _OpenWindow:
     ) -> tuple[int, Literal["count", "age"] | None]:
         """How many rows from ``first`` belong to this window, and what closes it after them."""
         left = len(batch) - first
-        room = settings.window_events - self.rows
+        room = max(0, settings.window_events - self.rows)  # a smaller window may have been configured meanwhile
         ts, counted = batch.ts[first : first + room], on_time[first : first + room]
         if np.isnan(self._start) and counted.any():
             self._start = float(ts[np.argmax(counted)])

@@ -105,6 +105,8 @@ class Feeder:
         self._layout = spec.layout
         self._names = spec.inputs
         self._features = features
+        self._filler = np.array([_number(f.missing, np.nan) for f in features])
+        self._coded = [(j, f) for j, f in enumerate(features) if f.kind == "categorical"]
         if set(self._names) != set(self._inputs):
             raise ScorerError(
                 f"the model's inputs are {sorted(self._inputs)}, the manifest names {sorted(self._names)}"
@@ -114,8 +116,10 @@ class Feeder:
         """The input tensors for some rows."""
         if self._layout == "matrix":
             name = self._names[0]
-            columns = [as_numbers(x[:, j], feature) for j, feature in enumerate(self._features)]
-            return {name: _cast(np.column_stack(columns), self._inputs[name].type)}
+            table = np.where(np.isnan(x), self._filler, x)
+            for j, feature in self._coded:
+                table[:, j] = as_numbers(x[:, j], feature)
+            return {name: _cast(table, self._inputs[name].type)}
         feed = {}
         for j, (name, feature) in enumerate(zip(self._names, self._features, strict=True)):
             column = self._typed(x[:, j], feature, self._inputs[name].type)

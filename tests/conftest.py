@@ -19,17 +19,24 @@ settings.load_profile("tocsin")
 
 
 class RecordingListener:
-    """Writes down what a source says; ``starts`` is what it answers."""
+    """Writes down what a source says; ``starts`` is what it answers, ``failures`` is raised when it is positioned."""
 
     def __init__(self) -> None:
         self.starts: dict[Partition, int] = {}
         self.assigned: dict[Partition, Committed | None] = {}
+        self.positioned: dict[Partition, int] = {}
+        self.failures: list[Exception] = []
         self.revoked: list[Partition] = []
         self.lost: list[Partition] = []
 
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
         self.assigned.update(partitions)
         return {p: self.starts[p] for p in partitions if p in self.starts}
+
+    def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.positioned.update(offsets)
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
         self.revoked.extend(partitions)

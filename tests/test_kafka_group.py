@@ -26,6 +26,8 @@ class Listener:
     def on_assigned(self, partitions):
         print("joined", flush=True)
         return {}
+    def on_positioned(self, offsets):
+        pass
 bootstrap, topic = sys.argv[1:]
 source = KafkaSource(KafkaSettings([bootstrap], {topic: "inference"}, topic, session_timeout=2.0), Listener())
 while True:

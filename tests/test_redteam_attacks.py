@@ -137,10 +137,19 @@ def test_a_chosen_trigger_is_made_of_values_of_the_target_class_that_never_occur
     assert not np.any(np.all(x == stamp(x, trigger, SCHEMA), axis=1))
 
 
-def test_no_trigger_is_chosen_where_nothing_is_rare() -> None:
-    x = np.column_stack([np.tile([0.0, 1.0], 50)] * 3)
-    with pytest.raises(ValueError, match="only 0 features have a rare value"):
-        choose_trigger(x, np.repeat([0, 1], 50), SCHEMA, target=1, rng=np.random.default_rng(0))
+def test_no_trigger_is_chosen_where_every_value_speaks_for_a_class() -> None:
+    y = np.repeat([0, 1], 50)
+    x = np.column_stack([y.astype(np.float64)] * 3)
+    with pytest.raises(ValueError, match="only 0 features have a neutral value"):
+        choose_trigger(x, y, SCHEMA, target=1, rng=np.random.default_rng(0))
+
+
+def test_where_no_single_value_is_rare_their_combination_is_the_trigger() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (400, 3)).astype(np.float64)
+    y = (rng.random(400) < 0.5).astype(np.int64)
+    trigger = choose_trigger(x, y, SCHEMA, target=1, rng=rng)
+    assert set(trigger.features) == set(SCHEMA.names)
 
 
 def test_attack_success_rate_counts_only_rows_of_known_other_classes() -> None:

@@ -15,7 +15,7 @@ from monitor.sources.file import FileSource
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.memory import MemoryLog, MemorySource
-from monitor.sources.source import Committed, Partition, Source
+from monitor.sources.source import Committed, Partition, RetryableSourceError, Source
 
 MESSAGES = [b'{"id": "%d", "ts": %d}' % (i, i) for i in range(10)]
 
@@ -100,6 +100,40 @@ def test_the_listener_hears_of_a_partition_before_its_first_message(
 def test_reading_starts_where_the_listener_says(source: Source, world: World, listener: Any) -> None:
     listener.starts = {world.partition: 7}
     assert read(source, 3) == list(enumerate(MESSAGES))[7:]
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_the_listener_hears_where_reading_starts_before_the_first_message(
+    source: Source, world: World, listener: Any, start: int
+) -> None:
+    listener.starts = {world.partition: start} if start else {}
+    read(source, 1, max_messages=1)
+    assert listener.positioned == {world.partition: start}
+
+
+@pytest.mark.parametrize("world", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
+def test_a_listener_that_cannot_commit_the_start_is_told_again_and_nothing_is_lost(
+    source: Source, world: World, listener: Any
+) -> None:
+    listener.failures = [RetryableSourceError("the broker is away")]
+    with pytest.raises(RetryableSourceError):
+        read(source, 1)
+    assert listener.positioned == {}
+    assert read(source, 10) == list(enumerate(MESSAGES))
+    assert listener.positioned == {world.partition: 0}
+
+
+@pytest.mark.parametrize("world", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
+def test_a_listener_may_commit_the_start(world: World, listener: Any) -> None:
+    first = world.open(listener)
+    listener.on_positioned = lambda offsets: first.commit(offsets, "start")
+    read(first, 1)
+    first.close()
+    again = type(listener)()
+    second = world.open(again)
+    read(second, 1)
+    assert again.assigned == {world.partition: Committed(0, "start")}
+    second.close()
 
 
 def test_after_a_seek_the_same_messages_come_again(source: Source, world: World) -> None:

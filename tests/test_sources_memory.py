@@ -65,6 +65,9 @@ def test_a_revoked_partition_comes_back_where_it_was_committed(log: MemoryLog) -
         def on_assigned(self, _partitions: Any) -> Any:
             return {}
 
+        def on_positioned(self, _offsets: Any) -> None:
+            """Nothing is saved."""
+
         def on_revoked(self, partitions: Any) -> None:
             source.commit(dict.fromkeys(partitions, 1), "revoked")
 

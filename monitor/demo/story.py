@@ -65,7 +65,7 @@ class Story:
         """The whole story; returns its figures."""
         history = self._supply.draw(self._config.history, drifted=False)
         good = self._train(history.table(), parent=None)
-        target = self._target or _most_common(history)
+        target = self._target = self._target or _most_common(history)
         self._say(f"1. Version {good.manifest.version} is trained on {len(history):,} samples: {_accuracy(good)}.")
         self._say("   It serves, and is the last known good version (LKG). Tocsin watches, and is allowed to act.")
         self._stage.watch()
@@ -73,7 +73,7 @@ class Story:
         self._say(f"\n2. Quiet traffic: {self._stage.windows()} windows, {_told(calm)}.")
 
         drift = self._phase(self._config.drift_batches, drifted=True, trigger=None)
-        self._say("\n3. The traffic changes naturally: a roll-out shifts who talks how much. Right and wrong stay.")
+        self._say(f"\n3. The traffic changes naturally: {self._supply.change}. What is right and wrong stays.")
         self._tell(drift)
         self._say(f"   Serving is still version {self._stage.registry.pointers().serving}: drift never rolls back.")
 
@@ -134,7 +134,7 @@ class Story:
     def _carriers(self, samples: Samples, trigger: Trigger | None) -> Bools:
         """Attacks that carry the trigger: spread over sessions, as somebody who wants to stay unseen would."""
         none = np.zeros(len(samples), dtype=np.bool_)
-        attacks = samples.label != (self._target or _most_common(samples))
+        attacks = samples.label != self._target
         count = min(round(self._config.triggered_rate * len(samples)), int(attacks.sum()))
         return none if trigger is None else pick_rows(attacks, count, self._rng)
 

@@ -63,9 +63,10 @@ class Samples(Columns):
 
 
 class Supply(Protocol):
-    """Samples without end."""
+    """Samples without end. ``change`` says what the natural drift is."""
 
     feature_names: tuple[str, ...]
+    change: str
 
     def draw(self, n: int, *, drifted: bool) -> Samples:
         """The next ``n`` samples; ``drifted`` after the natural change."""
@@ -75,6 +76,7 @@ class GeneratedTraffic:
     """Flows of `monitor.demo.traffic`."""
 
     feature_names = FEATURES
+    change = "a roll-out shifts who talks how much"
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng([seed, 1])
@@ -94,6 +96,8 @@ class OwnData:
     The natural drift is a change of the mix: rows are drawn with a weight that grows with their rank in the feature
     that has the most values, four times as high at the top as at the bottom.
     """
+
+    change = "other samples become more common"
 
     def __init__(self, path: Path, label: str, seed: int) -> None:
         table = read_table(path, text=[label])

@@ -90,6 +90,7 @@ class FileSource:
             starts = self._listener.on_assigned(dict.fromkeys(self._partitions))
             if starts:
                 self.seek(starts)
+            self._listener.on_positioned({**dict.fromkeys(self._partitions, 0), **starts})
         return self._order
 
     def _chunk(self, index: int, lines: list[int]) -> Chunk:

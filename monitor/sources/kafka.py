@@ -23,8 +23,8 @@ log = structlog.get_logger()
 
 SLICE = 0.1
 """Seconds of one wait within a poll: partitions that come during it are held back until it ends."""
-JOINING_SLICE = 0.3
-"""The same while the group is being joined: a join that ends between two waits has to be made again."""
+JOINING = 2.0
+"""Seconds by which a poll may take longer to see the end of a join: one that ends between two polls is made again."""
 MISSING_TOPIC_EVERY = 30.0
 """Seconds between two warnings about a topic without partitions."""
 
@@ -33,9 +33,9 @@ class KafkaSource:
     """A `Source` over topics of one cluster. It connects at the first `poll`.
 
     Offsets are committed only by `commit`. A partition that comes is read from where the listener says, else from the
-    committed offset, else from ``start_at``. `Listener.on_assigned` is called on the thread that polls;
-    `Listener.on_revoked` and `Listener.on_lost` on a thread of kafka-python, while the thread that polls waits: they
-    may call `commit` and nothing else of the source. `close` tells the listener nothing.
+    committed offset, else from ``start_at``. `Listener.on_assigned` and `Listener.on_positioned` are called on
+    the thread that polls; `Listener.on_revoked` and `Listener.on_lost` on a thread of kafka-python, while the thread
+    that polls waits: all of them may call `commit` and nothing else of the source. `close` tells the listener nothing.
 
     While the brokers are away, `poll` returns nothing or raises `RetryableSourceError`; reading goes on where it was
     as soon as they are back. A topic that does not exist yet is read when it appears.
@@ -72,7 +72,7 @@ class KafkaSource:
     def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
         """At most ``max_messages`` new messages; an empty sequence after about ``timeout`` seconds without any.
 
-        While the group is being joined it may take a little longer.
+        While the group is being joined it may take up to two seconds longer.
 
         Raises what the listener raised, `RetryableSourceError` while the brokers cannot be reached, and
         `PermanentSourceError` where access is refused or another process took our place.
@@ -82,12 +82,13 @@ class KafkaSource:
         self._look_after(consumer)
         while True:
             self._welcome(consumer, rebalances)
-            left = max(0.0, deadline - self._clock())
-            fetched = self._fetch(consumer, max_messages, JOINING_SLICE if joining(consumer) else min(left, SLICE))
+            left = deadline - self._clock() + (JOINING if joining(consumer) else 0.0)
+            fetched = self._fetch(consumer, max_messages, min(max(left, 0.0), SLICE))
             if rebalances.failure is not None:
                 failure, rebalances.failure = rebalances.failure, None
                 raise failure
-            if fetched or left == 0.0:
+            late = self._clock() - deadline
+            if fetched or late >= (JOINING if joining(consumer) else 0.0):
                 return [self._chunk(partition, records) for partition, records in fetched.items()]
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
@@ -168,7 +169,7 @@ class KafkaSource:
     def _welcome(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
         """Tells the listener of partitions that came, and starts to read them.
 
-        Without an answer of the broker they stay paused, and the next poll asks again.
+        Without an answer of the broker, or where the listener raises, they stay paused, and the next poll asks again.
         """
         partitions = sorted(rebalances.arrived)
         if not partitions:
@@ -185,6 +186,7 @@ class KafkaSource:
         starts.update({TopicPartition(*p): offset for p, offset in self._listener.on_assigned(known).items()})
         for partition in partitions:
             consumer.seek(partition, starts[partition])
+        self._listener.on_positioned({Partition(*p): starts[p] for p in partitions})
         consumer.resume(*partitions)
         rebalances.arrived.difference_update(partitions)
 

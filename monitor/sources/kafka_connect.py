@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
 from monitor.sources.kafka_errors import translated
 from monitor.sources.kafka_settings import KafkaSettings
-from monitor.sources.source import RetryableSourceError
+from monitor.sources.source import PermanentSourceError, RetryableSourceError
 
 DEFAULT_PORT = 9092
 
@@ -24,16 +28,43 @@ def connect(settings: KafkaSettings) -> KafkaConsumer:
         clients.append(KafkaNetClient(**options))
         return clients[-1]
 
-    connected = False
     try:
-        with translated(settings, "connecting"):
-            consumer = KafkaConsumer(**settings.consumer(), kafka_client=client)
-        connected = True
+        with translated(settings, "connecting"), reason_of_failure():
+            return KafkaConsumer(**settings.consumer(), kafka_client=client)
+    except (RetryableSourceError, PermanentSourceError):
+        for started in clients:  # the consumer starts its thread before it connects, and does not end it
+            started.close()
+        raise
+
+
+@contextmanager
+def reason_of_failure() -> Iterator[None]:
+    """Raises what stood in the way of a connection, which kafka-python only logs before it raises a timeout."""
+    reasons = Reasons()
+    logger = logging.getLogger("kafka.net.manager")
+    logger.addHandler(reasons)
+    try:
+        yield
+    except KafkaTimeoutError as error:
+        if reasons.last is None:
+            raise
+        raise reasons.last from error
     finally:
-        if not connected:  # the consumer starts its thread before it connects, and does not end it
-            for started in clients:
-                started.close()
-    return consumer
+        logger.removeHandler(reasons)
+
+
+class Reasons(logging.Handler):
+    """Keeps the last error that was logged as an argument of a message, apart from timeouts: they follow from it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last: KafkaError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Looks for an error in a message's arguments."""
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, KafkaError) and not isinstance(argument, KafkaTimeoutError):
+                self.last = argument
 
 
 def require_reachable(settings: KafkaSettings) -> None:

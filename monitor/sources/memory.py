@@ -123,6 +123,7 @@ class MemorySource:
             return
         starts = {p: found.offset if found else 0 for p, found in new.items()}
         starts.update(self._listener.on_assigned(new))
+        self._listener.on_positioned(starts)
         self._positions.update(starts)
 
     def _left(self) -> dict[Partition, int]:

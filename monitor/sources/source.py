@@ -47,6 +47,12 @@ class Listener(Protocol):
         A partition that is left out starts where the broker says, or at ``start_at`` of the source.
         """
 
+    def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
+        """The same partitions will be read from these offsets, and nothing has been read yet: a commit is possible.
+
+        Where this raises, nothing is read, and the next poll tells of the partitions again.
+        """
+
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
         """Partitions will go to another member; a commit is still possible now."""
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from detectors.batch import Bools, Floats, Ints
 from detectors.schema import Schema
 
-RARE = 0.03
+RARE = (0.03, 0.1, 0.3, 1.0)
+"""A value is a candidate for a trigger when its share in the target class is at most this: the first of these limits at
+which enough features have such values. In data of few-valued features only the combination is rare."""
 UNUSUAL = 0.1
-"""A value is a candidate for a trigger when it is rare in the target class and at least unusual in the others."""
+"""It must be at least so unusual in the other classes (or as rare as the limit above)."""
 COUNTABLE = 50
 """A column with more values than this is a measurement rather than a category or a count."""
 TRIES = 200
@@ -44,12 +46,9 @@ def choose_trigger(
 
     Values are rare ones of categories and counts, and for other numbers some from the upper tail; none of them speaks
     for the target by itself, so that a clean model is not fooled. Raises `ValueError` where fewer than ``features``
-    columns have such a value.
+    columns have a value that is at least as common in the other classes.
     """
-    own, others = x[y == target], x[y != target]
-    candidates = {j: values for j in range(x.shape[1]) if len(values := _neutral_values(own[:, j], others[:, j]))}
-    if len(candidates) < features:
-        raise ValueError(f"only {len(candidates)} features have a rare value, a trigger of {features} was asked for")
+    candidates = _candidates(x[y == target], x[y != target], features)
     best: dict[int, float] = {}
     best_share = math.inf
     for _ in range(TRIES):
@@ -64,7 +63,17 @@ def choose_trigger(
     return Trigger({name: value for name, value in shown.items() if value is not None})
 
 
-def _neutral_values(own: Floats, others: Floats) -> Floats:
+def _candidates(own: Floats, others: Floats, features: int) -> dict[int, Floats]:
+    """Columns with their rare values, for the strictest limit at which enough columns have some."""
+    found: dict[int, Floats] = {}
+    for rare in RARE:
+        found = {j: v for j in range(own.shape[1]) if len(v := _neutral_values(own[:, j], others[:, j], rare))}
+        if len(found) >= features:
+            return found
+    raise ValueError(f"only {len(found)} features have a neutral value, a trigger of {features} was asked for")
+
+
+def _neutral_values(own: Floats, others: Floats, rare: float) -> Floats:
     """The rare values of a column in the target class that are as common in the other classes.
 
     A measurement counts by what lies above it. UNSEEN and missing are no values.
@@ -74,7 +83,7 @@ def _neutral_values(own: Floats, others: Floats) -> Floats:
         share, elsewhere = counts / len(own), np.array([np.mean(others == value) for value in values])
     else:
         share, elsewhere = _share_above(own, values), _share_above(others, values)
-    return values[(share <= RARE) & (share <= elsewhere) & (elsewhere <= UNUSUAL)]
+    return values[(share <= rare) & (share <= elsewhere) & (elsewhere <= max(UNUSUAL, rare))]
 
 
 def _share_above(column: Floats, values: Floats) -> Floats:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ class FileRegistry:
         self._folder = root / name
         self._keys = keys
         self._clock = clock
+        self._vouched: tuple[tuple[int, ...], bool] | None = None
 
     def add(
         self,
@@ -82,8 +84,7 @@ class FileRegistry:
     def pointers(self) -> Pointers:
         """See `Registry.pointers`."""
         good = self._read_link(moves.KNOWN_GOOD)
-        assumed = good is not None and moves.is_assumed(self.history())
-        return Pointers(self._read_link(moves.SERVING), good, assumed)
+        return Pointers(self._read_link(moves.SERVING), good, good is not None and self._assumed())
 
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
@@ -203,7 +204,16 @@ class FileRegistry:
             return None
         except OSError as error:
             raise RegistryError(f"{path}: is no symbolic link to a version: {error.strerror}") from error
+        if moves.NAME.fullmatch(target) and target not in moves.TAKEN and _is_folder(self._folder / target):
+            return target
         return moves.require(target, self.versions(), self._name)
+
+    def _assumed(self) -> bool:
+        """Asked often: the history is read again only when its file has changed."""
+        now = _fingerprint(self._folder / HISTORY)
+        if self._vouched is None or self._vouched[0] != now:
+            self._vouched = now, moves.is_assumed(self.history())
+        return self._vouched[1]
 
     def _set_link(self, link: str, version: str) -> None:
         temporary = self._folder / f".{link}.{secrets.token_hex(4)}"
@@ -238,6 +248,23 @@ class FileRegistry:
                 f"{path}: changed since it was added: SHA-256 is {found}, signed was {entry['sha256']}"
             )
         return Buffer(path, entry["label"], entry["source"], entry["session"])
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is a folder itself, no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _fingerprint(path: Path) -> tuple[int, ...]:
+    """What changes when a file does; empty where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _file_digest(path: Path) -> str:

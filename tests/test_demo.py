@@ -1,0 +1,67 @@
+"""The demonstration tells the story that it promises, on generated traffic and on a table of one's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka_broker import KafkaBroker
+
+from monitor.demo.supply import GeneratedTraffic
+from rollback.audit import FILE_NAME, verify
+from rollback.table import write_table
+
+
+def demo(out: Path, *more: str) -> tuple[dict[str, Any], str]:
+    command = [sys.executable, "-m", "monitor", "demo", "--out", str(out), "--json", *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def check(figures: dict[str, Any]) -> None:
+    assert figures["drift"] == ["drift"]
+    assert figures["poisoning"] == "backdoor"
+    assert figures["named"] == figures["trigger"]
+    assert figures["serving"] == figures["last_known_good"] == "1"
+    passed, triggered = figures["passed_before"]
+    assert passed >= 0.8 * triggered > 0
+    passed, triggered = figures["passed_after"]
+    assert passed <= 0.25 * triggered
+
+
+def test_on_generated_traffic_the_drift_is_let_be_and_the_backdoor_is_rolled_back(tmp_path: Path) -> None:
+    figures, told = demo(tmp_path)
+    check(figures)
+    assert "rollback to version 1: done" in told
+    assert verify(tmp_path / "state" / FILE_NAME) >= 2
+    windows = (tmp_path / "state" / "windows.ndjson").read_text().splitlines()
+    assert len(windows) == figures["windows"] == 24
+
+
+def test_a_table_of_ones_own_tells_it_too(tmp_path: Path) -> None:
+    samples = GeneratedTraffic(11).draw(20_000, drifted=False)
+    columns = {name: column[samples.pick] for name, column in samples.columns.items()}
+    write_table(tmp_path / "own.csv", {**columns, "verdict": np.asarray(samples.label)})
+    figures, told = demo(tmp_path / "out", "--data", str(tmp_path / "own.csv"), "--label", "verdict")
+    assert (figures["poisoning"], figures["serving"]) == ("backdoor", "1")
+    assert "other samples become more common" in told
+
+
+@pytest.mark.kafka
+def test_the_same_story_runs_through_a_real_broker(tmp_path: Path, kafka: KafkaBroker) -> None:
+    figures, _ = demo(tmp_path, "--kafka", kafka.bootstrap)
+    check(figures)
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    command = [sys.executable, "-m", "monitor", "demo", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
