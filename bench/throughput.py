@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from kafka import KafkaProducer
 from kafka_broker import KafkaBroker
 from machine import describe
 
+from monitor.cli.main import BLAS_THREADS
 from monitor.demo.supply import GeneratedTraffic, Samples
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
@@ -98,7 +100,7 @@ def measure(kind: str, folder: Path, broker: KafkaBroker, events: int, version: 
         "run": f"{kind}-{version}-{number}",
     }
     command = [sys.executable, throughput_run.__file__, kind, folder, json.dumps(asked)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={BLAS_THREADS: "1", **os.environ})
     figures: dict[str, float] = json.loads(done.stdout)
     _say(f"  {kind:5} {' '.join(f'{name}={value:,.1f}' for name, value in figures.items())}")
     return figures

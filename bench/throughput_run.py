@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from kafka import KafkaConsumer
 from prometheus_client import CollectorRegistry
 
 from monitor.assemble import Surroundings, assemble
@@ -24,72 +25,61 @@ from monitor.oracle import Elsewhere
 from monitor.response import no_response
 from monitor.settlement import Checkpoints
 from monitor.sources.kafka import KafkaSource
-from monitor.sources.source import Chunk, Committed, Listener, Partition
+from monitor.sources.source import Chunk, Listener
 
 MODEL = "nids"
 
 
 class Stopwatch:
-    """A `Source` that notes when its first messages were there."""
+    """Runs from the moment when the first messages are there."""
 
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
-        self.started: tuple[float, float] | None = None
-        self.commit = source.commit
-        self.seek = source.seek
-        self.close = source.close
-        self.lag = source.lag
-        self.finished = source.finished
+    def __init__(self) -> None:
+        self._started: tuple[float, float] | None = None
 
-    def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
-        """See `Source`."""
-        chunks = self._source.poll(max_messages, timeout)
-        if chunks and self.started is None:
-            self.started = (time.perf_counter(), time.process_time())
-        return chunks
+    def messages_came(self) -> None:
+        """To be called whenever some came."""
+        if self._started is None:
+            self._started = (time.perf_counter(), time.process_time())
 
     def stop(self, events: int) -> dict[str, float]:
         """Figures of this process."""
-        if self.started is None:
+        if self._started is None:
             raise RuntimeError("no message came")
-        wall, cpu = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+        wall, cpu = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
         return {"events_per_second": events / wall, "cpu_us_per_event": cpu / events * 1e6, "peak_mib": _peak()}
 
 
 def _peak() -> float:
-    """Most memory that was resident, in MiB. (`getrusage` would count what the parent had before it started us.)"""
+    """Most memory that was resident, in MiB; `getrusage` would count what the parent had before it started us."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-class Beginning:
-    """A `Listener` that reads from the start and saves nothing."""
+class TimedSource(KafkaSource):
+    """The loop's source, with a stopwatch."""
 
-    def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
-        """See `Listener`."""
-        return dict.fromkeys(partitions, 0)
+    stopwatch: Stopwatch
 
-    def on_positioned(self, offsets: Mapping[Partition, int]) -> None:
-        """See `Listener`."""
-
-    def on_revoked(self, partitions: Sequence[Partition]) -> None:
-        """See `Listener`."""
-
-    def on_lost(self, partitions: Sequence[Partition]) -> None:
-        """See `Listener`."""
+    def poll(self, max_messages: int, timeout: float) -> Sequence[Chunk]:
+        """See `Source`."""
+        chunks = super().poll(max_messages, timeout)
+        if chunks:
+            self.stopwatch.messages_came()
+        return chunks
 
 
 def bare(config: Config, events: int) -> dict[str, float]:
     """Poll and decode, nothing else."""
-    settings, turn = kafka_settings(_kafka(config)), LoopSettings()
-    source = Stopwatch(KafkaSource(settings, Beginning()))
+    options, turn, stopwatch = kafka_settings(_kafka(config)).consumer(), LoopSettings(), Stopwatch()
+    consumer = KafkaConsumer(_kafka(config).inference_topic, **{**options, "auto_offset_reset": "earliest"})
     decode = msgspec.json.Decoder(InferenceEvent).decode
     left = events
     while left:
-        for chunk in source.poll(turn.max_messages, turn.poll_seconds):
-            left -= len([decode(value) for value in chunk.values])
-    figures = source.stop(events)
-    source.close()
+        for records in consumer.poll(round(turn.poll_seconds * 1000), max_records=turn.max_messages).values():
+            stopwatch.messages_came()
+            left -= len([decode(record.value) for record in records])
+    figures = stopwatch.stop(events)
+    consumer.close()
     return figures
 
 
@@ -107,10 +97,12 @@ def loop(config: Config, events: int, version: str) -> dict[str, float]:
         begun = time.perf_counter()
         parts.watches[MODEL].versions(version)
         fitting = time.perf_counter() - begun
-        source: list[Stopwatch] = []
+        source: list[TimedSource] = []
+        stopwatch = Stopwatch()
 
-        def connect(listener: Listener) -> Stopwatch:
-            source.append(Stopwatch(KafkaSource(settings, listener)))
+        def connect(listener: Listener) -> TimedSource:
+            source.append(TimedSource(settings, listener))
+            source[0].stopwatch = stopwatch
             return source[0]
 
         kept = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
@@ -125,7 +117,7 @@ def loop(config: Config, events: int, version: str) -> dict[str, float]:
             metrics.turn(time.monotonic() - started)
             metrics.lag({(p.topic, p.number): n for p, n in source[0].lag().items()})
         loop.settle()
-        figures = source[0].stop(events)
+        figures = stopwatch.stop(events)
         loop.close()
     return {**figures, "fitting_seconds": fitting, "windows": parts.teller.windows}
 

@@ -135,7 +135,9 @@ class ImportanceDrift(Detector):
         x = window.batch.x[rows]
         draws = _draws(reference.x, len(x), np.random.default_rng([self._seed, 2, window.index]))
         now = shares(occlusion(score, x, draws).mean(axis=0))
-        lkg = shares(occlusion(window.score_g, x, draws).mean(axis=0)) if window.score_g is not None else None
+        lkg = now if window.score_g is score else None
+        if window.score_g is not None and lkg is None:
+            lkg = shares(occlusion(window.score_g, x, draws).mean(axis=0))
         assert self._f is not None  # noqa: S101 - _asked has filled it: it tells mypy
         return _Importances(now, shares(self._f.mean(axis=0)), lkg)
 
@@ -151,7 +153,7 @@ class ImportanceDrift(Detector):
         if self._f is None:
             self._f = occlusion(score_f, x, draws)
         if self._g is None and score_g is not None:
-            self._g = occlusion(score_g, x, draws)
+            self._g = self._f if score_g is score_f else occlusion(score_g, x, draws)
             self._nulls.clear()
         return self._reference
 

@@ -27,7 +27,9 @@ class Parameters:
     see `Scopes`. ``regions``, ``sources``, ``origins``: slots. Untrusted labels carry ``untrusted`` of the weight.
     ``asked``, ``batch``: labels asked for at most, and in one window. A claim is false with ``false_poisoned`` or
     ``false_honest``. ``claims`` are kept; ``memory`` sessions are remembered as having voted; ``forgetting`` discounts
-    counts with every batch of labels.
+    counts with every batch of labels. Where no model file scores the reference, a contradiction is a label to which the
+    scores as served give odds of ``unscored_strength`` (natural logarithm) against, and ``unscored_error`` is the
+    assumed rate of these.
     """
 
     quantile: float = 0.995
@@ -47,9 +49,11 @@ class Parameters:
     memory: int = 20_000
     forgetting: float = 0.95
     fewest: int = 100
+    unscored_strength: float = 2.2
+    unscored_error: float = 0.03
 
     def __post_init__(self) -> None:
-        for name in ("quantile", "noise", "level", "untrusted", "forgetting"):
+        for name in ("quantile", "noise", "level", "untrusted", "forgetting", "unscored_error"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
         if not 0 < self.false_honest < self.false_poisoned < 1:
@@ -104,16 +108,21 @@ class LabelAgreement(Detector):
         self._ready = len(known) >= p.fewest
         if not self._ready:
             return
-        g = _judge(known.f, known.g)
-        strength = _strength(g, known.y)
-        self._threshold = max(float(np.quantile(strength, p.quantile)), p.floor * float(np.median(certainty(g))))
         code, count = sessions_of(known.session)
         first = np.unique(code, return_index=True)[1]
-        votes = session_mean((strength > self._threshold).astype(np.float64), code, count)
+        g = _judge(known.f, known.g)
+        if np.isnan(g).any():  # no model file: its errors cannot be counted, and are assumed
+            self._threshold = p.unscored_strength
+            predicted, votes = known.y[first], np.full(count, p.unscored_error)
+        else:
+            strength = _strength(g, known.y)
+            self._threshold = max(float(np.quantile(strength, p.quantile)), p.floor * float(np.median(certainty(g))))
+            predicted = np.argmax(g[first], axis=1)
+            votes = session_mean((strength > self._threshold).astype(np.float64), code, count)
         self._scopes = Scopes(
             reference.schema.classes, p.regions, p.sources, p.origins, prior=p.prior, level=p.level, noise=p.noise
         )
-        self._scopes.fit(known.x[first], np.argmax(g[first], axis=1), known.source[first], votes, self._seed)
+        self._scopes.fit(known.x[first], predicted, known.source[first], votes, self._seed)
         self._untrusted = RateMonitor(self._scopes.null)
         self._plain = slice(0, self._scopes.family("class").stop)  # trusted labels are few: all and by class
         self._trusted = RateMonitor(self._scopes.null[self._plain])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -22,15 +22,20 @@ from monitor.health import Health
 from monitor.http import Listener as HttpListener
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.metrics import Metrics
+from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
-from monitor.outlets import StreamOutlet, TopicOutlet
+from monitor.outlet_ends import DescriptorEnd, TopicEnd
+from monitor.outlets import Background, Outlet
+from monitor.output_file import sync_folder
 from monitor.problems import ConfigError, Problem
 from monitor.response import Response, no_response
 from monitor.settlement import Checkpoints
 from monitor.sources.kafka import KafkaSource
-from monitor.sources.kafka_group import require_empty_group
+from monitor.sources.kafka_group import SoleMember, require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
-from monitor.sources.source import Listener, RetryableSourceError, Role
+from monitor.sources.source import Listener, Role
+from monitor.stop import Stop, StoppedError
+from monitor.supervise import Supervision, supervise, when_reachable
 from monitor.teller import Respond
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
@@ -40,7 +45,6 @@ from rollback.registry.registry import Registry
 
 log = structlog.get_logger()
 
-CHECKPOINTS = "checkpoints"
 HASH_KEY = "hash.key"
 Acting = Literal["watcher", "both"]
 
@@ -79,26 +83,16 @@ def vetting_topic(kafka: KafkaConfig) -> str:
 def hash_key(folder: Path) -> bytes:
     """The secret that ids are hashed with, made on first use: who does not know it cannot aim for a collision."""
     path = folder / HASH_KEY
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            temporary.chmod(0o600)
             file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(folder)
     return path.read_bytes()
-
-
-class Stop:
-    """Set by SIGTERM and SIGINT: finish the turn, settle, leave."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._set)
-
-    def _set(self, number: int, _frame: object) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        self.wanted = True
 
 
 def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
@@ -107,40 +101,41 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         raise ConfigError(None, [Problem("kafka", "missing: tocsin run reads from Kafka")])
     if not config.models:
         raise ConfigError(None, [Problem("models", "no model is named: there is nothing to watch")])
+    stop = Stop()
     settings = kafka_settings(config.kafka)
     registry = CollectorRegistry()
     metrics = Metrics(registry, version, time.time)
     health = Health(time.monotonic)
     with ExitStack() as stack:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
-        stack.enter_context(HttpListener(config.http.listen, registry, health))
+        listener = stack.enter_context(HttpListener(config.http.listen, registry, health))
+        log.info("listening", listen=config.http.listen, port=listener.port)
         registries = {name: open_configured(config, name) for name in config.models}
         audit = AuditLog(config.state_dir / FILE_NAME, time.time)
         stack.callback(audit.close)
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
-        respond = _respond(mode, role, registries, audit, config.state_dir)
-        requests = TopicOutlet(vetting_topic(config.kafka), settings.connection(), metrics.line_dropped)
-        stack.callback(requests.close)
         around = Surroundings(
             registries,
             config.state_dir,
             store,
             metrics,
-            respond,
+            _respond(mode, role, registries, audit, config.state_dir),
             hash_key(config.state_dir),
             seed=0,
-            incident_outlets=[StreamOutlet(sys.stdout)],
-            vetting_outlets=[requests],
+            incident_outlets=_stdout(stack, metrics),
+            vetting_outlets=[_requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics)],
         )
         parts = assemble(config, around)
         for name, watch in parts.watches.items():
             watch.open()
             metrics.features(name, watch.feature_names())
         health.loaded = True
-        stop = Stop()
-        _when_reachable(lambda: require_empty_group(settings), stop, health, metrics)
-        if not stop.wanted:
-            _watch(_loop(parts, settings, store, metrics, config), stop, health, metrics)
+        over = Supervision(stop, health, metrics)
+        with suppress(StoppedError):
+            when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
+            loop, source = _loop(parts, settings, store, metrics, config)
+            supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
+        log.info("stopped")
         audit.append("stop", {})
 
 
@@ -157,6 +152,27 @@ def open_configured(config: Config, name: str) -> FileRegistry:
 
 def _respond(mode: Mode, role: Acting, registries: Mapping[str, Registry], audit: AuditLog, folder: Path) -> Respond:
     return no_response if role == "watcher" else Response(mode, registries, audit, folder / FILE_NAME)
+
+
+def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
+    """Incidents on stdout; none where the process was started without one: the descriptor may be another file's."""
+    if sys.stdout is None:
+        log.warning("there is no stdout: incidents are written to state_dir only")
+        return []
+    outlet = Background("stdout", DescriptorEnd(sys.stdout.fileno()), metrics.line_dropped)
+    stack.callback(outlet.close)
+    return [outlet]
+
+
+def _requests(stack: ExitStack, state_dir: Path, topic: str, settings: KafkaSettings, metrics: Metrics) -> Outlet:
+    """Requests for labels as messages; those that are open are sent again, as a crash may have come before it."""
+    end = TopicEnd(topic, settings)
+    stack.callback(end.close)
+    outlet = Background(topic, end, metrics.line_dropped)
+    stack.callback(outlet.close)
+    for found in open_requests(state_dir):
+        outlet.append(msgspec.json.encode(found.request))
+    return outlet
 
 
 def _loop(
@@ -176,39 +192,3 @@ def _loop(
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),
     )
     return loop, sources[0]
-
-
-def _watch(made: tuple[Loop, KafkaSource], stop: Stop, health: Health, metrics: Metrics) -> None:
-    loop, source = made
-    try:
-        while not stop.wanted:
-            started = time.monotonic()
-            _when_reachable(loop.turn, stop, health, metrics)
-            metrics.turn(time.monotonic() - started)
-            lag = source.lag()
-            metrics.lag({(p.topic, p.number): n for p, n in lag.items()})
-            health.assigned = health.assigned or bool(lag)
-    finally:
-        loop.close()
-
-
-def _when_reachable(step: Callable[[], object], stop: Stop, health: Health, metrics: Metrics) -> None:
-    """Do one step; while the broker is away say so and try again, a little less often each time."""
-    wait = 0.5
-    while not stop.wanted:
-        health.turned()
-        try:
-            step()
-        except RetryableSourceError as error:
-            metrics.source_error("retryable")
-            log.warning("kafka_unreachable", reason=str(error), again_in_seconds=wait)
-            _sleep(wait, stop)
-            wait = min(wait * 2, 10.0)
-        else:
-            return
-
-
-def _sleep(seconds: float, stop: Stop) -> None:
-    until = time.monotonic() + seconds
-    while not stop.wanted and time.monotonic() < until:
-        time.sleep(0.1)

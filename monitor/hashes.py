@@ -21,13 +21,17 @@ class KeyedHash:
     def __init__(self, key: bytes) -> None:
         if not 16 <= len(key) <= 64:  # noqa: PLR2004 - what BLAKE2b takes, and no less than 128 bits
             raise ValueError(f"the hash key must have 16 to 64 bytes, got {len(key)}")
-        self._key = key
+        self._keyed = blake2b(digest_size=8, key=key)
 
     def many(self, values: Iterable[bytes]) -> Hashes:
         """A hash for each value."""
-        key = self._key
-        joined = b"".join([blake2b(value, digest_size=8, key=key).digest() for value in values])
-        return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+        copy = self._keyed.copy  # which has taken in the key already
+        digests = []
+        for value in values:
+            state = copy()
+            state.update(value)
+            digests.append(state.digest())
+        return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
     def texts(self, values: Iterable[str]) -> Hashes:
         """A hash for each text. Lone surrogates cannot come out of JSON."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 class Health:
     """Set by the loop, read by the listener's threads.
 
-    Alive: the loop has turned within ``patience`` seconds (of ``clock``). Ready: alive, the source has given us
-    something to read, and the models are loaded.
+    Alive: the loop has turned within ``patience`` seconds (of ``clock``), which leaves time to fit a panel of
+    detectors within a turn; Kafka, too, waits as long between two polls before it gives our partitions away. Ready:
+    alive, the source has given us something to read, and the models are loaded.
     """
 
     clock: Callable[[], float]
-    patience: float = 60.0
+    patience: float = 300.0
     assigned: bool = False
     loaded: bool = False
 

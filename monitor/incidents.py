@@ -36,6 +36,7 @@ ADVICE: Final = {
     "drift": "Nothing is rolled back; plan a retraining on trusted labels.",
     "inconclusive": "More trusted labels on the listed events would decide it; until then be careful with the model.",
 }
+UNTAINTED: Final = "Version {lkg} was made before: keep what is implicated out of its next training."
 MOST_EVENTS: Final = 100
 
 
@@ -180,7 +181,6 @@ def _face(seen: Sighting, before: _Face | None) -> _Face:
 def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
     verdict, face = seen.verdict, case.face
     suspected = face.status == "suspected"
-    lkg = seen.last_known_good or "none"
     what = " ".join(verdict.reasons[:1]) or "The evidence does not separate the hypotheses yet."
     return {
         "uid": case.uid,
@@ -200,8 +200,15 @@ def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
         "implicated": _implicated(verdict),
         "severity": SUSPECTED_SEVERITY if suspected else SEVERITY[face.family],
         "atlas": list(ATLAS.get(face.hypothesis or "", ())),
-        "summary": f"{what} {ADVICE[face.family].format(lkg=lkg)}",
+        "summary": f"{what} {_advice(face.family, seen)}",
     }
+
+
+def _advice(family: str, seen: Sighting) -> str:
+    """What to do; a last known good version is not poisoned itself, what is to become of it may be."""
+    if family == "poisoning" and seen.version == seen.last_known_good:
+        return UNTAINTED.format(lkg=seen.last_known_good)
+    return ADVICE[family].format(lkg=seen.last_known_good or "none")
 
 
 def hypothesis_confidence(verdict: Verdict) -> float:

@@ -84,7 +84,9 @@ class Intake:
         found, rejects = self._feedback.decode(chunk, self._index(chunk.partition))
         for feedback in found:
             self._metrics.claimed_trust(feedback.model, int(feedback.claimed.sum()))
-            self.channels[feedback.model].labels.add(feedback, self._desk.asked(feedback.model))
+            labels = self.channels[feedback.model].labels
+            labels.add(feedback, self._desk.asked(feedback.model))
+            self._metrics.labels_pending(feedback.model, labels.waiting)
         self._reject(chunk.partition, rejects)
 
     def idle(self, now: float) -> Iterator[ClosedWindow]:
@@ -121,14 +123,16 @@ class Intake:
     def remember(self, window: Window, classes: tuple[str, ...]) -> None:
         """Keep the scored events of a window for labels that come later."""
         if len(window):
-            self.channels[window.batch.model].labels.store(window.batch, classes, window.f, window.g)
+            labels = self.channels[window.batch.model].labels
+            labels.store(window.batch, classes, window.f, window.g)
+            self._metrics.labels_pending(window.batch.model, labels.waiting)
 
     def labels(self, model: str, version: str) -> Labels | None:
         """Labels that were joined since the last window of this version; answers to requests are settled here."""
         labels = self.channels[model].labels.take(version)
         if labels is not None:
             self._count(model, labels)
-            self._desk.settle(labels.id[labels.vetted].tolist())
+            self._metrics.vetting(model, "answered", self._desk.settle(labels.id[labels.vetted].tolist()))
         return labels
 
     def event(self, model: str, version: str, ident: str) -> FoundEvent | None:

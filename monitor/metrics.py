@@ -63,8 +63,8 @@ class Metrics:
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
         self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
-        self._dropped = counter("lines_dropped", "Requests for labels that a topic did not take in time.")
-        self._source_errors = counter("source_errors", "Failed reads of a source.", "kind")
+        self._dropped = counter("lines_dropped", "Lines that a topic or stdout did not take.")
+        self._source_errors = counter("source_errors", "Reads and commits that failed and are tried again.")
         self._turn = Histogram(
             "tocsin_loop_turn_seconds", "How long a turn of the loop takes.", buckets=TURN_BUCKETS, registry=registry
         )
@@ -140,9 +140,9 @@ class Metrics:
         for (topic, number), n in messages.items():
             self._lag.labels(topic, str(number)).set(n)
 
-    def source_error(self, kind: str) -> None:
-        """A read failed: ``retryable`` or ``permanent``."""
-        self._source_errors.labels(kind).inc()
+    def source_error(self) -> None:
+        """A read or a commit failed, and will be tried again."""
+        self._source_errors.inc()
 
     def line_dropped(self, n: int) -> None:
         """A line for a topic that does not take it in time."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TextIO
+from typing import Final, Protocol
 
 import structlog
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
 log = structlog.get_logger()
 
 WAITING: Final = 1000
-"""Lines that may wait for a slow topic; more are dropped, counted and said."""
+"""Lines that may wait for a slow reader; more are dropped, counted and said."""
 RETRY_SECONDS: Final = 5.0
+LOOK_UP_SECONDS: Final = 0.2
+"""How soon `Background.close` is noticed."""
 
 
 class Outlet(Protocol):
@@ -45,35 +45,33 @@ class Tee:
             outlet.flush()
 
 
-class StreamOutlet:
-    """Lines on a text stream, stdout as a rule; after a crash some may come twice."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def append(self, line: bytes) -> None:
-        """See `Outlet`."""
-        self._stream.write(line.decode() + "\n")
-        self._stream.flush()
-
-    def flush(self) -> None:
-        """See `Outlet`."""
-        self._stream.flush()
+class UndeliverableError(Exception):
+    """A line that will never be taken, however often it is sent."""
 
 
-class TopicOutlet:
-    """Lines as messages of a Kafka topic, sent by a thread of its own: a broker that is away holds nothing up.
+class Background:
+    """Hands lines on in a thread of its own: a reader that is slow, away or gone holds nothing up.
 
-    At least once; what does not fit into the queue meanwhile is dropped, and ``dropped`` is told how many.
+    ``send`` is called there with one line after the other; where it raises, the same line is sent again after
+    ``retry_seconds``, unless it is `UndeliverableError`. ``dropped`` is told of each line that is given up, because it
+    cannot be delivered or because too many wait.
     """
 
-    def __init__(self, topic: str, connection: dict[str, Any], dropped: Callable[[int], None]) -> None:
-        self._topic = topic
-        self._connection = connection
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[bytes], None],
+        dropped: Callable[[int], None],
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._name = name
+        self._send = send
         self._dropped = dropped
-        self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
+        self._retry_seconds = retry_seconds
+        self._lines: queue.Queue[bytes] = queue.Queue(WAITING)
+        self._full = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._send_all, name=f"tocsin-{topic}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"tocsin-{name}", daemon=True)
         self._thread.start()
 
     def append(self, line: bytes) -> None:
@@ -82,7 +80,11 @@ class TopicOutlet:
             self._lines.put_nowait(line)
         except queue.Full:
             self._dropped(1)
-            log.warning("a line was dropped: the topic does not take them", topic=self._topic)
+            if not self._full:
+                log.warning("lines are dropped: too many wait", outlet=self._name, waiting=WAITING)
+            self._full = True
+        else:
+            self._full = False
 
     def flush(self) -> None:
         """See `Outlet`: they are on their way."""
@@ -90,24 +92,32 @@ class TopicOutlet:
     def close(self, patience: float = 5.0) -> None:
         """Send what waits, for ``patience`` seconds at most."""
         self._stopping.set()
-        try:
-            self._lines.put_nowait(None)
-        except queue.Full:
-            log.warning("leaving with unsent lines", topic=self._topic)
         self._thread.join(patience)
+        if self._thread.is_alive() or not self._lines.empty():
+            log.warning("leaving with unsent lines", outlet=self._name)
 
-    def _send_all(self) -> None:
-        producer: KafkaProducer | None = None
-        line = self._lines.get()
-        while line is not None:
+    def _run(self) -> None:
+        while not (self._stopping.is_set() and self._lines.empty()):
             try:
-                producer = producer or KafkaProducer(**self._connection, acks="all")
-                producer.send(self._topic, line).get(timeout=30)
-            except KafkaError as error:
-                log.warning("a topic cannot be written", topic=self._topic, reason=str(error))
-                if self._stopping.wait(RETRY_SECONDS):
-                    return
+                line = self._lines.get(timeout=LOOK_UP_SECONDS)
+            except queue.Empty:
                 continue
-            line = self._lines.get()
-        if producer is not None:
-            producer.close()
+            if not self._deliver(line):
+                return
+
+    def _deliver(self, line: bytes) -> bool:
+        """Whether to go on with the next line."""
+        while True:
+            try:
+                self._send(line)
+            except UndeliverableError as error:
+                self._dropped(1)
+                log.warning("a line was dropped", outlet=self._name, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the thread lives on
+                log.warning("lines cannot be sent", outlet=self._name, reason=f"{type(error).__name__}: {error}")
+                if self._stopping.wait(self._retry_seconds):
+                    self._dropped(1 + self._lines.qsize())
+                    log.warning("leaving with unsent lines", outlet=self._name)
+                    return False
+                continue
+            return True

@@ -39,7 +39,7 @@ def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
     score_f = watched.scorer() if watched else None
     if score_f is None:
         notes.append("the serving version has no model.onnx in the registry: its scores are taken as served")
-    score_g = known_good.scorer()
+    score_g = score_f if watched is known_good else known_good.scorer()
     rows = known_good.reference()
     reference = None
     try:
@@ -96,7 +96,9 @@ class Panel:
         """The batch with f and g scores, computed once for all detectors."""
         known = self.versions
         f: Floats = known.score_f(batch.x) if known.score_f else batch.scores
-        g = known.score_g(batch.x) if known.score_g else None
+        g = known.score_g(batch.x) if known.score_g and known.score_g is not known.score_f else None
+        if known.score_g and g is None:  # LKG serves
+            g = f
         return Window(index, batch, f, g, fresh, known.score_f is not None, known.score_f, known.score_g)
 
     def observe(self, window: Window, labels: Labels | None) -> list[Evidence]:
@@ -125,8 +127,16 @@ class Panel:
         return {"detectors": {d.name: d.state() for d in fitted}, "broken": dict(self._broken)}
 
     def restore(self, state: State) -> None:
-        """Take back `state`; detectors are found by name, new ones start fresh."""
+        """Take back `state`; detectors are found by name, those that are new or that it does not fit start fresh."""
         self._broken = dict(state["broken"])
         for detector in self._detectors:
             if detector.name in state["detectors"] and detector.name not in self._broken:
-                detector.restore(state["detectors"][detector.name])
+                self._restore(detector, state["detectors"][detector.name])
+
+    def _restore(self, detector: Detector, state: State) -> None:
+        try:
+            detector.restore(state)
+        except Exception as error:  # noqa: BLE001 - other parameters or another version made it, in whatever shape
+            log.warning("a detector starts anew: its state does not fit", detector=detector.name, error=repr(error))
+            if self.versions.reference is not None:
+                detector.fit(self.versions.reference)

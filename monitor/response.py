@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from rollback.audit import AuditLog, read_records
-from rollback.executor import Outcome, carry_out
+from rollback.executor import ACTOR, Outcome, carry_out
 from rollback.policy import Finding, Mode, Plan, decide
 from rollback.registry.registry import Registry
 
@@ -25,14 +25,18 @@ class Response:
     """Calls the policy for each finding.
 
     What an incident has led to is read from the audit log, so that a crash between act and checkpoint neither repeats
-    the act nor loses its outcome.
+    the act nor loses its outcome. An intent without an outcome is looked up in the registry's history: where the act
+    happened its outcome is recorded now, else it is decided anew when the finding comes again.
     """
 
     def __init__(self, mode: Mode, registries: Mapping[str, Registry], audit: AuditLog, path: Path) -> None:
         self._mode = mode
         self._registries = registries
         self._audit = audit
-        self._outcomes = past_outcomes(path)
+        plans, self._outcomes = past_plans(path)
+        for plan in plans:
+            if plan.incident not in self._outcomes and plan.model in registries:
+                self._reconcile(plan)
 
     def __call__(self, finding: Finding) -> Outcome | None:
         """The outcome of this finding's plan, old or new; None where there is nothing to do."""
@@ -47,9 +51,17 @@ class Response:
         self._outcomes[finding.incident] = outcome
         return outcome
 
+    def _reconcile(self, plan: Plan) -> None:
+        registry = self._registries[plan.model]
+        made = any(m.by == ACTOR and m.version == plan.target and m.reason == plan.reason for m in registry.history())
+        if made and registry.pointers().serving == plan.target:
+            outcome = Outcome(plan, "done", "found done after a restart")
+            self._audit.append("outcome", {"key": plan.key, "result": outcome.result, "detail": outcome.detail})
+            self._outcomes[plan.incident] = outcome
 
-def past_outcomes(path: Path) -> dict[str, Outcome]:
-    """Outcomes by incident, from the audit log at ``path``. Raises `rollback.audit.AuditError` where it is broken."""
+
+def past_plans(path: Path) -> tuple[list[Plan], dict[str, Outcome]]:
+    """Plans, and outcomes by incident, from the audit log. Raises `rollback.audit.AuditError` where it is broken."""
     plans: dict[str, Plan] = {}
     outcomes = {}
     for record in read_records(path):
@@ -59,4 +71,4 @@ def past_outcomes(path: Path) -> dict[str, Outcome]:
         elif record.kind == "outcome" and record.body["key"] in plans:
             plan = plans[record.body["key"]]
             outcomes[plan.incident] = Outcome(plan, record.body["result"], record.body["detail"])
-    return outcomes
+    return list(plans.values()), outcomes

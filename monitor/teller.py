@@ -63,6 +63,8 @@ class Teller:
         """Everything that one window gives rise to, in the order in which a reader would want it."""
         model, version = closed.model, closed.version
         at = self._advance(closed)
+        for owner, expired in self._desk.expire(at).items():
+            self._metrics.vetting(owner, "expired", expired)
         asking = self._asks(judged, model, version)
         pointers = watch.pointers()
         ranges = self._ranges(closed)

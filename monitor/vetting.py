@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,16 +80,15 @@ class VettingDesk:
         """Ids of the model's events that we wait for an answer about."""
         return frozenset(ident for ident, q in self._open.items() if q.model == model)
 
-    def settle(self, ids: Iterable[str]) -> None:
-        """These were answered."""
-        for ident in ids:
-            self._open.pop(ident, None)
+    def settle(self, ids: Iterable[str]) -> int:
+        """These were answered; how many of them were open."""
+        return sum(self._open.pop(ident, None) is not None for ident in ids)
 
-    def expire(self, now: float) -> int:
-        """Forget requests whose deadline has passed; how many."""
-        late = [ident for ident, q in self._open.items() if q.deadline < now]
+    def expire(self, now: float) -> Counter[str]:
+        """Forget requests whose deadline has passed; how many by model."""
+        late = {ident: q.model for ident, q in self._open.items() if q.deadline < now}
         self.settle(late)
-        return len(late)
+        return Counter(late.values())
 
     def close(self, incident: str) -> None:
         """The incident is over: its open requests are withdrawn."""

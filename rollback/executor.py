@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from rollback.audit import AuditLog
 from rollback.bundle import IntegrityError
 from rollback.policy import Mode, Plan
 from rollback.registry.registry import Registry, RegistryError
+
+ACTOR: Final = "tocsin"
+"""Who moved the pointer, in the registry's history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ def _act(plan: Plan, mode: Mode, registry: Registry) -> Outcome:
     if mode != "act":
         return Outcome(plan, "proposed", f"mode is {mode}: tocsin registry rollback would do it")
     try:
-        registry.promote(plan.target, expected=plan.expected, known_good=False, by="tocsin", reason=plan.reason)
+        registry.promote(plan.target, expected=plan.expected, known_good=False, by=ACTOR, reason=plan.reason)
     except (RegistryError, IntegrityError) as error:
         return Outcome(plan, "refused", str(error))
     return Outcome(plan, "done")

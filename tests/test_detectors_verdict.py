@@ -219,8 +219,7 @@ def test_every_rule_is_explained_by_its_sentence() -> None:
 def test_a_unit_that_changed_everywhere_is_a_fault_only_while_the_other_inputs_stay(
     drifted: list[str], family: str
 ) -> None:
-    unit = Evidence(
-        "pipeline_fault", "fired", facts={"cause": "unit", "features": ["bytes_out"], "everywhere": True, "confined": True}
-    )
+    facts = {"cause": "unit", "features": ["bytes_out"], "everywhere": True, "confined": True}
+    unit = Evidence("pipeline_fault", "fired", facts=facts)
     inputs = Evidence("input_similarity", "fired", facts={"drifted": drifted})
     assert judge(panel(pipeline_fault=unit, input_similarity=inputs)).family == family

@@ -94,6 +94,12 @@ def test_an_incident_is_plain_json_even_where_evidence_is_infinite() -> None:
     assert again.summary.count(". ") == 1
 
 
+def test_labels_that_are_poisoned_while_the_good_version_serves_do_not_ask_for_a_rollback() -> None:
+    (create,) = IncidentBook().consider(replace(sighting(POISON), version="1"))
+    assert "Roll back" not in create.summary
+    assert "keep what is implicated out of its next training" in create.summary
+
+
 def test_summaries_say_what_to_do() -> None:
     advice = {family: told(IncidentBook(), replace(DRIFT, family=family))[0].summary for family in ("drift", "fault")}
     assert "Nothing is rolled back" in advice["drift"]

@@ -35,7 +35,7 @@ tocsin_loop_turn_seconds_bucket le
 tocsin_loop_turn_seconds_count
 tocsin_loop_turn_seconds_sum
 tocsin_quarantined_total model,reason
-tocsin_source_errors_total kind
+tocsin_source_errors_total
 tocsin_source_lag_messages partition,topic
 tocsin_verdict family,model,version
 tocsin_verdict_confidence_ratio model,version
@@ -103,7 +103,7 @@ def touch_everything(metrics: Metrics) -> None:
     metrics.incident("nids", "drift", "create")
     metrics.action("nids", "rollback", "done")
     metrics.lag({("soc.inference", 0): 7})
-    metrics.source_error("retryable")
+    metrics.source_error()
     metrics.line_dropped(1)
     metrics.checkpointed()
     metrics.turn(0.02)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.response import MINIMUM_CONFIDENCE, Response, past_outcomes
+from monitor.response import MINIMUM_CONFIDENCE, Response, past_plans
 from rollback.audit import FILE_NAME, AuditLog, verify
 from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
@@ -85,7 +85,7 @@ def test_an_act_survives_a_crash_before_the_checkpoint_and_is_told_again_without
         assert Response("act", {"nids": keeper}, audit, tmp_path / FILE_NAME)(POISONED) == outcome
     assert keeper.pointers().serving == "1"
     assert outcome is not None
-    assert past_outcomes(tmp_path / FILE_NAME) == {"i1": outcome}
+    assert past_plans(tmp_path / FILE_NAME) == ([outcome.plan], {"i1": outcome})
 
 
 @pytest.mark.parametrize(("mode", "result"), [("propose", "proposed"), ("observe", None)])

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from scenario import NAME, TRIGGER, World, truth, write_lines
 
+from rollback.table import write_table
+
 
 @pytest.fixture(scope="module")
 def story(world: World) -> dict[str, Path]:
@@ -59,9 +61,7 @@ def test_the_same_input_gives_the_same_bytes(world: World, story: dict[str, Path
         assert (tmp_path / "a" / output).read_bytes() == (tmp_path / "b" / output).read_bytes()
 
 
-def test_without_answers_the_verdict_stays_inconclusive(
-    world: World, story: dict[str, Path], tmp_path: Path
-) -> None:
+def test_without_answers_the_verdict_stays_inconclusive(world: World, story: dict[str, Path], tmp_path: Path) -> None:
     summary = replay(world, tmp_path, "--events", story["events"])
     assert summary["verdict"]["family"] == "inconclusive"
     asked = lines(tmp_path / "vetting.ndjson")
@@ -75,6 +75,32 @@ def test_quiet_traffic_raises_nothing(world: World, tmp_path: Path) -> None:
     summary = replay(world, tmp_path / "out", "--events", events)
     assert summary["incidents"] == 0
     assert summary["verdict"]["family"] == "stable"
+
+
+def test_labels_alone_tell_flips_from_a_sound_feed_without_any_model_file(world: World, tmp_path: Path) -> None:
+    reference, events = world.draw(4000), world.draw(4000)
+    columns = dict(reference.table().columns) | {"session": reference.session}
+    write_table(tmp_path / "reference.csv", columns)
+    where = ("--registry", tmp_path / "bare", "--name", NAME)
+    made = tocsin("registry", "add", *where, "--reference", tmp_path / "reference.csv", "--label", "label",
+                  "--session", "session")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    served = write_lines(tmp_path / "events.ndjson", world.served("1", events))
+    vetting = write_lines(tmp_path / "vetting.ndjson", truth(events))
+    sound = write_lines(tmp_path / "sound.ndjson", truth(events, origin="feed"))
+    lies = [line.replace(b'"label":"attack"', b'"label":"benign"') for line in truth(events, origin="feed")]
+    flipped = write_lines(tmp_path / "flipped.ndjson", lies)
+    verdicts = []
+    for feedback in (sound, flipped):
+        out = tmp_path / feedback.stem
+        done = tocsin("replay", *where, "--events", served, "--feedback", feedback, "--vetting", vetting, "--out", out)
+        assert done.returncode == 0, done.stderr
+        verdicts.append(json.loads((out / "summary.json").read_text())["verdict"])
+    assert verdicts[0]["family"] == "stable"
+    assert (verdicts[1]["family"], verdicts[1]["hypothesis"]) in {
+        ("poisoning", "label_flip"),
+        ("poisoning", "feedback_compromise"),
+    }
 
 
 def test_each_event_is_in_exactly_one_window_and_garbage_is_counted(world: World, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_scores_come_in_the_order_of_the_asking_schema() -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (Schema((Feature("service", "categorical", ("http",)),), CLASSES), "features differ between the versions: bytes"),
+        (Schema((Feature("service", "categorical", ("http",)),), CLASSES), "features differ .*: bytes"),
         (Schema((Feature("service"), Feature("bytes")), CLASSES), "feature service is"),
         (schema(("http",), ("attack", "other")), "classes differ"),
     ],

@@ -63,7 +63,7 @@ def test_answers_and_deadlines_close_requests() -> None:
     asked(table, "a", "b")
     table.settle(["a"])
     assert table.asked("nids") == {"b"}
-    assert table.expire(15.1) == 1
+    assert table.expire(15.1) == {"nids": 1}
     assert table.waiting("i1") == 0
 
 

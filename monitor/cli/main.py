@@ -22,6 +22,7 @@ FAILURE: Final = 1
 BAD_CONFIGURATION: Final = 78
 INTERRUPTED: Final = 130
 DEBUG: Final = "TOCSIN_DEBUG"
+BLAS_THREADS: Final = "OPENBLAS_NUM_THREADS"
 
 
 class Command(NamedTuple):
@@ -62,6 +63,8 @@ def main(
     """Run the command line and exit: 0 success, 1 failure, 2 usage, 78 bad configuration, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     environ = os.environ if environ is None else environ
+    # windows are small: threads of BLAS would mostly wait for each other, and sums would depend on the number of cores
+    os.environ.setdefault(BLAS_THREADS, "1")
     try:
         _run(arguments, commands)
     except KeyboardInterrupt:

@@ -9,15 +9,13 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from monitor.checkpoint import latest_state
 from monitor.cli.output import show
 from monitor.config import Config, ConfigError, Problem, load_config
-from monitor.daemon import CHECKPOINTS, kafka_settings
-from monitor.messages import VettingRequest
-from monitor.sources.kafka_connect import require_reachable
+from monitor.daemon import kafka_settings
+from monitor.open_requests import open_requests
+from monitor.sources.kafka_connect import connect_producer
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,7 +36,7 @@ def list_requests(
 
     Example: tocsin vet list --config tocsin.yaml
     """
-    requests = open_requests(load_config(config, os.environ))
+    requests = [found.request for found in open_requests(load_config(config, os.environ).state_dir)]
     if as_json:
         show(msgspec.to_builtins(requests), as_json=True)
         return
@@ -67,35 +65,24 @@ def label(
     Example: tocsin vet label --config tocsin.yaml --id 7f3a --label attack --origin analyst
     """
     settings = load_config(config, os.environ)
-    request = next((r for r in open_requests(settings) if r.id == ident), None)
-    if request is None:
+    found = next((r for r in open_requests(settings.state_dir) if r.request.id == ident), None)
+    if found is None:
         raise VettingError(f"no open request for event {ident!r}; tocsin vet list shows them")
-    if answer not in request.scores:
-        raise VettingError(f"{answer!r} is no class of the model; it knows {', '.join(request.scores)}")
-    who = _origin(settings, origin)
-    event = {"id": ident, "ts": round(time.time(), 3), "label": answer, "origin": who}
+    if answer not in found.request.scores:
+        raise VettingError(f"{answer!r} is no class of the model; it knows {', '.join(found.request.scores)}")
+    who = _origin(settings, found.model, origin)
+    event = {"id": ident, "ts": round(time.time(), 3), "label": answer, "origin": who, "model": found.model}
     topic = _publish(settings, msgspec.json.encode(event))
     typer.echo(f"{ident} is {answer}, says {who} (written to {topic})")
 
 
-def open_requests(config: Config) -> list[VettingRequest]:
-    """The requests that the daemon's last checkpoint holds open, oldest first."""
-    state = latest_state(config.state_dir / CHECKPOINTS)
-    path = config.state_dir / "vetting.ndjson"
-    if state is None or not path.exists():
-        return []
-    still = {row[0] for row in state["parts"]["teller"]["desk"]["open"]}
-    decoder = msgspec.json.Decoder(VettingRequest)
-    found = {r.id: r for line in path.read_bytes().splitlines() if (r := decoder.decode(line)).id in still}
-    return list(found.values())
-
-
-def _origin(config: Config, named: str | None) -> str:
-    trusted = [origin for model in config.models.values() for origin in model.trusted_origins]
+def _origin(config: Config, model: str, named: str | None) -> str:
+    trusted = config.model(model).trusted_origins
     if not trusted:
-        raise ConfigError(None, [Problem("models", "no model has trusted_origins: no answer would be believed")])
+        field = f"models.{model}.trusted_origins"
+        raise ConfigError(None, [Problem(field, "missing: no answer would be believed")])
     if named is not None and named not in trusted:
-        raise VettingError(f"{named!r} is no trusted origin of any model; those are: {', '.join(trusted)}")
+        raise VettingError(f"{named!r} is no trusted origin of model {model}; those are: {', '.join(trusted)}")
     return named or trusted[0]
 
 
@@ -103,13 +90,13 @@ def _publish(config: Config, message: bytes) -> str:
     if config.kafka is None or config.kafka.trusted_feedback_topic is None:
         raise ConfigError(None, [Problem("kafka.trusted_feedback_topic", "missing: answers are written there")])
     topic, settings = config.kafka.trusted_feedback_topic, kafka_settings(config.kafka)
-    require_reachable(settings)
+    producer = connect_producer(settings)
     try:
-        producer = KafkaProducer(**settings.connection(), acks="all")
         producer.send(topic, message).get(timeout=30)
-        producer.close()
     except KafkaError as error:
         raise VettingError(f"the answer could not be written to topic {topic}: {error}") from error
+    finally:
+        producer.close(timeout=1.0)
     return topic
 
 

@@ -134,7 +134,8 @@ class KafkaSource:
             return
         self._rebalances.closing = True
         consumer, self._consumer = self._consumer, None
-        consumer.close(autocommit=False, timeout_ms=milliseconds(self._settings.connect_timeout))
+        with translated(self._settings, "leaving the group"):
+            consumer.close(autocommit=False, timeout_ms=milliseconds(self._settings.close_timeout))
 
     def _connected(self) -> tuple[KafkaConsumer, Rebalances]:
         if self._consumer is None or self._rebalances is None:

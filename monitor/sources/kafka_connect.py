@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
-from monitor.sources.kafka_errors import translated
-from monitor.sources.kafka_settings import KafkaSettings
+from monitor.sources.kafka_errors import ADVICE, translated
+from monitor.sources.kafka_settings import KafkaSettings, milliseconds
 from monitor.sources.source import PermanentSourceError, RetryableSourceError
 
 DEFAULT_PORT = 9092
@@ -21,6 +21,16 @@ DEFAULT_PORT = 9092
 
 def connect(settings: KafkaSettings) -> KafkaConsumer:
     """A consumer that has spoken to a broker; raises `RetryableSourceError` or `PermanentSourceError`."""
+    return _connected(KafkaConsumer, settings, settings.consumer())
+
+
+def connect_producer(settings: KafkaSettings) -> KafkaProducer:
+    """A producer that waits for all replicas; raises as `connect`."""
+    wait = milliseconds(settings.connect_timeout)
+    return _connected(KafkaProducer, settings, {**settings.connection(), "acks": "all", "max_block_ms": wait})
+
+
+def _connected(kind: Callable[..., Any], settings: KafkaSettings, chosen: Mapping[str, Any]) -> Any:
     require_reachable(settings)
     clients: list[KafkaNetClient] = []
 
@@ -30,9 +40,9 @@ def connect(settings: KafkaSettings) -> KafkaConsumer:
 
     try:
         with translated(settings, "connecting"), reason_of_failure():
-            return KafkaConsumer(**settings.consumer(), kafka_client=client)
+            return kind(**chosen, kafka_client=client)
     except (RetryableSourceError, PermanentSourceError):
-        for started in clients:  # the consumer starts its thread before it connects, and does not end it
+        for started in clients:  # a thread is started before the connection is there, and not ended
             started.close()
         raise
 
@@ -54,7 +64,10 @@ def reason_of_failure() -> Iterator[None]:
 
 
 class Reasons(logging.Handler):
-    """Keeps the last error that was logged as an argument of a message, apart from timeouts: they follow from it."""
+    """Keeps the last error that was logged as an argument of a message.
+
+    Timeouts and lost connections tell little, and follow from a refused login: they never take its place.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -64,7 +77,7 @@ class Reasons(logging.Handler):
         """Looks for an error in a message's arguments."""
         for argument in record.args if isinstance(record.args, tuple) else ():
             if isinstance(argument, KafkaError) and not isinstance(argument, KafkaTimeoutError):
-                self.last = argument
+                self.last = self.last if isinstance(self.last, tuple(ADVICE)) else argument
 
 
 def require_reachable(settings: KafkaSettings) -> None:

@@ -43,6 +43,7 @@ class KafkaSettings:
     receive_bytes: int = 512 * 2**20
     connect_timeout: float = 10.0
     request_timeout: float = 30.0
+    close_timeout: float = 5.0
     session_timeout: float = 10.0
     metadata_interval: float = 5.0
     stalled_after: float = 60.0

@@ -15,6 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -183,7 +184,9 @@ class FileRegistry:
             self._set_link(link, first)
 
     def _apply(self, move: Move) -> None:
-        self._record(move)
+        last = self.history()[-1:]
+        if not last or replace(last[0], at=move.at) != move:  # else a crash came between the entry and its link
+            self._record(move)
         self._set_link(moves.KNOWN_GOOD if move.action == "known-good" else moves.SERVING, move.version)
 
     def _record(self, move: Move) -> None:
