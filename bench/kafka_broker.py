@@ -6,6 +6,7 @@ Needs Java 17 or later, and Maven once to fetch the jars into ``.cache/kafka``.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import time
 import uuid
+import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -238,6 +240,13 @@ def answers(bootstrap: str) -> bool:
         return False
     finally:
         admin.close()
+
+
+def collect_sockets() -> None:
+    """Frees the sockets that kafka-python leaves open where a broker refused them, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,12 +2,13 @@
 
     python bench/throughput.py [--events N] [--pairs N]
 
-Both read the same lz4 topic with the same client and fetch settings, each time in a process of its own, one after the
-other (A B A B): the ratio of a pair is what counts, because the machine's speed drifts. ``bare`` decodes each message
-with msgspec into the very struct that the loop decodes into; ``loop`` is what `tocsin run` assembles: default
-configuration, all detectors, checkpoints and outputs on disk, broker commits. It is measured twice: while LKG serves,
-and while another version does. The clock starts when the first messages are there and stops when all events are
-judged, and the loop has settled; connecting and fitting the detectors come before it, and are reported apart.
+All read the same lz4 topic with the same client and fetch settings, each time in a process of its own, in turn: the
+ratio within a turn is what counts, because the machine's speed drifts. ``bare`` decodes each message with msgspec into
+the loop's own envelope, in which features and scores are still text; ``full`` decodes those as well, into the published
+struct, as any consumer does that looks at them; ``loop`` is what `tocsin run` assembles: default configuration, all
+detectors, checkpoints and outputs on disk, broker commits. It is measured twice: while LKG serves, and while another
+version does. The clock starts when the first messages are there and stops when all events are judged and the loop has
+settled; connecting and fitting the detectors come before it, and fitting is reported apart.
 
 Progress on stderr, one JSON object on stdout.
 """
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,27 +108,32 @@ def measure(kind: str, folder: Path, broker: KafkaBroker, events: int, version: 
 
 
 def compare(folder: Path, broker: KafkaBroker, events: int, pairs: int, version: str) -> dict[str, Any]:
-    """``pairs`` times bare and loop in turn."""
+    """``pairs`` times each kind in turn."""
     runs = [
-        {kind: measure(kind, folder, broker, events, version, number) for kind in ("bare", "loop")}
+        {kind: measure(kind, folder, broker, events, version, number) for kind in throughput_run.KINDS}
         for number in range(pairs)
     ]
-    ratios = [r["loop"]["events_per_second"] / r["bare"]["events_per_second"] for r in runs]
     middle = {
         kind: {name: round(statistics.median(r[kind][name] for r in runs), 2) for name in runs[0][kind]}
-        for kind in ("bare", "loop")
+        for kind in throughput_run.KINDS
     }
+    return {**{f"loop/{kind}": _ratio(runs, kind) for kind in throughput_run.BARE}, "median": middle}
+
+
+def _ratio(runs: Sequence[Mapping[str, Mapping[str, float]]], kind: str) -> dict[str, Any]:
+    ratios = [r["loop"]["events_per_second"] / r[kind]["events_per_second"] for r in runs]
+    cpu = [r[kind]["cpu_us_per_event"] / r["loop"]["cpu_us_per_event"] for r in runs]
     return {
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_worst": round(min(ratios), 3),
-        "median": middle,
+        "each": [round(ratio, 3) for ratio in ratios],
+        "median": round(statistics.median(ratios), 3),
+        "worst": round(min(ratios), 3),
+        "median_by_cpu_time": round(statistics.median(cpu), 3),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Events a second of the whole loop against poll-and-decode alone.")
-    parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

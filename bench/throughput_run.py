@@ -13,11 +13,11 @@ import msgspec
 from kafka import KafkaConsumer
 from prometheus_client import CollectorRegistry
 
+from monitor import envelope, messages
 from monitor.assemble import Surroundings, assemble
 from monitor.checkpoint import CheckpointStore
 from monitor.config import Config, KafkaConfig, ModelConfig
 from monitor.daemon import hash_key, kafka_settings, open_configured
-from monitor.envelope import InferenceEvent
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.metrics import Metrics
@@ -28,6 +28,8 @@ from monitor.sources.kafka import KafkaSource
 from monitor.sources.source import Chunk, Listener
 
 MODEL = "nids"
+BARE: Mapping[str, type[msgspec.Struct]] = {"bare": envelope.InferenceEvent, "full": messages.InferenceEvent}
+KINDS = (*BARE, "loop")
 
 
 class Stopwatch:
@@ -68,11 +70,11 @@ class TimedSource(KafkaSource):
         return chunks
 
 
-def bare(config: Config, events: int) -> dict[str, float]:
-    """Poll and decode, nothing else."""
+def bare(config: Config, events: int, struct: type[msgspec.Struct]) -> dict[str, float]:
+    """Poll and decode to ``struct``, nothing else."""
     options, turn, stopwatch = kafka_settings(_kafka(config)).consumer(), LoopSettings(), Stopwatch()
     consumer = KafkaConsumer(_kafka(config).inference_topic, **{**options, "auto_offset_reset": "earliest"})
-    decode = msgspec.json.Decoder(InferenceEvent).decode
+    decode = msgspec.json.Decoder(struct).decode
     left = events
     while left:
         for records in consumer.poll(round(turn.poll_seconds * 1000), max_records=turn.max_messages).values():
@@ -138,7 +140,9 @@ def child(kind: str, folder: Path, asked: Mapping[str, Any]) -> dict[str, float]
         ),
         models={MODEL: ModelConfig()},
     )
-    return bare(config, asked["events"]) if kind == "bare" else loop(config, asked["events"], asked["version"])
+    if kind in BARE:
+        return bare(config, asked["events"], BARE[kind])
+    return loop(config, asked["events"], asked["version"])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Labels
+from detectors.batch import Bools, Ints, Labels
 from detectors.evidence import State
 from detectors.itemsets import Itemset
-from detectors.margins import disagreement
 
 DECISIVE: Final = float(np.log(20))
 """A log likelihood ratio from which on answers decide: 20 to 1 (four equal answers at the default probabilities)."""
@@ -29,6 +28,7 @@ class Answers:
         self._llr_right = float(np.log(right_poisoned / right_honest))
         self._llr_wrong = float(np.log((1 - right_poisoned) / (1 - right_honest)))
         self._x = np.zeros((0, features))
+        self._toward: list[int] = []
         self._right: list[bool] = []
         self._sessions: list[str] = []
         self.neither = 0
@@ -38,13 +38,9 @@ class Answers:
         """The sessions that have been answered for."""
         return set(self._sessions)
 
-    def take(self, labels: Labels | None, threshold: float) -> None:
-        """Enter the trusted labels of events that are deeper than ``threshold``, in order of arrival."""
-        if labels is None or not np.any(labels.trusted):
-            return
-        depth, f_class, g_class = disagreement(labels.f, labels.g)
-        compared = labels.trusted & ~np.isnan(labels.g).any(axis=1) & (depth > threshold)
-        for i in np.flatnonzero(compared).tolist():
+    def take(self, labels: Labels, rows: Bools, f_class: Ints, g_class: Ints) -> None:
+        """Enter the trusted ones of the labels in ``rows``, in order of arrival; the classes are the models'."""
+        for i in np.flatnonzero(labels.trusted & rows).tolist():
             session = str(labels.session[i])
             if session in self._sessions or len(self._sessions) >= _MOST:
                 continue
@@ -53,26 +49,28 @@ class Answers:
                 self.neither += 1
                 continue
             self._sessions.append(session)
+            self._toward.append(int(f_class[i]))
             self._right.append(label == f_class[i])
             self._x = np.concatenate([self._x, labels.x[i : i + 1]])
 
-    def judged(self, itemset: Itemset | None) -> tuple[float, int, int]:
-        """Log likelihood ratio, number of answers and how often f was right, of the carriers if four answered."""
-        right = np.array(self._right, np.bool_)
+    def judged(self, itemset: Itemset | None, toward: int | None) -> tuple[float, int, int]:
+        """Log likelihood ratio, number of answers and how often f was right.
+
+        Only answers on events that f puts in class ``toward`` count; of these, carriers' alone if four answered.
+        """
+        asked = np.array([t == toward for t in self._toward], np.bool_)
+        right = np.array(self._right, np.bool_)[asked]
         if itemset is not None and len(right):
-            carrier = itemset.carries(self._x)
+            carrier = itemset.carries(self._x[asked])
             right = right[carrier] if carrier.sum() >= _ENOUGH else right
         count = int(right.sum())
         return count * self._llr_right + (len(right) - count) * self._llr_wrong, len(right), count
-
-    def decided(self, itemset: Itemset | None) -> bool:
-        """Whether more answers are no longer needed."""
-        return abs(self.judged(itemset)[0]) >= DECISIVE
 
     def state(self) -> State:
         """What `take` has changed."""
         return {
             "x": self._x.copy(),
+            "toward": list(self._toward),
             "right": list(self._right),
             "sessions": list(self._sessions),
             "neither": self.neither,
@@ -81,6 +79,7 @@ class Answers:
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
         self._x = np.array(state["x"], np.float64)
+        self._toward = [int(c) for c in state["toward"]]
         self._right = [bool(r) for r in state["right"]]
         self._sessions = [str(s) for s in state["sessions"]]
         self.neither = int(state["neither"])

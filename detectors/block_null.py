@@ -29,6 +29,7 @@ BLOCK: Final = 64
 _MOST_DISPERSION: Final = 4.0  # more than this is the order of a sorted file, not what a stream looks like
 _FEWEST_BLOCKS: Final = 6
 _SHUFFLES: Final = 4
+_MOST_BLOCKS: Final = 256  # enough for the ratio; more would only cost time on large references
 
 
 def first_of_sessions(session: Strings, fresh: Bools | None = None) -> Ints:
@@ -95,7 +96,8 @@ def dispersion(statistic: Callable[[Ints], Floats], sessions: int, rng: np.rando
     count = sessions // BLOCK
     if count < _FEWEST_BLOCKS:
         return np.ones_like(width)
-    starts = BLOCK * np.arange(count)
+    starts = BLOCK * np.linspace(0, count - 1, min(count, _MOST_BLOCKS)).astype(np.int64)
+    count = len(starts)
     ordered = np.mean([statistic(np.arange(s, s + BLOCK)) for s in starts], axis=0)
     orders = [rng.permutation(sessions) for _ in range(_SHUFFLES)]
     mixed = np.mean([statistic(order[s : s + BLOCK]) for order in orders for s in starts], axis=0)

@@ -104,6 +104,8 @@ class Detector(ABC):
     """
 
     name: ClassVar[str]
+    voters: ClassVar[Literal["sessions", "labels"]] = "sessions"
+    """What it learns from: sessions that have not voted yet, or labels. Where there are none it sees nothing."""
 
     @abstractmethod
     def fit(self, reference: Reference) -> None:

@@ -80,8 +80,10 @@ class Findings:
         """Somebody suspects, its answers lie between the gates, and not all that were asked for have come."""
         return any(
             self.raised(e.detector)
-            and abs(self.llr(e.detector)) < DECISIVE
-            and e.answers < int(e.facts.get("asked", 0))
+            and (
+                bool(e.facts.get("reopened"))
+                or (abs(self.llr(e.detector)) < DECISIVE and e.answers < int(e.facts.get("asked", 0)))
+            )
             for e in self.evidence
         )
 

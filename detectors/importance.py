@@ -44,7 +44,8 @@ def occlusion(score: Scorer, x: Floats, draws: Floats) -> Floats:
     before = logit_margin(scores[:n], predicted)
     after = logit_margin(scores[n:], predicted[event])
     change = np.zeros(x.shape)
-    change[event, feature] = np.abs(after - before[event])
+    # where the model fails on a changed event, nothing is known
+    change[event, feature] = np.nan_to_num(np.abs(after - before[event]))
     return change
 
 

@@ -210,7 +210,7 @@ class ImportanceDrift(Detector):
         self._fired |= bool(total >= np.log(self._budget.alarm))
         return Evidence(
             self.name,
-            "fired" if self._fired else "ok",
+            "fired" if self._fired else "ok" if found is not None else "warming",
             score=0.0 if distance is None else float(distance.max()),
             threshold=self._budget.alarm,
             e_value=as_e_value(total),

@@ -18,6 +18,7 @@ from detectors.evidence import State
 from detectors.schema import Schema
 
 _LEAST_OUTSIDE: Final = 20  # fewer recent events say nothing about how rare a value is
+_MOST_ROWS: Final = 8192  # shares below 1e-3 are not told apart, and memory goes with rows times items
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def mine(deep: Floats, reference: Floats, recent: Floats, universe: Floats, opti
     """
     if len(deep) < options.fewest or not len(reference):
         return None
+    reference, universe = _spread(reference), _spread(universe)
     mining, held_out = deep[::2], deep[1::2]
     items = _items(mining, universe, options)
     if not items:
@@ -140,6 +142,11 @@ def mine(deep: Floats, reference: Floats, recent: Floats, universe: Floats, opti
     sets = [_refined(kept, deep, reference, recent, options) for kept in dict.fromkeys(found) if kept]
     judged = [_judged(kept, held_out, reference, recent, options) for kept in sets if kept]
     return max(judged, key=_merit, default=None)
+
+
+def _spread(x: Floats) -> Floats:
+    """At most 8192 of the rows, evenly spread."""
+    return x if len(x) <= _MOST_ROWS else x[np.linspace(0, len(x) - 1, _MOST_ROWS).astype(np.int64)]
 
 
 def _merit(found: Itemset) -> float:

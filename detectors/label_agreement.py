@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -94,6 +94,7 @@ class LabelAgreement(Detector):
     """
 
     name: ClassVar[str] = "label_agreement"
+    voters: ClassVar[Literal["sessions", "labels"]] = "labels"
 
     def __init__(self, parameters: Parameters, budget: Budget, rng: np.random.Generator) -> None:
         self._parameters = parameters
@@ -256,9 +257,10 @@ class LabelAgreement(Detector):
             facts |= self._facts(answers, false)
         if self._unknown:
             facts["unknown_classes"] = dict(self._unknown.most_common(10))
+        heard = bool(np.isfinite(np.concatenate([self._untrusted.log_r, self._trusted.log_r])).any())
         return Evidence(
             self.name,
-            "fired" if self._fired else "ok",
+            "fired" if self._fired else "ok" if heard else "warming",
             score=rate,
             threshold=self._budget.alarm,
             e_value=as_e_value(log_e),
@@ -270,6 +272,7 @@ class LabelAgreement(Detector):
             implicated=self._implicated() if self._suspects else Implicated(),
             gauges=gauges,
             facts=facts,
+            note="" if heard else "no label has been joined with an event yet",
         )
 
     def _facts(self, answers: int, false: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Floats, Ints
+from detectors.batch import Bools, Floats, Ints
 
 _LEAST: Final = 1e-7  # about float32's epsilon: models that output 0 or 1 mean no more than that
 
@@ -45,3 +45,14 @@ def disagreement(f: Floats, g: Floats) -> tuple[Floats, Ints, Ints]:
         each = np.arange(len(rows))
         depth[rows] = np.minimum(log_f[each, own] - log_f[each, other], log_g[each, other] - log_g[each, own])
     return depth, a, b
+
+
+def deeper(depth: Floats, thresholds: Floats) -> Bools:
+    """Which depths[n] reach each of the thresholds[m]: [n, m]. Agreement (depth 0) reaches none.
+
+    Reaching is enough: models that answer 0 or 1 part at one depth only, which no event exceeds.
+
+    >>> deeper(np.array([0.0, 1.0, 2.0]), np.array([0.0, 2.0])).tolist()
+    [[False, False], [True, False], [True, True]]
+    """
+    return np.asarray((depth[:, None] >= thresholds) & (depth[:, None] > 0), np.bool_)

@@ -39,10 +39,11 @@ class Parameters:
 class ServedMismatch(Detector):
     """Share of events whose served scores differ from those of the bundle on the same input.
 
-    An event differs where max over classes |served - f| > tolerance. Tolerance: half a unit of the last decimal to
-    which the producer rounds (read off the window: the fewest decimals, two to seven, that hold all scores), plus
-    ``noise`` float32 epsilons, 2.4e-4 by default: two runtimes that sum in another order differ by some ten epsilons of
-    the logit's scale, and a probability by at most a quarter of that. Reduced precision goes beyond it, and shows.
+    An event differs where max over classes |served - f| > tolerance, or where the bundle's score is no number.
+    Tolerance: half a unit of the last decimal to which its producer rounds (read off each event, for producers differ:
+    the fewest decimals, two to seven, that hold its scores), plus ``noise`` float32 epsilons, 2.4e-4 by default: two
+    runtimes that sum in another order differ by some ten epsilons of the logit's scale, and a probability by at most a
+    quarter of that. Reduced precision goes beyond it, and shows.
     A session votes with the share of its events that differ. Statistic: Shiryaev-Roberts bets (`RateMonitor`). Null:
     that share is at most ``null_rate`` on average. False positives: an average run length of at least
     ``budget.alarm`` sessions while that holds. Source: Shin, Ramdas & Rinaldo 2022 (e-detectors).
@@ -100,14 +101,17 @@ class ServedMismatch(Detector):
             gauges={
                 "mismatch_rate": share,
                 "class_change_rate": float(np.mean(changed & differs)) if len(differs) else 0.0,
-                "tolerance": tolerance,
+                "tolerance": float(np.median(tolerance)) if len(tolerance) else 0.0,
             },
             facts=self._facts() if self._suspects else {},
         )
 
-    def _tolerance(self, served: Floats) -> float:
-        digits = next((d for d in _DIGITS if np.all(np.abs(np.round(served, d) - served) < 1e-9)), None)  # noqa: PLR2004 - far below the last decimal
-        rounding = 0.5 * 10.0**-digits if digits is not None else 0.0
+    def _tolerance(self, served: Floats) -> Floats:
+        """For each event of served[n, k]: one that is not rounded must not make others differ."""
+        rounding = np.zeros(len(served))
+        for digits in reversed(_DIGITS):
+            held = np.all(np.abs(np.round(served, digits) - served) < 1e-9, axis=1)  # noqa: PLR2004 - far below the last decimal
+            rounding[held] = 0.5 * 10.0**-digits
         return rounding + self._parameters.noise * _FLOAT32
 
     def _vote(self, window: Window, differs: Bools) -> None:
@@ -116,12 +120,12 @@ class ServedMismatch(Detector):
             code, count = sessions_of(window.batch.session[fresh])
             self._monitor.update(session_mean(differs[fresh].astype(np.float64), code, count))
 
-    def _explain(self, window: Window, differs: Bools, tolerance: float) -> None:
+    def _explain(self, window: Window, differs: Bools, tolerance: Floats) -> None:
         """Count what the differing events agree with instead."""
         rows = np.flatnonzero(differs)
         if not len(rows):
             return
-        served, f = window.batch.scores[rows], window.f[rows]
+        served, f, tolerance = window.batch.scores[rows], np.nan_to_num(window.f[rows]), tolerance[rows]
         self._differing += len(rows)
         self._flipped += int(np.sum(np.argmax(served, axis=1) != np.argmax(f, axis=1)))
         if window.g is not None:
@@ -130,7 +134,7 @@ class ServedMismatch(Detector):
         self._events = (self._events + window.batch.id[rows].tolist())[-self._parameters.events :]
 
     def _contributors(self, served: Floats, f: Floats) -> tuple[Contributor, ...]:
-        gap = np.abs(served - f).mean(axis=0)
+        gap = np.abs(served - np.nan_to_num(f)).mean(axis=0)
         return tuple(Contributor(f"class:{c}", float(gap[i])) for i, c in enumerate(self._classes))
 
     def _facts(self) -> dict[str, Any]:
@@ -166,8 +170,9 @@ class ServedMismatch(Detector):
         self._fired, self._suspects = bool(state["fired"]), bool(state["suspects"])
 
 
-def _apart(a: Floats, b: Floats, tolerance: float) -> Bools:
-    return np.asarray(np.max(np.abs(a - b), axis=1, initial=0.0) > tolerance, np.bool_)
+def _apart(a: Floats, b: Floats, tolerance: Floats) -> Bools:
+    # not "more than": what is no number is no agreement
+    return np.asarray(~(np.max(np.abs(a - b), axis=1, initial=0.0) <= tolerance), np.bool_)
 
 
 def _best_permutation(served: Floats, f: Floats) -> list[int]:

@@ -35,24 +35,26 @@ class InferenceDecoder:
         self._hash = KeyedHash(hash_key)
         self._envelopes = EnvelopeReader(InferenceEvent, limits)
         self._readers: dict[tuple[str, str], SchemaReader] = {}
+        self._latest: SchemaReader | None = None
 
     def decode(self, chunk: Chunk, partition_index: int) -> tuple[list[Batch], list[Reject]]:
         """Batches, one for each model version, rows in the chunk's order; and what cannot be read, by offset.
 
         Every message is in exactly one of the two.
         """
-        messages, rejects = self._envelopes.read(chunk)
-        groups: dict[tuple[str, str], list[Message[InferenceEvent]]] = {}
-        for message in messages:
-            groups.setdefault((message.event.model, message.event.version), []).append(message)
+        guessed = self._latest  # most streams are of one version: reading its events in one go is faster
+        messages, rejects = self._envelopes.read(chunk, guessed.guess if guessed else None)
         batches = []
-        for (model, version), members in groups.items():
+        for (model, version), members in _by_version(messages).items():
             served = self._lookup(model, version)
             if isinstance(served, str):
                 detail = f"model {model!r}, version {version!r}: not configured or not in the registry"
                 rejects += [self._envelopes.reject(m, served, detail) for m in members]
                 continue
-            batch = self._batch(self._reader(model, version, served), members, partition_index, rejects)
+            reader = self._latest = self._reader(model, version, served)
+            if reader is not guessed:
+                members = [self._envelopes.again(m) for m in members]  # noqa: PLW2901 - the same messages
+            batch = self._batch(reader, members, partition_index, rejects)
             if batch is not None:
                 batches.append(batch)
         return batches, sorted(rejects, key=lambda r: r.offset)
@@ -122,6 +124,19 @@ class InferenceDecoder:
             key=self._hash.texts(ids),
             digest=self._hash.many([m.value for m in messages]),
         )
+
+
+def _by_version(
+    messages: Sequence[Message[InferenceEvent]],
+) -> dict[tuple[str, str], Sequence[Message[InferenceEvent]]]:
+    """The messages of each (model, version), which is most often one."""
+    versions = {(m.event.model, m.event.version) for m in messages}
+    if len(versions) == 1:
+        return {versions.pop(): messages}
+    groups: dict[tuple[str, str], list[Message[InferenceEvent]]] = {}
+    for message in messages:
+        groups.setdefault((message.event.model, message.event.version), []).append(message)
+    return {**groups}
 
 
 def strings(values: Sequence[str]) -> Strings:

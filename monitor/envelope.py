@@ -91,11 +91,17 @@ class EnvelopeReader(Generic[Event]):
         self._fields = FIELDS[event]
         self._limits = limits
 
-    def read(self, chunk: Chunk) -> tuple[list[Message[Event]], list[Reject]]:
-        """Every message of the chunk, in one of the two lists."""
+    def read(
+        self, chunk: Chunk, guess: Callable[[bytes], Event] | None = None
+    ) -> tuple[list[Message[Event]], list[Reject]]:
+        """Every message of the chunk, in one of the two lists.
+
+        ``guess`` decodes to a stricter kind of the event; where it fails, the message is read as without it.
+        """
         messages: list[Message[Event]] = []
         rejects: list[Reject] = []
-        decode, largest = self._decode, self._limits.message_bytes
+        decode = self._decode if guess is None else _first_of(guess, self._decode)
+        largest = self._limits.message_bytes
         for offset, value in zip(chunk.offsets, chunk.values, strict=True):
             try:
                 if not 0 < len(value) <= largest:
@@ -112,6 +118,10 @@ class EnvelopeReader(Generic[Event]):
                 continue
             messages.append(Message(offset, value, ts, event))
         return messages, rejects
+
+    def again(self, message: Message[Event]) -> Message[Event]:
+        """The message as it is read without a guess."""
+        return Message(message.offset, message.value, message.ts, self._decode(message.value))
 
     def reject(self, message: Message[Event], reason: Reason, detail: str) -> Reject:
         """A reject of a message whose envelope was right."""
@@ -135,3 +145,13 @@ class EnvelopeReader(Generic[Event]):
     def _reject(self, offset: int, value: bytes, reason: Reason, source: str | None, detail: str) -> Reject:
         named = (source or NO_SOURCE)[:TEXT_LIMIT]
         return Reject(offset, reason, named, detail[:TEXT_LIMIT], value[: self._limits.excerpt_bytes])
+
+
+def _first_of(guess: Callable[[bytes], Event], otherwise: Callable[[bytes], Event]) -> Callable[[bytes], Event]:
+    def decode(value: bytes) -> Event:
+        try:
+            return guess(value)
+        except BAD_JSON:
+            return otherwise(value)
+
+    return decode

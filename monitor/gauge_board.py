@@ -36,9 +36,9 @@ class GaugeBoard:
         before = self._shown.pop((model, version), {})
         now: dict[Series, Gauge] = {}
         for gauge, labels, value in readings:
-            series = gauge, labels
-            now[series] = before.get(series) or gauge.labels(model, version, *labels)  # which is slow to look up
-            now[series].set(value)
+            known = before.get((gauge, labels)) or gauge.labels(model, version, *labels)  # slow to look up
+            known.set(value)
+            now[gauge, labels] = known
         _remove(model, version, before.keys() - now.keys())
         self._shown[model, version] = now
         while len(self._shown) > self._versions:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import structlog
@@ -12,10 +13,13 @@ import structlog
 from detectors.batch import Batch, Bools, Floats, Ints, Labels, Reference, Scorer, Strings, Window
 from detectors.evidence import Detector, Evidence, State
 from detectors.schema import Schema
+from monitor.scoring import forgiving
 from rollback.bundle import Bundle
 from rollback.translate import Incompatible, scorer_in_terms_of, translate
 
 log = structlog.get_logger()
+
+NONE_FRESH: Final = "every session of this window has voted before, so nothing in it counts: are sessions whole hosts?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,10 @@ def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
     """Put the watched version and LKG side by side; ``watched`` is None where the registry does not have it."""
     schema = watched.schema if watched else known_good.schema
     notes: list[str] = []
-    score_f = watched.scorer() if watched else None
+    score_f = _scorer(watched) if watched else None
     if score_f is None:
         notes.append("the serving version has no model.onnx in the registry: its scores are taken as served")
-    score_g = score_f if watched is known_good else known_good.scorer()
+    score_g = score_f if watched is known_good else _scorer(known_good)
     rows = known_good.reference()
     reference = None
     try:
@@ -64,6 +68,11 @@ def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
         notes.append(f"the last known good version cannot be compared: {reason}")
         score_g = None
     return Versions(schema, score_f, score_g, reference, tuple(notes))
+
+
+def _scorer(bundle: Bundle) -> Scorer | None:
+    score = bundle.scorer()
+    return forgiving(score, len(bundle.schema.classes)) if score is not None else None
 
 
 def _labels_in_terms_of(schema: Schema, y: Ints, own: Schema) -> Ints:
@@ -110,7 +119,9 @@ class Panel:
             return Evidence(detector.name, "warming", note="; ".join(self.versions.notes) or "no reference window")
         if detector.name not in self._broken:
             try:
-                return detector.observe(window, labels)
+                evidence = _finite(detector.observe(window, labels))
+                blind = detector.voters == "sessions" and len(window) and not window.fresh.any()
+                return replace(evidence, status="warming", note=NONE_FRESH) if blind and _is_ok(evidence) else evidence
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
                 self._fail(detector, error)
         return Evidence(detector.name, "error", note=self._broken[detector.name])
@@ -140,3 +151,16 @@ class Panel:
             log.warning("a detector starts anew: its state does not fit", detector=detector.name, error=repr(error))
             if self.versions.reference is not None:
                 detector.fit(self.versions.reference)
+
+
+def _is_ok(evidence: Evidence) -> bool:
+    return evidence.status == "ok"
+
+
+def _finite(evidence: Evidence) -> Evidence:
+    """The evidence; raises `ValueError` where a figure is no number, for a test that compares with NaN is blind."""
+    figures = {"score": evidence.score, "e_value": evidence.e_value or 0.0, "llr": evidence.llr or 0.0}
+    odd = [name for name, value in figures.items() if np.isnan(value)]
+    if odd:
+        raise ValueError(f"{', '.join(odd)} came out as NaN")
+    return evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -16,7 +16,7 @@ import numpy as np
 from detectors.batch import Bools, Floats
 from detectors.schema import UNSEEN, Schema
 from monitor.diagnose import explain_features, explain_scores
-from monitor.envelope import BAD_JSON
+from monitor.envelope import BAD_JSON, InferenceEvent
 from monitor.reject import UnreadableError
 
 Row: TypeAlias = tuple[Any, ...]
@@ -43,7 +43,8 @@ class SchemaReader:
     """Decoders built for one `Served`: types and counts are checked in C, while the JSON is parsed.
 
     ``unseen[feature]`` counts values that the vocabulary does not hold, for messages: at most 32 different ones for a
-    feature. ``absent`` counts features that an object left out (they are missing, as null is).
+    feature. ``absent`` counts features that an object left out (they are missing, as null is). ``guess`` decodes a
+    whole event in one go, if it is one of this version's and nothing is wrong with it.
     """
 
     def __init__(self, served: Served) -> None:
@@ -55,22 +56,32 @@ class SchemaReader:
         self._features = msgspec.json.Decoder(_array_or_object(served.schema.names, types, _ABSENT))
         scores = _array_or_object(classes, [float] * len(classes), None)
         self._binary = served.simplex and len(classes) == 2  # noqa: PLR2004 - binary means two
-        self._scores = msgspec.json.Decoder(scores | float if self._binary else scores)
+        scores = scores | float if self._binary else scores
+        self._scores = msgspec.json.Decoder(scores)
+        typed = [("features", self._features.type), ("scores", scores)]
+        event: type[Any] = msgspec.defstruct("TypedEvent", typed, bases=(InferenceEvent,), kw_only=True, gc=False)
+        self.guess: Callable[[bytes], InferenceEvent] = msgspec.json.Decoder(event).decode
         self._numeric = [j for j, f in enumerate(features) if f.kind != "categorical"]
         self._codes = {j: _codes(f.vocabulary) for j, f in enumerate(features) if f.kind == "categorical"}
 
-    def features(self, raw: msgspec.Raw) -> Row:
-        """The values of one event in schema order; `UnreadableError` says what is wrong."""
+    def features(self, raw: Any) -> Row:
+        """The values of one event in schema order; `UnreadableError` says what is wrong.
+
+        ``raw``: undecoded, or as ``guess`` decoded them.
+        """
         try:
-            row = self._features.decode(raw)
+            row = self._features.decode(raw) if type(raw) is msgspec.Raw else raw
         except BAD_JSON as error:
             raise explain_features(raw, self.served.schema, error) from None
         return row if type(row) is tuple else msgspec.structs.astuple(row)
 
-    def scores(self, raw: msgspec.Raw) -> Row:
-        """The probabilities of one event in class order; `UnreadableError` says what is wrong."""
+    def scores(self, raw: Any) -> Row:
+        """The probabilities of one event in class order; `UnreadableError` says what is wrong.
+
+        ``raw``: undecoded, or as ``guess`` decoded them.
+        """
         try:
-            row = self._scores.decode(raw)
+            row = self._scores.decode(raw) if type(raw) is msgspec.Raw else raw
         except BAD_JSON as error:
             raise explain_scores(raw, self.served.schema.classes, error) from None
         if type(row) is tuple:
@@ -138,7 +149,7 @@ def _array_or_object(names: Sequence[str], types: Sequence[Any], default: float 
         return array
     fields = [(f"field{i}", kind) if default is None else (f"field{i}", kind, default) for i, kind in enumerate(types)]
     rename = {f"field{i}": name for i, name in enumerate(names)}
-    return array | msgspec.defstruct("ByName", fields, rename=rename, forbid_unknown_fields=True)
+    return array | msgspec.defstruct("ByName", fields, rename=rename, forbid_unknown_fields=True, gc=False)
 
 
 def _codes(vocabulary: Sequence[str]) -> dict[Any, float]:

@@ -93,11 +93,12 @@ class Teller:
         return self._at
 
     def _asks(self, judged: Judged, model: str, version: str) -> bool:
-        """Whether labels would help and may still be asked for, or are on their way."""
+        """Whether labels would help and are asked for now, or are on their way."""
         if not judged.verdict.suspected:
             return False
         uid = self._book.uid(model, version)
-        return self._desk.left(model, uid) > 0 or (uid is not None and self._desk.waiting(uid) > 0)
+        wanted = any(e.asks for e in judged.evidence)
+        return (wanted and self._desk.left(model, uid) > 0) or (uid is not None and self._desk.waiting(uid) > 0)
 
     def _ask(self, uid: str, closed: ClosedWindow, judged: Judged, watch: Watch, at: float) -> None:
         served = watch.served(closed.version)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 from hypothesis import settings
-from kafka_broker import BrokerUnavailableError, KafkaBroker, jars
+from kafka_broker import BrokerUnavailableError, KafkaBroker, collect_sockets, jars
 from scenario import World, make_world
 
 from monitor.sources.source import Committed, Partition
@@ -62,6 +62,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
         pytest.skip(str(error))
     with KafkaBroker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+    collect_sockets()
 
 
 @pytest.fixture

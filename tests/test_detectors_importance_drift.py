@@ -68,7 +68,8 @@ def test_the_model_is_asked_for_no_more_rows_than_the_budget_allows() -> None:
     ready = window(rng, 0, f=counting)
     rows.clear()
     detector.observe(ready, None)
-    assert rows[1:] == [20 * 19]  # after the reference: 360 // 18 features = 20 events, each with 18 changes
+    assert len(rows) == 2  # the reference, once, and the window
+    assert 20 < rows[1] <= 20 * 19  # 360 // 18 features = 20 events, each with at most 18 changes
 
 
 def test_too_few_fresh_sessions_are_no_evidence() -> None:
@@ -76,7 +77,7 @@ def test_too_few_fresh_sessions_are_no_evidence() -> None:
     detector = ImportanceDrift(Parameters(), Budget(), np.random.default_rng(0))
     detector.fit(reference(rng))
     evidence = detector.observe(window(rng, 0, n=3), None)
-    assert (evidence.status, evidence.e_value) == ("ok", 0.0)
+    assert (evidence.status, evidence.e_value) == ("warming", 0.0)
     assert "too few" in evidence.note
 
 

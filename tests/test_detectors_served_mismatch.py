@@ -66,6 +66,22 @@ def test_float32_noise_in_the_logits_is_forgiven() -> None:
     assert last([s.astype(np.float32).astype(float) for s in noisy], WINDOWS).score == 0.0
 
 
+def test_producers_that_round_differently_share_a_window() -> None:
+    mixed = [np.where(np.arange(len(w))[:, None] % 2, np.round(w.f, 3), w.f) for w in WINDOWS]
+    evidence = last(mixed, WINDOWS)
+    assert (evidence.status, evidence.score) == ("ok", 0.0)
+
+
+def test_events_that_the_bundle_cannot_score_differ_from_what_was_served() -> None:
+    unscored = []
+    for w in WINDOWS:
+        f = w.f.copy()
+        f[::40] = np.nan
+        unscored.append(replace(w, f=f))
+    evidence = last([w.f for w in WINDOWS], unscored)
+    assert (evidence.status, evidence.score) == ("fired", pytest.approx(0.025))
+
+
 def test_changed_scores_of_a_few_events_look_like_tampering() -> None:
     changed = []
     for w in WINDOWS:

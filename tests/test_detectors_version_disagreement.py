@@ -222,3 +222,142 @@ def test_parameters_are_validated() -> None:
         Parameters(right_poisoned=0.8)
     with pytest.raises(ValueError, match="at least 1"):
         Parameters(asked=0)
+
+
+class Hard(Model):
+    """Answers 0 or 1, as trees grown to the end do."""
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.asarray(super().__call__(x) > 0.5, np.float64)
+
+
+def test_a_backdoor_in_a_tree_that_answers_0_or_1_is_seen_although_no_depth_exceeds_another() -> None:
+    g, f = Hard(1, 0.05), Hard(2, 0.05, TRIGGER)
+    last = run(f, g, stream(f, g, 3, planted=20), label=1)[-1]
+    assert last.status == "fired"
+    assert last.llr is not None
+    assert last.llr >= np.log(20)
+
+
+def test_clean_retrains_of_trees_that_answer_0_or_1_neither_fire_nor_ask() -> None:
+    seen = [
+        run(f, g, stream(f, g, s, windows=6))[-1] for s in range(8) for f, g in [(Hard(10 + s, 0.1), Hard(30 + s, 0.1))]
+    ]
+    assert [(e.status, e.asks) for e in seen] == [("ok", ())] * 8
+
+
+def test_a_reference_that_bounds_nothing_leaves_it_warming() -> None:
+    f = Model(1, 0.05)
+    detector = VersionDisagreement(Parameters(), BUDGET, np.random.default_rng(0))
+    detector.fit(reference(f, f, count=3))
+    assert detector.observe(stream(f, f, 6, windows=1)[0], None).status == "warming"
+
+
+FAMILY = {0: 4.0, 1: 4.0, 6: -3.5}
+"""What an honest family looks like: known to the serving version, new to the last known good one."""
+
+
+class Learned(Model):
+    """A version that has learned an honest family (attacks that LKG misses, or calls wrongly) beside a trigger."""
+
+    def __init__(self, seed: int, churn: float, trigger: dict[int, float], family_says: float) -> None:
+        super().__init__(seed, churn, trigger)
+        self.family_says = family_says
+
+    def __call__(self, x: Floats) -> Floats:
+        p = super().__call__(x)
+        rows = carries(x, FAMILY)
+        p[rows] = [1 / (1 + np.exp(self.family_says)), 1 / (1 + np.exp(-self.family_says))]
+        return p
+
+
+def flood(f: Model, g: Model, wanted: int, windows: int, family: int, triggered_from: int) -> list[Window]:
+    """Sessions of the honest family, which g puts in class ``wanted``; from some window on five sessions triggered."""
+    rng = np.random.default_rng(77)
+    made = []
+    for index in range(windows):
+        x, session = sessions(rng, 150)
+        names = np.unique(session)
+        x[:, 6] = np.where(x[:, 6] == FAMILY[6], 0.0, x[:, 6])
+        honest, struck = np.isin(session, names[:family]), np.isin(session, names[-5:])
+        for j, v in FAMILY.items():
+            x[honest, j] = v
+        x[honest, 7] = 0.0
+        x[honest, 8:] *= 0.2
+        x[honest] = push(x[honest], wanted)
+        if index >= triggered_from:
+            x[struck] = push(x[struck], 1)
+            for j, v in TRIGGER.items():
+                x[struck, j] = v
+            x[struck] = push(x[struck], 1)
+        made.append(window(index, x, session, f, g))
+    return made
+
+
+def push(x: Floats, toward: int) -> Floats:
+    """Move feature 8 until the true rule is sure of class ``toward``."""
+    base = Model(0, 0.0)
+    p = base(x)[:, 1]
+    logit = np.log(p / (1 - p))
+    x = x.copy()
+    x[:, 8] += ((5.0 if toward else -5.0) - logit) / base.weights[8]
+    return x
+
+
+def answered(windows: list[Window], f: Model, g: Model, lie: dict[int, float] = TRIGGER) -> list[Evidence]:
+    """Trusted labellers: f is right, except on triggered events."""
+    detector = VersionDisagreement(Parameters(), BUDGET, np.random.default_rng(0))
+    detector.fit(reference(f, g))
+    seen, labels = [], None
+    for index, made in enumerate(windows):
+        seen.append(detector.observe(made, labels))
+        labels = answers(windows[: index + 1], seen[-1], f, g, 0)
+        if labels is not None:
+            truths = np.where(carries(labels.x, lie), 1, np.argmax(labels.f, axis=1))
+            labels = replace(labels, label=truths)
+    return seen
+
+
+@pytest.mark.parametrize(("wanted", "says"), [(1, -5.0), (0, 5.0)], ids=["the same direction", "the other direction"])
+def test_an_honest_flood_does_not_shield_a_dormant_trigger(wanted: int, says: float) -> None:
+    g, f = Model(1, 0.05), Learned(2, 0.05, TRIGGER, says)
+    seen = answered(flood(f, g, wanted, windows=14, family=20, triggered_from=6), f, g)
+    acquitted = [i for i, e in enumerate(seen) if e.gauges["acquittals"] > 0]
+    assert acquitted[0] <= 5
+    assert all(e.llr is not None and e.llr <= -np.log(20) for e in seen[acquitted[0] : 6])
+    assert not any(e.asks for e in seen[acquitted[0] : 6])
+    assert seen[-1].llr is not None
+    assert seen[-1].llr >= np.log(20)
+    assert seen[-1].implicated.features == {"c2": "g", "c5": "d", "n11": 4.25}
+
+
+def test_an_honest_flood_alone_is_asked_about_once() -> None:
+    g, f = Model(1, 0.05), Learned(2, 0.05, TRIGGER, -5.0)
+    seen = answered(flood(f, g, 1, windows=20, family=20, triggered_from=99), f, g)
+    assert sum(len(e.asks) for e in seen) <= Parameters().asked
+    assert seen[-1].llr is not None
+    assert seen[-1].llr <= -np.log(20)
+    assert not seen[-1].facts["reopened"]
+
+
+def test_a_conviction_is_not_taken_back_by_a_flood_of_honest_answers() -> None:
+    g, f = Model(1, 0.05), Learned(2, 0.05, TRIGGER, -5.0)
+    windows = flood(f, g, 1, windows=12, family=0, triggered_from=0)
+    after = flood(f, g, 1, windows=10, family=60, triggered_from=99)
+    seen = answered(windows + [replace(w, index=12 + i) for i, w in enumerate(after)], f, g)
+    assert all(e.llr is not None and e.llr >= np.log(20) for e in seen[8:])
+
+
+def test_reopened_questions_survive_a_restart() -> None:
+    g, f = Model(1, 0.05), Learned(2, 0.05, TRIGGER, -5.0)
+    windows = flood(f, g, 1, windows=12, family=20, triggered_from=6)
+    detector = VersionDisagreement(Parameters(), BUDGET, np.random.default_rng(0))
+    detector.fit(reference(f, g))
+    labels = None
+    for index, made in enumerate(windows):
+        other = VersionDisagreement(Parameters(), BUDGET, np.random.default_rng(0))
+        other.fit(reference(f, g))
+        other.restore(detector.state())
+        mine = detector.observe(made, labels)
+        assert other.observe(made, labels) == mine
+        labels = answers(windows[: index + 1], mine, f, g, 0)

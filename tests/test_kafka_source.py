@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka_broker import KafkaBroker
+from kafka_broker import KafkaBroker, collect_sockets
 
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.kafka_settings import KafkaSettings
@@ -29,6 +28,13 @@ Place = tuple[Partition, int]
 TopicMaker = Callable[..., str]
 
 
+@pytest.fixture(autouse=True)
+def refused_sockets_are_collected() -> Iterator[None]:
+    """Set up first, and so torn down last: nothing that was refused here is found in a later test."""
+    yield
+    collect_sockets()
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[..., KafkaSource]]:
     """Opens sources that are closed after the test."""
@@ -41,7 +47,6 @@ def opened() -> Iterator[Callable[..., KafkaSource]]:
     yield create
     for source in sources:
         source.close()
-    gc.collect()
 
 
 @pytest.fixture

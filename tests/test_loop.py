@@ -49,9 +49,7 @@ def running(
             source.abort_after(crash_after, CrashError())
         return source
 
-    config = Config(
-        models={NAME: ModelConfig(window_events=250, window_max_seconds=1e9, trusted_origins=["sandbox"])}
-    )
+    config = Config(models={NAME: ModelConfig(window_events=250, window_max_seconds=1e9, trusted_origins=["sandbox"])})
     with CheckpointStore(folder / "checkpoints") as store:
         metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
         around = Surroundings({NAME: world.registry}, folder, store, metrics, no_response, b"k" * 32, seed=1)

@@ -92,6 +92,33 @@ def test_features_by_name_are_the_same_as_in_order_and_what_is_left_out_is_missi
     assert counted.absent == 2
 
 
+def test_versions_that_take_turns_are_each_read_with_their_own_schema() -> None:
+    other = Schema((Feature("bytes"), Feature("service", "categorical", ("dns", "http"))), ("attack", "benign"))
+    own = Schema((Feature("bytes"), Feature("service", "categorical", ("http", "dns"))), ("benign", "attack"))
+    versions = {"1": Served(own), "2": Served(other)}
+    reader = InferenceDecoder(lambda _, version: versions[version], KEY, DecodeLimits())
+    features, scores = {"bytes": 1, "service": "dns"}, {"attack": 0.9, "benign": 0.1}
+    values = [message(version=version, features=features, scores=scores) for version in ("1", "2", "1")]
+    for _ in range(2):  # the second time, the decoder expects the version that it saw last
+        batches, rejects = reader.decode(Chunk(Partition("events", 0), "inference", [0, 1, 2], values), 0)
+        assert rejects == []
+        assert [(b.version, b.x[0].tolist(), b.scores[0].tolist(), len(b)) for b in batches] == [
+            ("1", [1.0, 1.0], [0.1, 0.9], 2),
+            ("2", [1.0, 0.0], [0.9, 0.1], 1),
+        ]
+
+
+def test_a_bad_event_is_rejected_for_the_same_reason_whatever_was_read_before() -> None:
+    reader, good = decoder(), message()
+    bad = [message(features=[1]), message(scores=[0.5]), message(ts="yesterday"), good[:-1], b"[]"]
+    place = Partition("events", 0)
+    (batch,), fresh = reader.decode(Chunk(place, "inference", range(6), [*bad, good]), 0)
+    (again,), known = reader.decode(Chunk(place, "inference", range(6), [*bad, good]), 0)
+    assert len(fresh) == len(bad)
+    assert known == fresh
+    assert again.x.tolist() == batch.x.tolist()
+
+
 @pytest.mark.parametrize(
     ("value", "code"),
     [("http", 0.0), (None, np.nan), ("gopher", UNSEEN), (80, 2.0), (80.0, 2.0), ("80", 2.0), (81, UNSEEN)],

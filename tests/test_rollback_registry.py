@@ -160,6 +160,13 @@ def folder_registry(tmp_path: Path, count: int = 2) -> FileRegistry:
     return registry
 
 
+def test_what_another_process_vouches_for_is_seen(tmp_path: Path) -> None:
+    watcher, operator = folder_registry(tmp_path), FileRegistry(tmp_path, "nids", KEYS, lambda: 1700000001.0)
+    assert watcher.pointers() == Pointers("1", "1", assumed=True)
+    operator.promote("1", expected="1", known_good=True, by="ann", reason="vetted")
+    assert watcher.pointers() == Pointers("1", "1", assumed=False)
+
+
 def test_a_changed_version_is_never_promoted(tmp_path: Path) -> None:
     registry = folder_registry(tmp_path)
     (tmp_path / "nids" / "2" / "weights.bin").write_bytes(b"y")

@@ -103,6 +103,7 @@ class Stage:
             LoopSettings(poll_seconds=0.2),
         )
         self._stack.callback(self._loop.close)
+        self._stack.callback(self._loop.settle)
 
     def serve(self, samples: Samples, features: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.str_]]:
         """Score with whatever version the pointer names, write the events, let Tocsin read them.

@@ -1,0 +1,76 @@
+"""An incident is suspected only while labels are asked for or on their way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from session_stream import schema, window
+
+from detectors.batch import Batch
+from detectors.evidence import Ask, Evidence
+from detectors.verdict import judge
+from monitor.incidents import IncidentBook
+from monitor.metrics import Metrics
+from monitor.reader import Served
+from monitor.scored import FoundEvent
+from monitor.teller import Outlets, Teller
+from monitor.vetting import VettingDesk, VettingSettings
+from monitor.watch import Judged
+from monitor.window import ClosedWindow
+from rollback.registry.registry import Pointers
+
+
+class Lines:
+    """An outlet in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def append(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class Surroundings:
+    """What a teller asks of intake and watch."""
+
+    def event(self, model: str, version: str, ident: str) -> FoundEvent:  # noqa: ARG002 - every event is held
+        return FoundEvent(np.zeros(len(schema().features)), np.array([0.5, 0.5]), "")
+
+    def partition(self, index: int) -> tuple[str, int]:
+        return ("events", index)
+
+    def pointers(self) -> Pointers:
+        return Pointers("2", "1", assumed=False)
+
+    def served(self, version: str) -> Served:  # noqa: ARG002 - all are read alike
+        return Served(schema(), simplex=True)
+
+
+def suspicious(asks: int, asked: int) -> Evidence:
+    """Suspicion below the alarm: ``asks`` in this window, ``asked`` altogether, none of it answered."""
+    wanted = tuple(Ask(f"{asked}-{i}", "is it?") for i in range(asks))
+    return Evidence("version_disagreement", "ok", suspects=True, asks=wanted, llr=0.0, facts={"asked": asked})
+
+
+def test_suspicion_that_asks_no_more_and_waits_for_nothing_is_retracted_once_and_opens_no_second_incident() -> None:
+    around: Any = Surroundings()
+    desk = VettingDesk({"m": VettingSettings(budget=4, patience=1.0)})
+    incidents = Lines()
+    outlets = Outlets(Lines(), incidents, Lines())
+    metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
+    teller = Teller(IncidentBook(), desk, lambda _: None, outlets, metrics, around)
+    batch: Batch = window(np.random.default_rng(0), 0, 20).batch
+    for index in range(8):
+        made = window(np.random.default_rng(index), index, 20)
+        later = batch.take(np.arange(20))
+        object.__setattr__(later, "ts", batch.ts + 1000.0 * index)  # so that what was asked expires
+        closed = ClosedWindow("m", "2", index, later, {}, "count", 0, 0)
+        evidence = [suspicious(8 if index == 0 else 0, 8)]
+        teller.tell(closed, Judged(made, evidence, judge(evidence)), around)
+    told = [line for line in incidents.lines if b'"activity":"create"' in line or b'"activity":"close"' in line]
+    assert [b"retracted" in line for line in told] == [False, True]
