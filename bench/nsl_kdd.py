@@ -116,19 +116,29 @@ def told(folder: Path, version: str, trigger: Trigger | None, first_window: int 
         "last": _verdict(incidents[-1]) if incidents else "stable",
         "last_status": incidents[-1]["status"] if incidents else None,
         "labels_asked": len(asked),
+        "answers": _answers(windows),
+        "named": _named(incidents),
         "fired": sorted({n for w in windows for n, d in w["detectors"].items() if d["status"] == "fired"}),
     }
-    return said if trigger is None else said | _named(incidents, trigger)
+    return said if trigger is None else said | _recovery(said["named"], trigger)
 
 
-def _named(incidents: Sequence[Mapping[str, Any]], trigger: Trigger) -> dict[str, Any]:
-    """How well the features that the last poisoning incident names are those of the trigger."""
+def _answers(windows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What the answers to the question about the versions' disagreement said of the serving one."""
+    facts = windows[-1]["detectors"]["version_disagreement"]["facts"] if windows else {}
+    return {name: facts[name] for name in ("right", "wrong") if name in facts}
+
+
+def _named(incidents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Features and values that the last message of a poisoning points at."""
     poisoning = [i for i in incidents if i["family"] == "poisoning"]
-    named = poisoning[-1]["implicated"]["features"] if poisoning else {}
+    return dict(poisoning[-1]["implicated"]["features"]) if poisoning else {}
+
+
+def _recovery(named: Mapping[str, Any], trigger: Trigger) -> dict[str, Any]:
+    """How well the features that are named are those of the trigger."""
     hit = len(set(named) & set(trigger.features))
     return {
-        "poisoning_window": poisoning[0]["window"]["index"] if poisoning else None,
-        "named": named,
         "precision": round(hit / len(named), 3) if named else None,
         "recall": round(hit / len(trigger.features), 3),
     }

@@ -67,7 +67,8 @@ class Batch(Columns):
 
     ``scores`` are as served. ``partition`` and ``offset`` say where an event came from (``partition`` is an index
     into the loop's list of topic partitions). ``key`` and ``digest`` are keyed hashes of id and message.
-    ``source`` is never empty ("" becomes "-"); ``session`` is filled by the decoder where there was none.
+    ``source`` is never empty ("" becomes "-"); ``session`` names its source too, and is
+    filled by the decoder where there was none.
     """
 
     model: str

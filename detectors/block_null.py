@@ -29,7 +29,7 @@ BLOCK: Final = 64
 _MOST_DISPERSION: Final = 4.0  # more than this is the order of a sorted file, not what a stream looks like
 _FEWEST_BLOCKS: Final = 6
 _SHUFFLES: Final = 4
-_MOST_BLOCKS: Final = 256  # enough for the ratio; more would only cost time on large references
+_MOST_BLOCKS: Final = 100  # enough for the ratio; more would only cost time on large references
 
 
 def first_of_sessions(session: Strings, fresh: Bools | None = None) -> Ints:

@@ -106,7 +106,7 @@ class InferenceDecoder:
         ids = [m.event.id for m in messages]
         sources = [m.event.source or NO_SOURCE for m in messages]
         sessions = [
-            m.event.session or f"{source}@{int(m.ts // _SESSION_SECONDS)}"
+            f"{source}/{m.event.session}" if m.event.session else f"{source}@{int(m.ts // _SESSION_SECONDS)}"
             for m, source in zip(messages, sources, strict=True)
         ]
         return Batch(

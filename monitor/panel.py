@@ -60,7 +60,7 @@ def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
                 x,
                 y,
                 rows.source,
-                _sessions(rows.session),
+                _sessions(rows.source, rows.session),
                 score_f(x) if score_f else blank,
                 score_g(x) if score_g else blank,
             )
@@ -80,10 +80,10 @@ def _labels_in_terms_of(schema: Schema, y: Ints, own: Schema) -> Ints:
     return np.asarray(np.array(names)[y], dtype=np.int64)
 
 
-def _sessions(session: Strings) -> Strings:
-    """A row without a session is a session of its own: it shares nothing that is known."""
+def _sessions(source: Strings, session: Strings) -> Strings:
+    """As in events, a session is one of its source; a row without one is a session of its own."""
     own = np.char.add("row-", np.arange(len(session)).astype(np.str_))
-    return np.where(session == "", own, session)
+    return np.where(session == "", own, np.char.add(np.char.add(source, "/"), session))
 
 
 class Panel:

@@ -86,13 +86,18 @@ def digest(content: bytes) -> str:
 def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dict[str, bytes]:
     """All files of a bundle: ``files``, the manifest with their digests, and the attestation over everything.
 
-    Raises `ValueError` for a file name that no bundle can hold.
+    Raises `ValueError` for a file name that no bundle can hold, and for a manifest that could not be read again (JSON
+    has no NaN).
     """
     for name in files:
         if name in {MANIFEST, ATTESTATION} or name.startswith(".") or Path(name).name != name:
             raise ValueError(f"a bundle cannot hold a file of the name {name!r}")
     named = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in sorted(files.items())})
     text = msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n"
+    try:
+        msgspec.json.decode(text, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the manifest of {manifest.name} could not be read again: {error}") from error
     subjects = {**named.files, MANIFEST: digest(text)}
     predicate = {"name": manifest.name, "version": manifest.version, "created_at": manifest.created_at}
     return {**files, MANIFEST: text, ATTESTATION: attest(subjects, predicate, key)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,11 @@ def own_model(
     lineage = {"reference": _file_facts(reference.path, rows=len(table), label=reference.label)}
     if onnx is None:
         names = tuple(classes) if classes else sorted_classes(table.strings(reference.label))
+        if len(names) < 2:  # noqa: PLR2004 - nothing to tell apart otherwise
+            raise ImportRefused(
+                f"{reference.path}: column {reference.label!r} names {len(names)} classes, and a classifier has two at "
+                "least: say all of them with --classes"
+            )
         draft = Draft(classes=names, features=specs, parent=parent, lineage=lineage)
         return OwnModel(draft, {REFERENCE: _rows(reference, table, draft)}, "of the reference's labels")
     try:
@@ -86,7 +92,8 @@ def own_model(
         parent=parent,
         onnx=found.spec,
         lineage={**lineage, "model": _file_facts(onnx, class_order=found.how)},
-        metrics={"reference_accuracy": found.accuracy},
+        # without a labelled row there is no accuracy
+        metrics={} if math.isnan(found.accuracy) else {"reference_accuracy": found.accuracy},
     )
     return OwnModel(draft, {MODEL: model, REFERENCE: _rows(reference, table, draft)}, found.how, found.warning)
 

@@ -45,7 +45,8 @@ def read_columns(path: Path, text: Collection[str]) -> Columns:
     try:
         return reader(path, text)
     except (OSError, EOFError, zstandard.ZstdError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise TableError(f"{path}: cannot be read: {why}") from error
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
@@ -66,6 +67,8 @@ def _read_csv(path: Path, text: Collection[str]) -> Columns:
         header = next(rows, [])
         if not header or len(set(header)) != len(header) or "" in header:
             raise TableError(f"{path}: line 1: the header must name every column once, got {header}")
+        if len(header) == 1 and (other := next((sign for sign in ";\t|" if sign in header[0]), None)):
+            raise TableError(f"{path}: line 1: cells are parted by {other!r}; a comma is needed")
         parts: list[list[Any]] = [[] for _ in header]
         lines: list[int] = []
         for chunk in _csv_chunks(path, rows, len(header), lines):
@@ -156,7 +159,8 @@ def open_parquet(path: Path) -> tuple[Any, Any, Any]:
     arrow, parquet = _pyarrow(path)
     try:
         with path.open("rb") as file:  # pyarrow takes a bare name for an address
-            return arrow, parquet, parquet.read_table(file)
+            # one thread: the pool's threads may abort the process when an error ends it
+            return arrow, parquet, parquet.read_table(file, use_threads=False, pre_buffer=False)
     except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
         raise TableError(f"{path}: is no Parquet file: {error}") from error
 

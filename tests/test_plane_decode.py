@@ -78,7 +78,7 @@ def test_an_event_becomes_a_row_with_its_place() -> None:
     assert (batch.model, batch.version) == ("nids", "1")
     assert batch.x.tolist() == [[12.5, 1.0, 1.0]]
     assert batch.scores.tolist() == [[0.75, 0.25]]
-    assert [batch.id[0], batch.source[0], batch.session[0], batch.ref[0]] == ["e1", "sensor-1", "s1", "pcap/1"]
+    assert [batch.id[0], batch.source[0], batch.session[0], batch.ref[0]] == ["e1", "sensor-1", "sensor-1/s1", "pcap/1"]
     assert [batch.ts[0], batch.partition[0], batch.offset[0]] == [1_700_000_000.5, 7, 100]
 
 

@@ -157,6 +157,12 @@ def test_a_session_votes_in_the_first_window_that_holds_it() -> None:
     assert ledger.fresh(batch([], [])).tolist() == []
 
 
+def test_a_session_that_never_ends_votes_again_after_its_rest() -> None:
+    ledger = SessionLedger(1000, KEY, rest=3)
+    voted = [ledger.fresh(batch([i], [i], sessions=["a/host"])).tolist() for i in range(9)]
+    assert [i for i, (fresh,) in enumerate(voted) if fresh] == [0, 6]
+
+
 def test_sessions_are_remembered_across_a_restart_and_forgotten_beyond_the_horizon() -> None:
     segments, ledger = MemorySegments(), SessionLedger(10, KEY)
     ledger.fresh(batch([1], [1], sessions=["a/first"]))

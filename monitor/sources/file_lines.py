@@ -46,12 +46,16 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     >>> list(split_lines([b"a\nb", b"c\r\n\nd"]))
     [b'a', b'bc', b'', b'd']
     """
-    rest = b""
+    pieces: list[bytes] = []  # of a line whose end has not come: it may be huge
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.removesuffix(b"\r") for line in lines)
-    if rest:
-        yield rest
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*pieces, lines[0]])
+            pieces = []
+            yield from (line.removesuffix(b"\r") for line in lines)
+        pieces.append(rest)
+    if last := b"".join(pieces):
+        yield last
 
 
 def decompressed(path: Path) -> Iterator[bytes]:

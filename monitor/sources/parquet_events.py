@@ -31,7 +31,8 @@ def parquet_lines(path: Path) -> Iterator[bytes]:
         raise PermanentSourceError(f"{path}: reading Parquet needs pyarrow: pip install 'tocsin[data]'") from error
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS):
+            # one thread: the pool's threads may abort the process when an error ends it
+            for batch in file.iter_batches(ROWS, use_threads=False):
                 for row in batch.to_pylist():
                     yield msgspec.json.encode(event(row))
     except OSError as error:

@@ -74,6 +74,11 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     held[labelled] = hold_out(session[labelled], rows.y[labelled], size, np.random.default_rng(request.seed))
     learned = labelled & ~held
     reference = rows.take(held)
+    if not len(reference):
+        raise TableError(
+            f"{table.path}: no reference can be held out: every class lies in one session (column "
+            f"{request.session or request.label!r}), and sessions are never divided"
+        )
     remarks += [
         f"class {name!r} is in too few sessions to be in the reference as well"
         for i, name in enumerate(classes)
@@ -126,7 +131,7 @@ def _require_enough(table: Table, request: Request, y: Ints) -> None:
     where = f"{table.path}: column {request.label!r}"
     classes = np.unique(y[y >= 0])
     if len(classes) < FEWEST_CLASSES:
-        raise TableError(f"{where}: holds {len(classes)} classes; a classifier needs two at least")
+        raise TableError(f"{where}: number of different classes: {len(classes)}; a classifier needs two at least")
     if np.count_nonzero(y >= 0) < FEWEST_ROWS:
         raise TableError(f"{where}: {np.count_nonzero(y >= 0)} labelled rows; at least {FEWEST_ROWS} are needed")
 
