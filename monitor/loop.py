@@ -124,7 +124,8 @@ class Loop:
         self._unsettled = True
         intake, watch = self._parts.intake, self._parts.watches[closed.model]
         window = watch.window(closed, intake.fresh(closed.batch))
-        intake.remember(window, watch.versions(closed.version).schema.classes)
+        if watch.reads(closed):
+            intake.remember(window, watch.versions(closed.version).schema.classes)
         for answers in self._parts.answering.due(closed):
             intake.feedback(answers)
         judged = watch.judge(window, intake.labels(closed.model, closed.version))

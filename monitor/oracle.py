@@ -48,9 +48,15 @@ class Elsewhere:
 
 
 class Oracle:
-    """Answers a request ``delay`` windows after it was made. ``labels`` maps event ids to the true class."""
+    """Answers a request ``delay`` windows after it was made. ``labels`` maps event ids to the true class.
 
-    def __init__(self, labels: Mapping[str, str], desk: VettingDesk, delays: Mapping[str, int]) -> None:
+    ``origin`` is whose answers they are; it must be a trusted one.
+    """
+
+    def __init__(
+        self, labels: Mapping[str, str], desk: VettingDesk, delays: Mapping[str, int], origin: str = ORIGIN
+    ) -> None:
+        self._origin = origin
         self._labels = labels
         self._desk = desk
         self._delays = delays
@@ -67,18 +73,23 @@ class Oracle:
         return {(model, version) for model, version, ident in self._desk.versions() if ident in self._labels}
 
     def _message(self, model: str, ident: str) -> bytes:
-        event: dict[str, Any] = {"id": ident, "ts": 0, "label": self._labels[ident], "origin": ORIGIN, "model": model}
+        event: dict[str, Any] = {"id": ident, "ts": 0, "label": self._labels[ident], "model": model}
+        event["origin"] = self._origin
         return msgspec.json.encode(event)
 
 
 def read_answers(path: Path, lines: Iterable[tuple[int, bytes]]) -> dict[str, str]:
-    """Event id -> label, of feedback events one per line. Raises `OracleError`."""
+    """Event id -> label, of feedback events one per line. Raises `OracleError`, also where two contradict."""
     decoder = msgspec.json.Decoder(_Answer)
-    found = {}
+    found: dict[str, str] = {}
     for number, line in lines:
         try:
             answer = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise OracleError(f"{path}: line {number + 1}: is no feedback event: {error}") from error
-        found[answer.id] = answer.label
+        if found.setdefault(answer.id, answer.label) != answer.label:
+            raise OracleError(
+                f"{path}: line {number + 1}: event {answer.id!r} is {answer.label!r} here and {found[answer.id]!r} "
+                "above; one answer per event is needed"
+            )
     return found

@@ -101,9 +101,16 @@ class Panel:
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
                 self._fail(detector, error)
 
+    def reads(self, batch: Batch) -> bool:
+        """Whether these columns are the version's: not where it was registered after they were decoded."""
+        schema = self.versions.schema
+        return (batch.x.shape[1], batch.scores.shape[1]) == (len(schema.features), len(schema.classes))
+
     def window(self, index: int, batch: Batch, fresh: Bools) -> Window:
         """The batch with f and g scores, computed once for all detectors."""
         known = self.versions
+        if not self.reads(batch):
+            return Window(index, batch, batch.scores, None, fresh)
         f: Floats = known.score_f(batch.x) if known.score_f else batch.scores
         g = known.score_g(batch.x) if known.score_g and known.score_g is not known.score_f else None
         if known.score_g and g is None:  # LKG serves
@@ -117,6 +124,8 @@ class Panel:
     def _one(self, detector: Detector, window: Window, labels: Labels | None) -> Evidence:
         if self.versions.reference is None:
             return Evidence(detector.name, "warming", note="; ".join(self.versions.notes) or "no reference window")
+        if not self.reads(window.batch):
+            return Evidence(detector.name, "warming", note="these events were read before the version was registered")
         if detector.name not in self._broken:
             try:
                 evidence = _finite(detector.observe(window, labels))

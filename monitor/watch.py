@@ -82,6 +82,10 @@ class Watch:
         """The events with f and g scores, computed once for all detectors."""
         return self._panel(closed.version).window(closed.index, closed.batch, fresh)
 
+    def reads(self, closed: ClosedWindow) -> bool:
+        """Whether the window's columns are still those of its version."""
+        return self._panel(closed.version).reads(closed.batch)
+
     def versions(self, version: str) -> Versions:
         """What is known of a watched version."""
         return self._panel(version).versions

@@ -70,7 +70,9 @@ class WindowBuilder:
     def add(self, batch: Batch, now: float) -> list[ClosedWindow]:
         """The windows that these events close, in order. ``now``: seconds since the epoch."""
         window = self._open.setdefault(batch.version, _OpenWindow())
-        return list(window.add(batch, now, self._settings))
+        # a version that was registered meanwhile may have other columns: they cannot stand in one window
+        ended = [window.close("age")] if window.rows and window.width != batch.x.shape[1] else []
+        return [*ended, *window.add(batch, now, self._settings)]
 
     def closed(self, now: float) -> list[ClosedWindow]:
         """Close the windows to which nothing has come for ``idle_seconds``."""
@@ -121,6 +123,11 @@ class _OpenWindow:
         self._late = 0
         self._future = 0
         self._fed_at: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Features of the events that it holds."""
+        return int(self._parts[0].x.shape[1])
 
     def add(self, batch: Batch, now: float, settings: WindowSettings) -> Iterator[ClosedWindow]:
         if len(batch):

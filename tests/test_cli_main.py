@@ -59,7 +59,7 @@ def run(arguments: list[str], commands: dict[str, Command], environ: dict[str, s
         ("fine", 0, ""),
         ("unexpected", 1, "tocsin: KeyError: 'nids' (set TOCSIN_DEBUG=1 for the traceback)\n"),
         ("expected", 1, "tocsin: model.onnx: digest differs\n"),
-        ("missing_file", 1, "tocsin: [Errno 2] No such file or directory: '/no/such/file'\n"),
+        ("missing_file", 1, "tocsin: /no/such/file: No such file or directory\n"),
         ("configuration", 78, "tocsin: a.yaml: kafka.group_id: missing\na.yaml: mode: unknown\n"),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import threading
 from typing import Any
 
 import pytest
 
-from monitor.cli.output import Progress, show
+from monitor.cli.output import Busy, Progress, show
 
 
 class Terminal(io.StringIO):
@@ -82,3 +84,30 @@ def test_progress_is_not_redrawn_more_often_than_an_eye_can_see() -> None:
         for done in range(100):
             progress.update(done)
         assert out.getvalue().count("\r") == 1
+
+
+def test_a_step_that_cannot_be_counted_says_how_long_it_takes() -> None:
+    class Terminal(io.StringIO):
+        drawn = threading.Event()
+
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            self.drawn.set()
+            return super().write(text)
+
+    terminal = Terminal()
+    times = itertools.count(0.0, 5.0)
+    with Busy("reading flows.csv", stream=terminal, clock=lambda: next(times)):
+        assert terminal.drawn.wait(60.0)
+    assert terminal.getvalue().startswith("\rreading flows.csv (5 s)")
+    assert terminal.getvalue().endswith(" \r")
+    with Busy("reading flows.csv", stream=io.StringIO()) as quiet:
+        assert isinstance(quiet, Busy)
+
+
+def test_long_nested_results_have_lines_of_their_own() -> None:
+    out = io.StringIO()
+    show({"version": "1", "files": {"a": "x" * 60, "b": "y" * 60}}, as_json=False, stream=out)
+    assert out.getvalue() == f"version  1\nfiles\n  a  {'x' * 60}\n  b  {'y' * 60}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from scenario import NAME, World
 
-from detectors.batch import Labels, Reference, Window
-from detectors.evidence import Detector, Evidence, State
 from monitor.assemble import Surroundings, assemble
 from monitor.checkpoint import CheckpointStore
 from monitor.config import Config, ModelConfig
@@ -22,11 +21,13 @@ from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import VettingRequest
 from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
-from monitor.panel import Panel, compare_versions
 from monitor.response import no_response
 from monitor.settlement import Checkpoints, Stateful
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Listener
+from rollback.keys import Keys
+from rollback.manifest import Draft
+from rollback.registry.file import FileRegistry
 
 OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
 TOPICS = {"events": "inference", "vetted": "trusted"}
@@ -153,30 +154,34 @@ def test_answers_that_come_when_no_events_flow_still_decide(
     assert (last["family"], last["hypothesis"], last["status"]) == ("poisoning", "backdoor", "confirmed")
 
 
-class _Broken(Detector):
-    name = "broken"
+def test_events_that_were_read_before_their_version_was_registered_with_other_columns_stop_nothing(
+    world: World, messages: list[bytes], tmp_path: Path
+) -> None:
+    def renamed(message: bytes, *, short: bool) -> bytes:
+        event = json.loads(message) | {"version": "late"}
+        if short:
+            del event["features"]["urgent"]
+        return json.dumps(event).encode()
 
-    def fit(self, reference: Reference) -> None:
-        """Nothing to learn."""
+    root = tmp_path / "registry"
+    shutil.copytree(world.root / "registry", root, symlinks=True)
+    registry = FileRegistry(root, NAME, Keys.trial(root, make=True), lambda: 0.0)
+    log = log_of([renamed(m, short=False) for m in messages[:100]])
+    other = World(world.root, registry, world.supply, world.rng)
+    assert drive_without_end(other, log, tmp_path / "out")
+    spec = registry.load("1").manifest
+    draft = Draft(classes=spec.classes, features=tuple(f for f in spec.features if f.name != "urgent"))
+    registry.add(draft, {}, by="test", reason="test", version="late")
+    log.extend("events", [renamed(m, short=True) for m in messages[100:400]])
+    assert drive(other, log, tmp_path / "out")
+    windows = [json.loads(line) for line in (tmp_path / "out" / "windows.ndjson").read_text().splitlines()]
+    assert sum(w["events"] for w in windows) == 400
 
-    def observe(self, window: Window, labels: Labels | None) -> Evidence:  # noqa: ARG002 - it fails before
-        raise ZeroDivisionError("no sessions")
 
-    def state(self) -> State:
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing to restore."""
-
-
-def test_a_detector_that_fails_says_error_and_stays_so_through_a_checkpoint(world: World) -> None:
-    good = world.registry.load("1")
-    panel = Panel(compare_versions(good, good), [_Broken()])
-    batch_free = panel.versions.reference
-    assert batch_free is not None
-    window = Window(0, None, batch_free.f, None, np.zeros(0, bool))  # type: ignore[arg-type]  # it is never looked at
-    (evidence,) = panel.observe(window, None)
-    assert (evidence.status, "no sessions" in evidence.note) == ("error", True)
-    again = Panel(compare_versions(good, good), [_Broken()])
-    again.restore(panel.state())
-    assert again.observe(window, None)[0].note == evidence.note
+def drive_without_end(world: World, log: MemoryLog, folder: Path) -> bool:
+    """Read everything and leave, with a window half full."""
+    with running(world, log, folder, None, 1) as (loop, turn):
+        for _ in range(4):
+            turn()
+        loop.settle()
+    return True

@@ -87,3 +87,29 @@ def test_an_event_on_which_the_model_fails_leaves_the_others_scored() -> None:
     assert np.flatnonzero(np.isnan(scores).all(axis=1)).tolist() == [7, 900]
     assert np.array_equal(np.delete(scores, [7, 900], axis=0), np.tile([0.0, 1.0], (998, 1)))
     assert len(calls) < 50
+
+
+class Fails(Says):
+    """Cannot observe anything."""
+
+    name = "fails"
+
+    def observe(self, window: Window, labels: Labels | None) -> Evidence:  # noqa: ARG002 - it fails before
+        raise ZeroDivisionError("no sessions")
+
+
+def test_a_detector_that_fails_says_error_and_stays_so_through_a_checkpoint() -> None:
+    panel = Panel(versions(), [Fails(Evidence("fails", "ok"))])
+    (evidence,) = panel.observe(made(fresh=True), None)
+    assert (evidence.status, "no sessions" in evidence.note) == ("error", True)
+    again = Panel(versions(), [Fails(Evidence("fails", "ok"))])
+    again.restore(panel.state())
+    assert again.observe(made(fresh=True), None)[0].note == evidence.note
+
+
+def test_columns_that_are_not_the_versions_are_not_judged() -> None:
+    one = made(fresh=True)
+    narrow = replace(one, batch=replace(one.batch, x=one.batch.x[:, 1:].copy()))
+    panel = Panel(versions(), [Says(Evidence("says", "ok"))])
+    assert panel.window(0, narrow.batch, narrow.fresh).g is None
+    assert [e.status for e in panel.observe(narrow, None)] == ["warming"]

@@ -133,3 +133,50 @@ def make_copy(source: Path, target: Path) -> Path:
 
     shutil.copytree(source, target, symlinks=True)
     return target
+
+
+def test_an_input_that_lies_where_an_output_goes_is_kept(world: World, story: dict[str, Path], tmp_path: Path) -> None:
+    answers = write_lines(tmp_path / "vetting.ndjson", story["vetting"].read_bytes().splitlines())
+    before = answers.read_bytes()
+    where = ("--registry", world.root / "registry", "--name", NAME, "--out", tmp_path)
+    done = tocsin("replay", *where, "--events", story["events"], "--vetting", answers)
+    assert done.returncode == 2
+    assert "would be overwritten" in done.stderr
+    assert answers.read_bytes() == before
+
+
+def test_old_outputs_stay_when_an_input_is_missing_and_go_with_the_next_replay(world: World, tmp_path: Path) -> None:
+    events = write_lines(tmp_path / "e.ndjson", world.served("1", world.draw(300)))
+    out = tmp_path / "out"
+    replay(world, out, "--events", events)
+    (out / "notes.txt").write_text("mine")
+    where = ("--registry", world.root / "registry", "--name", NAME, "--out", out)
+    done = tocsin("replay", *where, "--events", tmp_path / "gone.ndjson")
+    assert (done.returncode, done.stderr) == (1, f"tocsin: {tmp_path / 'gone.ndjson'}: No such file or directory\n")
+    assert json.loads((out / "summary.json").read_text())["events"] == 300
+    broken = write_lines(tmp_path / "cut.ndjson", [b"{"])
+    summary = replay(world, out, "--events", broken)
+    assert (summary["events"], summary["quarantined"]) == (0, {"bad_json": 1})
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_repeats_and_conflicts_are_counted(world: World, tmp_path: Path) -> None:
+    events = world.served("1", world.draw(300))
+    changed = {**json.loads(events[0]), "source": "elsewhere"}
+    path = write_lines(tmp_path / "e.ndjson", [*events, events[1], events[2], json.dumps(changed).encode()])
+    summary = replay(world, tmp_path / "out", "--events", path)
+    assert (summary["events"], summary["repeats"], summary["conflicts"]) == (301, 2, 1)
+
+
+def test_feedback_cannot_claim_to_be_the_labeller(world: World, story: dict[str, Path], tmp_path: Path) -> None:
+    claims = [
+        line.replace(b'"origin":"sandbox"', b'"origin":"vetting"')
+        for line in story["vetting"].read_bytes().splitlines()
+    ]
+    feedback = write_lines(tmp_path / "claims.ndjson", claims)
+    none = write_lines(tmp_path / "none.ndjson", [])
+    inputs = ("--events", story["events"], "--feedback", feedback, "--vetting", none)
+    replay(world, tmp_path / "out", *inputs)
+    gauges = [w["detectors"]["label_agreement"]["gauges"] for w in lines(tmp_path / "out" / "windows.ndjson")]
+    assert any("untrusted_error_rate_f" in g for g in gauges)
+    assert not any("trusted_error_rate_f" in g for g in gauges)

@@ -186,3 +186,10 @@ def test_key_files_that_hold_no_key_are_named(tmp_path: Path) -> None:
 
 def test_a_signing_key_does_not_show_itself() -> None:
     assert "private" not in repr(KEY)
+
+
+def test_a_manifest_that_could_not_be_read_again_is_never_written(tmp_path: Path) -> None:
+    manifest = Draft(classes=("a", "b"), features=(), metrics={"auc": float("nan")}).manifest("nids", "1", "now")
+    with pytest.raises(ValueError, match="the manifest of nids could not be read again"):
+        write_bundle(tmp_path / "1", manifest, {}, new_signing_key())
+    assert list(tmp_path.iterdir()) == []

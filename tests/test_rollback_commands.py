@@ -221,3 +221,78 @@ def test_every_help_has_an_example(run: Run, command: str) -> None:
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert f"Example: tocsin {command}" in " ".join(out.split()).replace("│ ", "")
+
+
+def test_every_broken_version_is_named_and_so_is_a_pointer_moved_by_hand(
+    run: Run, tmp_path: Path, model: tuple[Path, Path, LogisticRegression]
+) -> None:
+    registry = ("--registry", tmp_path / "registry", "--name", "nids")
+    rows = ("--reference", model[0], "--label", "class", "--ignore", "sensor", "--ignore", "host")
+    folder = tmp_path / "registry" / "nids"
+    for _ in range(2):
+        assert run("registry", "add", *registry, "--onnx", model[1], *rows)[0] == 0
+    assert run("registry", "verify", *registry)[0] == 0
+    (folder / "last-known-good").unlink()
+    (folder / "last-known-good").symlink_to("2")
+    code, _, err = run("registry", "verify", *registry)
+    assert code == 1
+    assert "last-known-good is version 2, but by the history it is version 1" in err
+    for version in ("1", "2"):
+        (folder / version / "reference.npz").unlink()
+    code, _, err = run("registry", "verify", *registry)
+    assert code == 1
+    assert f"{folder}/1/reference.npz: missing" in err
+    assert f"{folder}/2/reference.npz: missing" in err
+
+
+def test_an_empty_version_is_not_taken_for_the_one_that_serves(
+    run: Run, tmp_path: Path, model: tuple[Path, Path, LogisticRegression]
+) -> None:
+    registry = ("--registry", tmp_path / "registry", "--name", "nids")
+    rows = ("--reference", model[0], "--label", "class", "--ignore", "sensor", "--ignore", "host")
+    assert run("registry", "add", *registry, "--onnx", model[1], *rows)[0] == 0
+    for command in (["registry", "show"], ["registry", "verify"]):
+        code, _, err = run(*command, *registry, "--version", "")
+        assert code == 1
+        assert "model 'nids' has no version ''; there are: 1" in err
+
+
+def test_a_pointer_to_nothing_says_how_to_repair_it(
+    run: Run, tmp_path: Path, model: tuple[Path, Path, LogisticRegression]
+) -> None:
+    registry = ("--registry", tmp_path / "registry", "--name", "nids")
+    rows = ("--reference", model[0], "--label", "class", "--ignore", "sensor", "--ignore", "host")
+    assert run("registry", "add", *registry, "--onnx", model[1], *rows)[0] == 0
+    link = tmp_path / "registry" / "nids" / "serving"
+    link.unlink()
+    link.symlink_to("../../elsewhere")
+    code, _, err = run("registry", "list", *registry)
+    assert code == 1
+    assert f"{link}: points to '../../elsewhere', which is no version (there are: 1); find out who changed it" in err
+    link.unlink()
+    code, _, err = run("registry", "show", *registry)
+    assert code == 2
+    assert "promote one with: tocsin registry promote" in " ".join(err.split())
+    assert run("registry", "promote", *registry, "--version", "1")[0] == 0
+    assert run("registry", "verify", *registry)[0] == 0
+
+
+def test_a_model_may_come_with_a_reference_that_nobody_has_labelled(
+    run: Run, tmp_path: Path, model: tuple[Path, Path, LogisticRegression]
+) -> None:
+    reference, onnx, _ = model
+    text = reference.read_text().replace(",attack,", ",,").replace(",benign,", ",,")
+    reference.write_text(text)
+    registry = ("--registry", tmp_path / "registry", "--name", "nids")
+    rows = ("--reference", reference, "--label", "class", "--ignore", "sensor", "--ignore", "host")
+    code, _, err = run("registry", "add", *registry, *rows)
+    assert code == 1
+    assert "column 'class' names 0 classes" in err
+    assert run("registry", "add", *registry, "--onnx", onnx, *rows)[0] == 0
+    assert run("registry", "verify", *registry)[0] == 0
+    assert json.loads(run("registry", "show", *registry, "--json")[1])["metrics"] == {}
+
+
+def test_a_registry_that_is_a_file_is_said_to_be_one(run: Run, model: tuple[Path, Path, LogisticRegression]) -> None:
+    code, _, err = run("registry", "list", "--registry", model[0], "--name", "nids")
+    assert (code, err) == (1, f"tocsin: {model[0]}: is no folder; a registry is one\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 from pathlib import Path
 
@@ -217,3 +218,17 @@ def test_a_column_is_not_added_twice_nor_over_its_own_table(tmp_path: Path) -> N
         append_columns(path, tmp_path / "o.csv", {"proto": np.zeros(3)})
     with pytest.raises(TableError, match="would overwrite the table that it is made from"):
         append_columns(path, path, {"p": np.zeros(3)})
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_another_separator_is_named(tmp_path: Path, sign: str) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text(f"bytes{sign}class\n1{sign}a\n")
+    with pytest.raises(TableError, match=re.escape(f"{path}: line 1: cells are parted by {sign!r}; a comma is needed")):
+        read_table(path)
+
+
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    with pytest.raises(TableError, match=re.escape(f"{path}: cannot be read: No such file or directory") + "$"):
+        read_table(path)

@@ -47,6 +47,7 @@ INCIDENT = Incident(
     family="poisoning",
     hypothesis="backdoor",
     confidence=0.97,
+    family_confidence=0.99,
     alternatives=[Alternative("concept_drift", 0.03)],
     evidence=[EvidenceItem("version_disagreement", "fired", 3.5, 2.0, 1e4, [TopItem("port", 0.5)])],
     implicated=ImplicatedItem(features={"port": 4444}, labels=["benign"], events=["e1"]),

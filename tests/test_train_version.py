@@ -181,3 +181,17 @@ def test_nothing_but_a_recipe_needs_torch_or_onnx(blocked: str) -> None:
     code = f"import sys; sys.modules['{blocked}'] = None\nimport {modules}, {also}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_columns_about_a_row_are_no_features() -> None:
+    trusted = np.ones(ROWS)
+    made = train_version(make_table(trusted=trusted), Request("label", None, "session", device="cpu"), silent)
+    assert not {"id", "ts", "source", "trusted"} & {feature.name for feature in made.draft.features}
+    assert any("no features: id, ts, source, trusted" in remark for remark in made.remarks)
+
+
+def test_sessions_that_leave_nothing_to_hold_out_are_refused() -> None:
+    data = make_table()
+    flows = data.columns | {"session": data.strings("label")}
+    with pytest.raises(TableError, match="no reference can be held out"):
+        train_version(Table("flows.csv", flows, data.line), REQUEST, silent)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.evidence import Ask, Evidence
 from detectors.schema import Feature, Schema
 from monitor.checkpoint import decode, encode
-from monitor.oracle import Oracle, read_answers
+from monitor.oracle import Oracle, OracleError, read_answers
 from monitor.scored import FoundEvent
 from monitor.vetting import VettingDesk, VettingSettings, interleave
 from monitor.window import ClosedWindow, WindowBuilder, WindowSettings
@@ -106,3 +109,9 @@ def test_detectors_take_turns_and_nothing_is_lost(queues: list[list[str]]) -> No
 def test_answers_are_read_by_event_id(tmp_path: object) -> None:
     lines = [(0, b'{"id": "a", "label": "attack", "ts": 1, "origin": "x"}'), (2, b'{"id": "b", "label": "benign"}')]
     assert read_answers(tmp_path, lines) == {"a": "attack", "b": "benign"}  # type: ignore[arg-type]  # a path
+
+
+def test_two_answers_that_contradict_are_refused(tmp_path: Path) -> None:
+    lines = [(0, b'{"id": "a", "label": "attack"}'), (1, b'{"id": "a", "label": "benign"}')]
+    with pytest.raises(OracleError, match="line 2: event 'a' is 'benign' here and 'attack' above"):
+        read_answers(tmp_path, lines)

@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "demo": Command("monitor.cli.demo:demo", "Shows the whole story on generated traffic: drift, poison, rollback."),
+    "demo": Command("monitor.cli.demo:demo", "Shows drift, poison, verdict and rollback."),
     "train": Command("monitor.cli.train:train", "Trains a model and adds it to a registry, signed."),
     "registry": Command(
         "monitor.cli.registry:app",
@@ -82,7 +82,8 @@ def application(arguments: Sequence[str], commands: Mapping[str, Command]) -> ty
     # plain text: loading the library that draws boxes would take longer than the rest
     app = typer.Typer(
         name="tocsin",
-        help="Watches the classifiers of a security operations centre, tells drift from poisoning, and rolls back.",
+        help="Watches the classifiers of a security operations centre, tells drift from poisoning, and rolls back."
+        "\n\nExample: tocsin demo",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -141,6 +142,8 @@ def _in_words(error: Exception) -> str:
     """An error that we raise says everything; of any other, the type is part of what went wrong."""
     text = str(error) or "no details"
     ours = type(error).__module__.partition(".")[0] in {"monitor", "detectors", "rollback"}
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if ours or isinstance(error, OSError):
         return text
     return f"{type(error).__name__}: {text} (set {DEBUG}=1 for the traceback)"

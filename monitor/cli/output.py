@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, Self, TextIO
 
 SILENT_SECONDS = 2.0
 """What takes less shows no progress."""
 REDRAW_SECONDS = 0.2
+LINE = 100
+"""Nested values are shown in one line up to so many characters."""
 
 
 def show(result: Any, *, as_json: bool, text: str | None = None, stream: TextIO | None = None) -> None:
@@ -25,12 +29,21 @@ def show(result: Any, *, as_json: bool, text: str | None = None, stream: TextIO 
 def _as_text(result: Any) -> str:
     if isinstance(result, Mapping):
         width = max((len(str(key)) for key in result), default=0)
-        return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in result.items())
+        return "\n".join(_entry(f"{key:<{width}}", value) for key, value in result.items())
     if isinstance(result, Sequence) and not isinstance(result, str) and result and isinstance(result[0], Mapping):
         return table(result)
     if isinstance(result, Sequence) and not isinstance(result, str):
         return "\n".join(_cell(item) for item in result)
     return _cell(result)
+
+
+def _entry(key: str, value: Any) -> str:
+    """One line, or where that would be too long for nested values, their own lines below."""
+    cell = _cell(value)
+    nested = isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping))
+    if nested and len(cell) > LINE:
+        return f"{key.rstrip()}\n{textwrap.indent(_as_text(value), '  ')}"
+    return f"{key}  {cell}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -108,3 +121,37 @@ class Progress:
         self._stream.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
         self._stream.flush()
         self._width = max(self._width, len(line))
+
+
+class Busy:
+    """For a step that cannot be counted: one line on a terminal with the seconds it has taken, from two on."""
+
+    def __init__(self, what: str, *, stream: TextIO | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self._what = what
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._over = Event()
+        self._thread = Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _tick(self) -> None:
+        started, width = self._clock(), 0
+        while not self._over.wait(REDRAW_SECONDS):
+            seconds = self._clock() - started
+            if seconds >= SILENT_SECONDS:
+                line = f"{self._what} ({seconds:.0f} s)"
+                width = len(line)
+                self._stream.write("\r" + line)
+                self._stream.flush()
+        if width:
+            self._stream.write("\r" + " " * width + "\r")
+            self._stream.flush()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import getpass
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from monitor.cli.output import Progress, show, table
+from monitor.cli.output import Busy, show, table
+from rollback.bundle import IntegrityError
 from rollback.keys import Keys
 from rollback.own_model import ReferenceTable, own_model
+from rollback.registry import moves
 from rollback.registry.file import FileRegistry
-from rollback.registry.registry import Buffer, Pointers
+from rollback.registry.registry import Buffer, Pointers, RegistryError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,6 +45,8 @@ def open_registry(
     root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
 ) -> FileRegistry:
     """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
+    if root.exists() and not root.is_dir():
+        raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
     keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
     return FileRegistry(root, name, keys, time.time)
@@ -84,7 +89,7 @@ def add(
     Example: tocsin registry add --registry registry --name nids --onnx nids.onnx --reference flows.csv --label class
     """
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
-    with Progress(f"reading {reference.name} and the model"):
+    with Busy(f"reading {reference.name} and the model"):
         made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
@@ -136,10 +141,10 @@ def show_version(
     Example: tocsin registry show --registry registry --name nids --version 2
     """
     keeper = open_registry(registry, name, trusted_key)
-    bundle = keeper.load(version or serving(keeper, name))
+    bundle = keeper.load(serving(keeper, name) if version is None else version)
     manifest = bundle.manifest
-    moves = [
-        {"at": move.at, "action": move.action, "previous": move.previous, "by": move.by, "reason": move.reason}
+    history = [
+        {"at": _time(move.at), "action": move.action, "previous": move.previous, "by": move.by, "reason": move.reason}
         for move in keeper.history()
         if move.version == manifest.version
     ]
@@ -153,7 +158,7 @@ def show_version(
         "metrics": manifest.metrics,
         "lineage": manifest.lineage,
         "files": manifest.files,
-        "history": moves,
+        "history": history,
         **_pointers(keeper.pointers()),
     }
     show(result, as_json=as_json)
@@ -161,18 +166,29 @@ def show_version(
 
 @app.command()
 def verify(
-    registry: Root, name: Name, version: Version = None, trusted_key: Trusted = None, *, as_json: AsJson = False
+    registry: Root,
+    name: Name,
+    version: Annotated[str | None, typer.Option("--version", help="The version; all of them unless said.")] = None,
+    trusted_key: Trusted = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Check every digest and signature of a version, or of all versions.
+    """Check every digest and signature of a version, or of all versions and whether the history accounts for pointers.
 
     Example: tocsin registry verify --registry registry --name nids
     """
     keeper = open_registry(registry, name, trusted_key)
-    checked = [version] if version else list(keeper.versions())
+    checked = list(keeper.versions()) if version is None else [version]
     if not checked:
         serving(keeper, name)
+    problems = [] if version is not None else moves.unaccounted(keeper.history(), keeper.pointers())
     for each in checked:
-        keeper.verify(each)
+        try:
+            keeper.verify(each)
+        except IntegrityError as error:
+            problems.append(str(error))
+    if problems:
+        raise IntegrityError("\n".join(problems))
     show({"verified": checked}, as_json=as_json)
 
 
@@ -224,10 +240,13 @@ def serving(keeper: FileRegistry, name: str) -> str:
     """The version that serves; a usage error where there is none."""
     version = keeper.pointers().serving
     if version is None:
-        raise typer.BadParameter(
-            f"no version of {name!r} serves; add one with: tocsin registry add", param_hint="--name"
-        )
+        how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
+        raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
     return version
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _listed(names: str | None) -> list[str] | None:

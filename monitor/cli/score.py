@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from detectors.batch import Floats
-from monitor.cli.output import Progress, show
+from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry import AsJson, Name, Root, Trusted, Version, open_registry, serving
 from rollback.registry.registry import RegistryError
 from rollback.table import encode, read_table
@@ -35,18 +35,20 @@ def score(
     Example: tocsin score --registry registry --name nids --data flows.csv --out scored.csv
     """
     keeper = open_registry(registry, name, trusted_key)
-    bundle = keeper.load(version or serving(keeper, name))
+    bundle = keeper.load(serving(keeper, name) if version is None else version)
     scorer = bundle.scorer()
     if scorer is None:
         raise RegistryError(
             f"version {bundle.manifest.version} of {name!r} has no model to score with, only a reference"
         )
     features = bundle.manifest.features
-    x = encode(read_table(data), features)
+    with Busy(f"reading {data.name}"):
+        x = encode(read_table(data), features)
     scores: Floats = np.empty((len(x), len(bundle.manifest.classes)))
     with Progress(f"scoring {data.name}", len(x)) as progress:
         for start in range(0, len(x), STEP):
             scores[start : start + STEP] = scorer(x[start : start + STEP])
             progress.update(start)
-    append_columns(data, out, {c: scores[:, i] for i, c in enumerate(bundle.manifest.classes)})
+    with Busy(f"writing {out.name}"):
+        append_columns(data, out, {c: scores[:, i] for i, c in enumerate(bundle.manifest.classes)})
     show({"rows": len(x), "version": bundle.manifest.version, "out": str(out)}, as_json=as_json)

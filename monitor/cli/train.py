@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.output import Progress, show
+from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry import AsJson, By, Name, Reason, Root, SigningKeyFile, Trusted, open_registry
 from rollback.bundle import Bundle
 from rollback.table import read_table
@@ -47,7 +47,8 @@ def train(
     """
     request = Request(label, source, session, tuple(ignore or ()), recipe, seed, device, parent)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
-    table = read_table(data, text=[column for column in (label, source, session) if column is not None])
+    with Busy(f"reading {data.name}"):
+        table = read_table(data, text=[column for column in (source, session) if column is not None])
     with Progress(f"training {name}") as progress:
         new = train_version(table, request, lambda done, most, loss: progress.update(done, _note(done, most, loss)))
     for remark in new.remarks:

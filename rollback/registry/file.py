@@ -30,6 +30,7 @@ from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
 
 HISTORY: Final = "history.ndjson"
 BUFFERS: Final = "buffers"
+REPAIR: Final = "find out who changed it, remove it, and promote a version that you trust"
 
 
 class FileRegistry:
@@ -206,10 +207,11 @@ class FileRegistry:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise RegistryError(f"{path}: is no symbolic link to a version: {error.strerror}") from error
+            raise RegistryError(f"{path}: is no symbolic link to a version ({error.strerror}); {REPAIR}") from error
         if moves.NAME.fullmatch(target) and target not in moves.TAKEN and _is_folder(self._folder / target):
             return target
-        return moves.require(target, self.versions(), self._name)
+        present = ", ".join(self.versions()) or "none"
+        raise RegistryError(f"{path}: points to {target!r}, which is no version (there are: {present}); {REPAIR}")
 
     def _assumed(self) -> bool:
         """Asked often: the history is read again only when its file has changed."""

@@ -15,6 +15,15 @@ TAKEN: Final = frozenset({SERVING, KNOWN_GOOD, "history.ndjson", "buffers"})
 """What lies beside the versions in a registry's folder."""
 
 
+MOVED: Final = {
+    "assume": (SERVING, KNOWN_GOOD),
+    "promote": (SERVING,),
+    "rollback": (SERVING,),
+    "known-good": (KNOWN_GOOD,),
+}
+"""Which pointers a move of this kind sets."""
+
+
 def check_name(name: str, what: str) -> str:
     """A model's or version's name that is safe as a file name; raises `RegistryError`.
 
@@ -42,6 +51,28 @@ def next_version(versions: Sequence[str]) -> str:
 def is_assumed(history: Sequence[Move]) -> bool:
     """Whether LKG is still the first version added, which nobody has vouched for."""
     return not any(move.action == "known-good" for move in history)
+
+
+def unaccounted(history: Sequence[Move], now: Pointers) -> list[str]:
+    """What the pointers show and the history does not: a pointer that was moved by hand, or a history that was edited.
+
+    >>> added = [Move(0.0, "add", "1", None, "ann", ""), Move(0.0, "assume", "1", None, "ann", "")]
+    >>> unaccounted(added, Pointers("1", "1", assumed=True))
+    []
+    >>> unaccounted(added, Pointers("2", "1", assumed=True))
+    ['serving is version 2, but by the history it is version 1: moved by hand, or a command was cut off; promote again']
+    """
+    by_history: dict[str, str] = {}
+    for move in history:
+        for pointer in MOVED.get(move.action, ()):
+            by_history[pointer] = move.version
+    found = {SERVING: now.serving, KNOWN_GOOD: now.last_known_good}
+    return [
+        f"{pointer} is version {version}, but by the history it is version {by_history.get(pointer)}: "
+        "moved by hand, or a command was cut off; promote again"
+        for pointer, version in found.items()
+        if version != by_history.get(pointer)
+    ]
 
 
 def require(version: str, versions: Sequence[str], model: str) -> str:

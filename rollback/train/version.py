@@ -22,6 +22,8 @@ from rollback.train.recipe import Device, Progress, Trained, TrainingRows, load_
 from rollback.train.split import hold_out, reference_size
 
 WEIGHTS: Final = "weights.safetensors"
+ABOUT_ROWS: Final = ("id", "ts", "source", "origin", "trusted")
+"""Columns of a training buffer that say something about a row: never features."""
 FEWEST_ROWS: Final = 200
 FEWEST_CLASSES: Final = 2
 
@@ -66,6 +68,8 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     labelled = rows.y >= 0
     _require_enough(table, request, rows.y)
     session, remarks = _sessions(rows.session, request.session)
+    if about := _about_rows(table, request):
+        remarks.append(f"columns that are about a row and no features: {', '.join(about)}")
     if not labelled.all():
         remarks.append(f"{np.count_nonzero(~labelled)} rows without a label were left out")
 
@@ -122,9 +126,15 @@ def add_version(
 def _columns(table: Table, request: Request) -> tuple[tuple[FeatureSpec, ...], tuple[str, ...]]:
     """Features, whose missing values the model handles itself, and classes."""
     roles = [name for name in (request.label, request.source, request.session) if name is not None]
-    inferred = infer_schema(table, exclude=[*roles, *request.ignore])
+    inferred = infer_schema(table, exclude=[*roles, *request.ignore, *_about_rows(table, request)])
     features = tuple(msgspec.structs.replace(f, missing=None) for f in inferred)
     return features, sorted_classes(table.strings(request.label))
+
+
+def _about_rows(table: Table, request: Request) -> list[str]:
+    """The columns that are no features although no option names them."""
+    named = {request.label, request.source, request.session, *request.ignore}
+    return [name for name in ABOUT_ROWS if name in table.columns and name not in named]
 
 
 def _require_enough(table: Table, request: Request, y: Ints) -> None:
@@ -157,7 +167,7 @@ def _lineage(table: Table, request: Request, learned: Bools, reference: Referenc
         "learned": int(np.count_nonzero(learned)),
         "reference": len(reference),
         "sessions": request.session is not None,
-        "ignored": list(request.ignore),
+        "ignored": [*request.ignore, *_about_rows(table, request)],
     }
     return {"data": data}
 
