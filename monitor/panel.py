@@ -104,7 +104,8 @@ class Panel:
     def reads(self, batch: Batch) -> bool:
         """Whether these columns are the version's: not where it was registered after they were decoded."""
         schema = self.versions.schema
-        return (batch.x.shape[1], batch.scores.shape[1]) == (len(schema.features), len(schema.classes))
+        width = (batch.x.shape[1], batch.scores.shape[1])
+        return not len(batch) or width == (len(schema.features), len(schema.classes))
 
     def window(self, index: int, batch: Batch, fresh: Bools) -> Window:
         """The batch with f and g scores, computed once for all detectors."""

@@ -112,7 +112,7 @@ def test_a_label_column_that_is_not_there_is_refused_with_the_columns_that_are()
 
 
 def test_one_class_only_is_refused() -> None:
-    with pytest.raises(TableError, match="column 'label': holds 1 classes; a classifier needs two"):
+    with pytest.raises(TableError, match="column 'label': number of different classes: 1; a classifier needs two"):
         train_version(make_table(300, label=np.full(300, "benign")), REQUEST, silent)
 
 
