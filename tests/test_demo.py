@@ -47,7 +47,8 @@ def test_on_generated_traffic_the_drift_is_let_be_and_the_backdoor_is_rolled_bac
 def test_a_table_of_ones_own_tells_it_too(tmp_path: Path) -> None:
     samples = GeneratedTraffic(11).draw(20_000, drifted=False)
     columns = {name: column[samples.pick] for name, column in samples.columns.items()}
-    write_table(tmp_path / "own.csv", {**columns, "verdict": np.asarray(samples.label)})
+    about = {"id": np.asarray(samples.id), "ts": samples.ts, "source": np.asarray(samples.source)}
+    write_table(tmp_path / "own.csv", {**about, **columns, "verdict": np.asarray(samples.label)})
     figures, told = demo(tmp_path / "out", "--data", str(tmp_path / "own.csv"), "--label", "verdict")
     assert (figures["poisoning"], figures["serving"]) == ("backdoor", "1")
     assert "other samples become more common" in told
@@ -65,3 +66,12 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "is not empty" in done.stderr
+
+
+def test_a_table_that_is_too_small_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("bytes,verdict\n1,attack\n2,benign\n")
+    command = [sys.executable, "-m", "monitor", "demo", "--out", str(tmp_path / "out"), "--data",
+               str(tmp_path / "own.csv"), "--label", "verdict"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"tocsin: {tmp_path / 'own.csv'}: 2 labelled rows; the demonstration needs 4000 at least\n"

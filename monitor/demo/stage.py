@@ -57,6 +57,10 @@ class Served:
     fooled: float | None
 
 
+class StageError(Exception):
+    """The demonstration cannot go on; the message says why."""
+
+
 class Stage:
     """Everything that runs during the demonstration, in one process; a context manager."""
 
@@ -148,6 +152,8 @@ class Stage:
         self._sent += len(values)
         while sum(self._parts.intake.positions.values()) < self._sent:
             self._loop.turn()
+        if unread := self._parts.quarantine.by_reason:
+            raise StageError(f"events of the demonstration could not be read: {unread}; see state/quarantine.ndjson")
         for output in self._parts.outputs.values():
             output.flush()
 

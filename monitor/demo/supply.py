@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from detectors.batch import Columns, Floats, Ints, Strings
 from monitor.demo.flows import FEATURES
 from monitor.demo.traffic import TrafficConfig, generate
-from rollback.table import Table, read_table
+from rollback.table import Table, TableError, read_table
+from rollback.train.version import ABOUT_ROWS
 
 SECOND_OF_DAY_ZERO = 1_767_225_600.0
 """2026-01-01: event time is the story's own, so that the same seed tells the same story."""
@@ -104,10 +105,10 @@ class OwnData:
         labels = table.strings(label)
         usable = np.flatnonzero(labels != "")
         if len(usable) < FEWEST_ROWS:
-            raise ValueError(f"{path}: {len(usable)} labelled rows; the demonstration needs {FEWEST_ROWS} at least")
+            raise TableError(f"{path}: {len(usable)} labelled rows; the demonstration needs {FEWEST_ROWS} at least")
         self._rng = np.random.default_rng([seed, 2])
         self._labels = labels
-        self._columns = {name: column for name, column in table.columns.items() if name != label}
+        self._columns = {name: column for name, column in table.columns.items() if name not in {label, *ABOUT_ROWS}}
         self.feature_names = tuple(self._columns)
         self._order = self._rng.permutation(usable)
         self._tilt = self._weights()
