@@ -75,3 +75,13 @@ def test_a_table_that_is_too_small_is_refused_in_words(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"tocsin: {tmp_path / 'own.csv'}: 2 labelled rows; the demonstration needs 4000 at least\n"
+
+
+def test_a_missing_text_is_null_in_an_event() -> None:
+    samples = GeneratedTraffic(3).draw(2, drifted=False)
+    columns = {"service": np.array(["http", ""]), "bytes": np.array([1.0, np.nan])}
+    events = [json.loads(event) for event in samples.events(columns, np.full((2, 2), 0.5), "nids", "1")]
+    assert [event["features"] for event in events] == [
+        {"service": "http", "bytes": 1.0},
+        {"service": None, "bytes": None},
+    ]

@@ -44,7 +44,7 @@ class Samples(Columns):
     def events(self, features: Mapping[str, NDArray[Any]], scores: Floats, model: str, version: str) -> list[bytes]:
         """One inference event per sample, as JSON; ``features`` are the columns as the attacker leaves them."""
         names = list(features)
-        rows = zip(*(features[name].tolist() for name in names), strict=True)
+        rows = zip(*(_cells(features[name]) for name in names), strict=True)
         head = zip(self.id.tolist(), self.ts.tolist(), self.source.tolist(), self.session.tolist(), strict=True)
         return [
             msgspec.json.encode(
@@ -61,6 +61,11 @@ class Samples(Columns):
             )
             for (ident, ts, source, session), row, p in zip(head, rows, scores.tolist(), strict=True)
         ]
+
+
+def _cells(column: NDArray[Any]) -> list[Any]:
+    """A column as events hold it: a missing text is null (a missing number becomes it anyway)."""
+    return [value or None for value in column.tolist()] if column.dtype.kind == "U" else column.tolist()
 
 
 class Supply(Protocol):
