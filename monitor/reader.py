@@ -153,8 +153,11 @@ def _array_or_object(names: Sequence[str], types: Sequence[Any], default: float 
 
 
 def _codes(vocabulary: Sequence[str]) -> dict[Any, float]:
-    """Value -> code. A number is found by its value, however the producer and the reference wrote it."""
-    codes: dict[Any, float] = {None: np.nan, _ABSENT: np.nan}
+    """Value -> code. A number is found by its value, however the producer and the reference wrote it.
+
+    An empty text is missing, as it is in a table, unless the vocabulary holds it.
+    """
+    codes: dict[Any, float] = {None: np.nan, _ABSENT: np.nan, "": np.nan}
     for code, name in enumerate(vocabulary):
         codes[name] = float(code)
         if _NUMBER.fullmatch(name):

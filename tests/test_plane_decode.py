@@ -127,6 +127,10 @@ def test_a_category_is_coded_and_a_new_one_is_unseen(value: Any, code: float) ->
     np.testing.assert_array_equal(row(features=[1, value, 0]).x[0, 1], code)
 
 
+def test_an_empty_text_is_missing_as_it_is_in_a_table() -> None:
+    assert np.isnan(row(features=[1, "", 0]).x[0, 1])
+
+
 def test_unseen_values_are_counted_by_feature_within_a_bound() -> None:
     reader = decoder()
     values = [message(features=[1, f"new-{i % 50}", 0]) for i in range(100)]
