@@ -15,17 +15,17 @@ from prometheus_client import CollectorRegistry
 
 from monitor import envelope, messages
 from monitor.assemble import Surroundings, assemble
-from monitor.checkpoint import CheckpointStore
-from monitor.config import Config, KafkaConfig, ModelConfig
 from monitor.daemon import hash_key, kafka_settings, open_configured
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
-from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
 from monitor.response import no_response
-from monitor.settlement import Checkpoints
+from monitor.settings.config import Config, KafkaConfig, ModelConfig
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.source import Chunk, Listener
+from monitor.state.checkpoint import CheckpointStore
+from monitor.state.settlement import Checkpoints
+from monitor.watching.metrics import Metrics
 
 MODEL = "nids"
 BARE: Mapping[str, type[msgspec.Struct]] = {"bare": envelope.InferenceEvent, "full": messages.InferenceEvent}

@@ -11,24 +11,24 @@ import numpy as np
 
 from detectors.batch import Floats
 from detectors.evidence import Detector, State, make_detectors
-from monitor.config import Config, ModelConfig
-from monitor.decode import InferenceDecoder
+from monitor.decoding.decode import InferenceDecoder
+from monitor.decoding.envelope import DecodeLimits
+from monitor.decoding.feedback import FeedbackDecoder
+from monitor.decoding.quarantine import Quarantine
+from monitor.decoding.reader import Served
 from monitor.dedup import Deduplicator
-from monitor.detector_parameters import detector_parameters
-from monitor.envelope import DecodeLimits
-from monitor.feedback import FeedbackDecoder
 from monitor.incidents import IncidentBook
 from monitor.intake import Channels, Intake
-from monitor.joins import JoinSettings, LabelJoin, Segments
-from monitor.labelled import Rescored
-from monitor.metrics import Metrics
+from monitor.labels.joins import JoinSettings, LabelJoin, Segments
+from monitor.labels.labelled import Rescored
 from monitor.outlets import Outlet, Tee
-from monitor.output_file import OutputFile
-from monitor.quarantine import Quarantine
-from monitor.reader import Served
+from monitor.settings.config import Config, ModelConfig
+from monitor.settings.detector_parameters import detector_parameters
+from monitor.state.output_file import OutputFile
 from monitor.teller import Outlets, Respond, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Watch
+from monitor.watching.metrics import Metrics
 from monitor.window import WindowBuilder, WindowSettings
 from rollback.registry.registry import Registry
 

@@ -16,27 +16,27 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.checkpoint import CheckpointStore
-from monitor.config import Config, KafkaConfig
-from monitor.health import Health
-from monitor.http import Listener as HttpListener
 from monitor.loop import Loop, LoopSettings, Parts
-from monitor.metrics import Metrics
 from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.output_file import sync_folder
-from monitor.problems import ConfigError, Problem
 from monitor.response import Response, no_response
-from monitor.settlement import Checkpoints
+from monitor.settings.config import Config, KafkaConfig
+from monitor.settings.problems import ConfigError, Problem
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.kafka_group import SoleMember, require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, Role
+from monitor.state.checkpoint import CheckpointStore
+from monitor.state.output_file import sync_folder
+from monitor.state.settlement import Checkpoints
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
 from monitor.teller import Respond
+from monitor.watching.health import Health
+from monitor.watching.http import Listener as HttpListener
+from monitor.watching.metrics import Metrics
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.policy import Mode

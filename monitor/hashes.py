@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.batch import Bools, Hashes
 from detectors.evidence import State
-from monitor.state_codec import Segment
+from monitor.state.state_codec import Segment
 
 _EMPTY: Final = np.uint64(0)
 

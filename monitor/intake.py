@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from detectors.batch import Batch, Bools, Labels, Window
 from detectors.evidence import State
-from monitor.decode import InferenceDecoder
+from monitor.decoding.decode import InferenceDecoder
+from monitor.decoding.feedback import FeedbackDecoder
+from monitor.decoding.quarantine import Quarantine
+from monitor.decoding.reject import Reject
 from monitor.dedup import Deduplicator
-from monitor.feedback import FeedbackDecoder
-from monitor.joins import LabelJoin, Segments
-from monitor.metrics import Metrics
-from monitor.quarantine import Quarantine
-from monitor.reject import Reject
-from monitor.scored import FoundEvent
+from monitor.labels.joins import LabelJoin, Segments
+from monitor.labels.scored import FoundEvent
 from monitor.sessions import SessionLedger
 from monitor.sources.source import Chunk, Partition
 from monitor.vetting import VettingDesk
+from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow, WindowBuilder
 
 SESSION_HORIZON = 200_000

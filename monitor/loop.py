@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from monitor.intake import Intake
 from monitor.oracle import Answering
-from monitor.settlement import Settlement
 from monitor.sources.source import Chunk, Committed, Listener, Partition, Source
+from monitor.state.settlement import Settlement
 from monitor.teller import Teller
 from monitor.watch import Watch
 from monitor.window import ClosedWindow

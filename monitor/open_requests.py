@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from monitor.checkpoint import latest_state
 from monitor.messages import VettingRequest
+from monitor.state.checkpoint import latest_state
 
 CHECKPOINTS: Final = "checkpoints"
 """Folder of the checkpoints, below state_dir."""

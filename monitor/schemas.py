@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from monitor.config import Config
 from monitor.messages import FeedbackEvent, Incident, InferenceEvent, VettingRequest, WindowRecord
+from monitor.settings.config import Config
 
 MESSAGES: Final[dict[str, Any]] = {
     "tocsin.inference.v1": InferenceEvent,

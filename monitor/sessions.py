@@ -9,7 +9,7 @@ import numpy as np
 from detectors.batch import Batch, Bools
 from detectors.evidence import State
 from monitor.hashes import KeyedHash, RecentHashes
-from monitor.state_codec import Segment
+from monitor.state.state_codec import Segment
 
 
 class SessionLedger:

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from monitor.health import Health
 from monitor.loop import Loop
-from monitor.metrics import Metrics
 from monitor.sources.source import Partition, PermanentSourceError, RetryableSourceError, Source
+from monitor.watching.health import Health
+from monitor.watching.metrics import Metrics
 
 log = structlog.get_logger()
 

@@ -12,11 +12,11 @@ from detectors.evidence import State
 from monitor.incidents import IncidentBook, Sighting
 from monitor.intake import Intake
 from monitor.messages import ActionTaken, Incident, OffsetRange, WindowItem
-from monitor.metrics import Metrics
 from monitor.outlets import Outlet
 from monitor.record import window_record
 from monitor.vetting import VettingDesk, interleave
 from monitor.watch import Judged, Watch
+from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
 from rollback.executor import Outcome
 from rollback.policy import Finding

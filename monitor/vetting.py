@@ -9,8 +9,8 @@ from typing import Protocol
 
 from detectors.evidence import Ask, Evidence, State
 from detectors.schema import Schema
+from monitor.labels.scored import FoundEvent
 from monitor.messages import VettingRequest
-from monitor.scored import FoundEvent
 from monitor.window import ClosedWindow
 
 

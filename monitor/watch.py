@@ -11,8 +11,8 @@ import structlog
 from detectors.batch import Bools, Labels, Window
 from detectors.evidence import Detector, Evidence, State
 from detectors.verdict import Verdict, judge
+from monitor.decoding.reader import Served
 from monitor.panel import Panel, Versions, compare_versions
-from monitor.reader import Served
 from monitor.window import ClosedWindow
 from rollback.bundle import Bundle, IntegrityError
 from rollback.registry.registry import Pointers, Registry, RegistryError

@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.batch import Batch, Bools, Ints
 from detectors.evidence import State
-from monitor.column_state import columns_from, columns_state
+from monitor.state.column_state import columns_from, columns_state
 
 Closing: TypeAlias = Literal["count", "age", "idle", "flush", "labels"]
 Ranges: TypeAlias = Mapping[int, Sequence[tuple[int, int]]]

@@ -13,7 +13,7 @@ from monitor.cli.main import COMMANDS, Command, load, main
 
 BROKEN = '''
 from pathlib import Path
-from monitor.problems import ConfigError, Problem
+from monitor.settings.problems import ConfigError, Problem
 from rollback.bundle import IntegrityError
 
 def fine() -> None:

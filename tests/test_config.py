@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.config import Config, ConfigError, ModelConfig, load_config
-from monitor.config_sections import split_address
+from monitor.settings.config import Config, ConfigError, ModelConfig, load_config
+from monitor.settings.config_sections import split_address
 
 CONTRACT = """
 mode: observe

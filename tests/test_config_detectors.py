@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from detectors.evidence import detector_classes
-from monitor.config_sections import ModelConfig
-from monitor.detector_parameters import detector_parameters, parameter_problems
+from monitor.settings.config_sections import ModelConfig
+from monitor.settings.detector_parameters import detector_parameters, parameter_problems
 
 
 def check(detectors: dict[str, dict[str, Any]]) -> dict[str, str]:

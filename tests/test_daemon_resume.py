@@ -16,19 +16,19 @@ from scenario import NAME, World
 
 from detectors.evidence import Detector, Evidence, State
 from monitor.assemble import Surroundings, assemble
-from monitor.checkpoint import CheckpointError, CheckpointStore
-from monitor.config import Config, ModelConfig
 from monitor.demo.supply import GeneratedTraffic
-from monitor.health import Health
 from monitor.loop import Loop, LoopSettings, Parts
-from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
 from monitor.panel import Panel, compare_versions
 from monitor.response import no_response
-from monitor.settlement import Checkpoints, Stateful
+from monitor.settings.config import Config, ModelConfig
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Committed, Listener, Partition, RetryableSourceError
+from monitor.state.checkpoint import CheckpointError, CheckpointStore
+from monitor.state.settlement import Checkpoints, Stateful
 from monitor.supervise import Supervision, supervise
+from monitor.watching.health import Health
+from monitor.watching.metrics import Metrics
 from monitor.window import WindowBuilder, WindowSettings
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from monitor.health import Health
-from monitor.http import Listener
-from monitor.metrics import Metrics
+from monitor.watching.health import Health
+from monitor.watching.http import Listener
+from monitor.watching.metrics import Metrics
 
 
 class Clock:

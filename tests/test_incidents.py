@@ -9,9 +9,9 @@ import pytest
 
 from detectors.evidence import Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.checkpoint import decode, encode
 from monitor.incidents import IncidentBook, Sighting
 from monitor.messages import ActionTaken, Incident, WindowItem
+from monitor.state.checkpoint import decode, encode
 
 STABLE = Verdict("stable", None, 1.0)
 DRIFT = Verdict("drift", "covariate_drift", 0.9, reasons=("The inputs moved.",))

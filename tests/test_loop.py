@@ -15,16 +15,16 @@ from prometheus_client import CollectorRegistry
 from scenario import NAME, World
 
 from monitor.assemble import Surroundings, assemble
-from monitor.checkpoint import CheckpointStore
-from monitor.config import Config, ModelConfig
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import VettingRequest
-from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
 from monitor.response import no_response
-from monitor.settlement import Checkpoints, Stateful
+from monitor.settings.config import Config, ModelConfig
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Listener
+from monitor.state.checkpoint import CheckpointStore
+from monitor.state.settlement import Checkpoints, Stateful
+from monitor.watching.metrics import Metrics
 from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitor.metrics import TOP_FEATURES, Metrics
+from monitor.watching.metrics import TOP_FEATURES, Metrics
 
 SNAPSHOT = """
 tocsin_actions_total action,model,outcome

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monitor.checkpoint import CheckpointError, CheckpointStore, MemorySegments, Segment, decode, encode
+from monitor.state.checkpoint import CheckpointError, CheckpointStore, MemorySegments, Segment, decode, encode
 
 DTYPES = st.sampled_from(["?", "<i4", "<i8", "<u8", "<f4", "<f8", "<U5"])
 ARRAYS = DTYPES.flatmap(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from detectors.batch import Batch
 from detectors.schema import UNSEEN, Feature, Schema
-from monitor.decode import InferenceDecoder
-from monitor.envelope import DecodeLimits
-from monitor.reader import Served
-from monitor.reject import Reject
+from monitor.decoding.decode import InferenceDecoder
+from monitor.decoding.envelope import DecodeLimits
+from monitor.decoding.reader import Served
+from monitor.decoding.reject import Reject
 from monitor.sources.source import Chunk, Partition
 
 KEY = b"0123456789abcdef"

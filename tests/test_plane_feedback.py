@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.schema import Feature, Schema
-from monitor.envelope import DecodeLimits
-from monitor.feedback import Feedback, FeedbackDecoder
-from monitor.reader import Served
-from monitor.reject import Reject
+from monitor.decoding.envelope import DecodeLimits
+from monitor.decoding.feedback import Feedback, FeedbackDecoder
+from monitor.decoding.reader import Served
+from monitor.decoding.reject import Reject
 from monitor.sources.source import Chunk, Partition
 
 KEY = b"0123456789abcdef"

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.batch import Batch, Floats, Labels
-from monitor.checkpoint import CheckpointStore, MemorySegments, decode, encode
-from monitor.feedback import Feedback
+from monitor.decoding.feedback import Feedback
 from monitor.hashes import KeyedHash
-from monitor.joins import JoinSettings, LabelJoin
-from monitor.labelled import Rescored
+from monitor.labels.joins import JoinSettings, LabelJoin
+from monitor.labels.labelled import Rescored
+from monitor.state.checkpoint import CheckpointStore, MemorySegments, decode, encode
 
 KEY = b"0123456789abcdef"
 HASH = KeyedHash(KEY)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.batch import Batch, Hashes
-from monitor.checkpoint import MemorySegments, decode, encode
 from monitor.dedup import Deduplicator
 from monitor.hashes import KeyedHash, RecentHashes
 from monitor.sessions import SessionLedger
+from monitor.state.checkpoint import MemorySegments, decode, encode
 
 KEY = b"0123456789abcdef"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.output_file import OutputFile, OutputFileError
-from monitor.quarantine import Quarantine
-from monitor.reject import Reject
+from monitor.decoding.quarantine import Quarantine
+from monitor.decoding.reject import Reject
 from monitor.sources.source import Partition
+from monitor.state.output_file import OutputFile, OutputFileError
 
 PARTITION = Partition("soc.inference", 2)
 

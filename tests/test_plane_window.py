@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.batch import Batch
-from monitor.checkpoint import decode, encode
+from monitor.state.checkpoint import decode, encode
 from monitor.window import ClosedWindow, WindowBuilder, WindowSettings
 
 NOW = 1_000_000.0

@@ -11,13 +11,13 @@ from session_stream import schema, window
 from detectors.batch import Batch
 from detectors.evidence import Ask, Evidence
 from detectors.verdict import judge
+from monitor.decoding.reader import Served
 from monitor.incidents import IncidentBook
-from monitor.metrics import Metrics
-from monitor.reader import Served
-from monitor.scored import FoundEvent
+from monitor.labels.scored import FoundEvent
 from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Judged
+from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
 from rollback.registry.registry import Pointers
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from detectors.evidence import Ask, Evidence
 from detectors.schema import Feature, Schema
-from monitor.checkpoint import decode, encode
+from monitor.labels.scored import FoundEvent
 from monitor.oracle import Oracle, OracleError, read_answers
-from monitor.scored import FoundEvent
+from monitor.state.checkpoint import decode, encode
 from monitor.vetting import VettingDesk, VettingSettings, interleave
 from monitor.window import ClosedWindow, WindowBuilder, WindowSettings
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import typer
 
 from monitor.guard import DISTRIBUTION, refuse_foreign_owners
-from monitor.problems import ConfigError
+from monitor.settings.problems import ConfigError
 
 FAILURE: Final = 1
 BAD_CONFIGURATION: Final = 78

@@ -18,20 +18,20 @@ from prometheus_client import CollectorRegistry
 
 from detectors.verdict import GRAVITY
 from monitor.assemble import OUTPUTS, Assembly, Surroundings, assemble
-from monitor.checkpoint import MemorySegments
 from monitor.cli.output import Progress, show
 from monitor.cli.registry import AsJson, Name, Root, Trusted, open_registry
-from monitor.config import Config, ModelConfig, load_config
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident
-from monitor.metrics import Metrics
 from monitor.oracle import ORIGIN, Answering, Elsewhere, Oracle, read_answers
 from monitor.response import no_response
-from monitor.settlement import Unsaved
+from monitor.settings.config import Config, ModelConfig, load_config
 from monitor.sources.file import FileSource
 from monitor.sources.file_lines import numbered_lines
 from monitor.sources.source import Listener, Role, Source
+from monitor.state.checkpoint import MemorySegments
+from monitor.state.settlement import Unsaved
+from monitor.watching.metrics import Metrics
 
 HASH_KEY = b"tocsin replay: the same bytes every time"
 """A replay guards against nobody: its files are the operator's."""

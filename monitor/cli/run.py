@@ -12,9 +12,9 @@ import typer
 
 from monitor.cli.main import version
 from monitor.cli.validate import check_for_run
-from monitor.config import load_config
 from monitor.daemon import run as watch
 from monitor.logging import set_up_logging
+from monitor.settings.config import load_config
 
 
 class Role(StrEnum):

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.output import show
-from monitor.config import Config, ConfigError, load_config
-from monitor.problems import Problem
+from monitor.settings.config import Config, ConfigError, load_config
+from monitor.settings.problems import Problem
 
 
 def validate(

@@ -12,9 +12,9 @@ import typer
 from kafka.errors import KafkaError
 
 from monitor.cli.output import show
-from monitor.config import Config, ConfigError, Problem, load_config
 from monitor.daemon import kafka_settings
 from monitor.open_requests import open_requests
+from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.kafka_connect import connect_producer
 
 app = typer.Typer(no_args_is_help=True)

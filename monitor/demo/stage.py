@@ -15,16 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from detectors.batch import Scorer
 from monitor.assemble import Surroundings, assemble
-from monitor.checkpoint import CheckpointStore
-from monitor.config import Config, ModelConfig
 from monitor.demo.supply import Samples
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident, VettingRequest
-from monitor.metrics import Metrics
 from monitor.oracle import Elsewhere
 from monitor.response import Response
-from monitor.settlement import Checkpoints, Stateful
+from monitor.settings.config import Config, ModelConfig
 from monitor.sources.source import Listener, Role, Source
+from monitor.state.checkpoint import CheckpointStore
+from monitor.state.settlement import Checkpoints, Stateful
+from monitor.watching.metrics import Metrics
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry

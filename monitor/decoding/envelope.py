@@ -13,8 +13,8 @@ from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from monitor.diagnose import CONTROL, MAX_TS, TEXT_LIMIT, Fields, explain
-from monitor.reject import NO_SOURCE, Reason, Reject
+from monitor.decoding.diagnose import CONTROL, MAX_TS, TEXT_LIMIT, Fields, explain
+from monitor.decoding.reject import NO_SOURCE, Reason, Reject
 from monitor.sources.source import Chunk
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LIMIT)]

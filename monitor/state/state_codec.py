@@ -43,7 +43,7 @@ class Segment:
 
 
 class Segments(Protocol):
-    """Where segments are kept: `monitor.checkpoint.CheckpointStore` or `MemorySegments`."""
+    """Where segments are kept: `monitor.state.checkpoint.CheckpointStore` or `MemorySegments`."""
 
     def put(self, state: State) -> Segment:
         """Store a segment; the same content has the same reference."""

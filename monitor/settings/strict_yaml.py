@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from monitor.problems import ConfigError, Problem
+from monitor.settings.problems import ConfigError, Problem
 
 _MERGE = "tag:yaml.org,2002:merge"
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from detectors.batch import Batch, Bools, Floats, Labels
 from detectors.evidence import State
-from monitor.column_state import columns_from, columns_state
-from monitor.feedback import Feedback
+from monitor.decoding.feedback import Feedback
 from monitor.hashes import KeyedHash, RecentHashes
-from monitor.labelled import Rescored, Rescorer, labels_of_events, labels_with_features
-from monitor.pending import PendingLabels, Waiting
-from monitor.scored import FoundEvent, KeyIndex, ScoredEvents
-from monitor.state_codec import Segment, Segments
+from monitor.labels.labelled import Rescored, Rescorer, labels_of_events, labels_with_features
+from monitor.labels.pending import PendingLabels, Waiting
+from monitor.labels.scored import FoundEvent, KeyIndex, ScoredEvents
+from monitor.state.column_state import columns_from, columns_state
+from monitor.state.state_codec import Segment, Segments
 
 __all__ = ["JoinSettings", "LabelJoin", "Rescored", "Rescorer", "Segments"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from detectors.schema import Feature, Schema
-from monitor.reject import Reason, UnreadableError
+from monitor.decoding.reject import Reason, UnreadableError
 
 TEXT_LIMIT: Final = 256
 """The most characters that id, model, version, source, session, label and origin may have."""

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from detectors.evidence import State
-from monitor.output_file import OutputFile
-from monitor.reject import Reason, Reject
+from monitor.decoding.reject import Reason, Reject
 from monitor.sources.source import Partition
+from monitor.state.output_file import OutputFile
 
 OTHER_SOURCES: Final = "(other)"
 """Stands for all sources beyond the bound: sources are named by whoever writes to the topic."""

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from detectors.batch import Floats, Ints, Labels
-from monitor.pending import Waiting
-from monitor.scored import ScoredEvents
+from monitor.labels.pending import Waiting
+from monitor.labels.scored import ScoredEvents
 
 
 class Rescored(NamedTuple):

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 
 from detectors.batch import Bools, Columns, Floats, Hashes, Ints, Strings
-from monitor.decode import strings
-from monitor.envelope import DecodeLimits, EnvelopeReader, FeedbackEvent, Message
+from monitor.decoding.decode import strings
+from monitor.decoding.envelope import DecodeLimits, EnvelopeReader, FeedbackEvent, Message
+from monitor.decoding.reader import SchemaReader, Served
+from monitor.decoding.reject import NO_SOURCE, Reject, UnreadableError
 from monitor.hashes import KeyedHash
-from monitor.reader import SchemaReader, Served
-from monitor.reject import NO_SOURCE, Reject, UnreadableError
 from monitor.sources.source import Chunk
 
 _ABSENT: Final = (msgspec.Raw(), msgspec.Raw(b"null"))

@@ -15,9 +15,9 @@ import numpy as np
 
 from detectors.batch import Bools, Floats
 from detectors.schema import UNSEEN, Schema
-from monitor.diagnose import explain_features, explain_scores
-from monitor.envelope import BAD_JSON, InferenceEvent
-from monitor.reject import UnreadableError
+from monitor.decoding.diagnose import explain_features, explain_scores
+from monitor.decoding.envelope import BAD_JSON, InferenceEvent
+from monitor.decoding.reject import UnreadableError
 
 Row: TypeAlias = tuple[Any, ...]
 

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from monitor.problems import Problem, unknown
+from monitor.settings.problems import Problem, unknown
 
 _QUIET = ("password", "secret", "token", "key")
 """The value of a field with such a name is never repeated in a message, right or wrong."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from monitor.config_sections import ModelConfig
-from monitor.problems import Problem, unknown
+from monitor.settings.config_sections import ModelConfig
+from monitor.settings.problems import Problem, unknown
 
 
 def parameter_problems(models: Mapping[str, ModelConfig]) -> list[Problem]:

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from monitor.config_sections import split_address
-from monitor.health import Health
+from monitor.settings.config_sections import split_address
+from monitor.watching.health import Health
 
 TEXT: Final = "text/plain; charset=utf-8"
 SLOW_CLIENT_SECONDS: Final = 10.0

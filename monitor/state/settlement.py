@@ -11,9 +11,9 @@ from typing import Final, Protocol
 import structlog
 
 from detectors.evidence import State
-from monitor.checkpoint import CheckpointError, CheckpointStore
-from monitor.output_file import OutputFile
 from monitor.sources.source import Committed, Partition
+from monitor.state.checkpoint import CheckpointError, CheckpointStore
+from monitor.state.output_file import OutputFile
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from detectors.batch import Bools, Ints
 from detectors.evidence import State
-from monitor.column_state import columns_from, columns_state
-from monitor.feedback import Feedback
+from monitor.decoding.feedback import Feedback
+from monitor.state.column_state import columns_from, columns_state
 
 
 @dataclass(frozen=True, slots=True)

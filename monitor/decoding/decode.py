@@ -8,11 +8,11 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from detectors.batch import Batch, Floats, Strings
-from monitor.diagnose import CONTROL
-from monitor.envelope import DecodeLimits, EnvelopeReader, InferenceEvent, Message
+from monitor.decoding.diagnose import CONTROL
+from monitor.decoding.envelope import DecodeLimits, EnvelopeReader, InferenceEvent, Message
+from monitor.decoding.reader import Row, SchemaReader, Served
+from monitor.decoding.reject import NO_SOURCE, Reject, UnreadableError
 from monitor.hashes import KeyedHash
-from monitor.reader import Row, SchemaReader, Served
-from monitor.reject import NO_SOURCE, Reject, UnreadableError
 from monitor.sources.source import Chunk
 
 Lookup: TypeAlias = Callable[[str, str], Served | Literal["unknown_model", "unknown_version"]]

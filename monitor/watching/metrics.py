@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
-from monitor.gauge_board import GaugeBoard, Reading
 from monitor.messages import FAMILIES
+from monitor.watching.gauge_board import GaugeBoard, Reading
 
 STATUSES: Final = ("ok", "fired", "error", "warming")
 TOP_FEATURES: Final = 10

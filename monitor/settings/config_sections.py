@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from monitor.problems import ConfigError, Problem
-from monitor.strict_yaml import reason
+from monitor.settings.problems import ConfigError, Problem
+from monitor.settings.strict_yaml import reason
 
 
 def _split(value: Any) -> Any:

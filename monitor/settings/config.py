@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config_sections import HttpConfig, KafkaConfig, ModelConfig, SigningConfig
-from monitor.detector_parameters import parameter_problems
-from monitor.explain import explain
-from monitor.problems import ConfigError, Problem, unknown
-from monitor.strict_yaml import read_yaml
+from monitor.settings.config_sections import HttpConfig, KafkaConfig, ModelConfig, SigningConfig
+from monitor.settings.detector_parameters import parameter_problems
+from monitor.settings.explain import explain
+from monitor.settings.problems import ConfigError, Problem, unknown
+from monitor.settings.strict_yaml import read_yaml
 
 __all__ = [
     "Config",

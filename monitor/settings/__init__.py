@@ -1,0 +1,1 @@
+"""The configuration: one file, checked before anything starts."""

@@ -1,0 +1,1 @@
+"""Watched by machines: metrics, health, and the listener that shows them."""
