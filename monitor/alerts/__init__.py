@@ -1,0 +1,1 @@
+"""Telling the SIEM: one encoder and one sender a file."""

@@ -1,0 +1,1 @@
+"""Finding poisoned rows in a training buffer: one screen a file."""
