@@ -18,18 +18,29 @@ import msgspec
 
 from detectors.batch import Scorer
 from detectors.schema import Schema
+from rollback.canaries import Canaries, choose
 from rollback.keys import PublicKey, SigningKey
-from rollback.manifest import Manifest
+from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
 from rollback.scorer import OnnxScorer, ScorerError
 from rollback.sign import SignatureError, attest, check_attestation
 
-__all__ = ["Bundle", "IntegrityError", "ReferenceRows", "check_bundle", "read_bundle", "seal", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "IntegrityError",
+    "ReferenceRows",
+    "check_bundle",
+    "read_bundle",
+    "seal",
+    "with_canaries",
+    "write_bundle",
+]
 
 MANIFEST: Final = "manifest.json"
 ATTESTATION: Final = "attestation.json"
 MODEL: Final = "model.onnx"
 REFERENCE: Final = "reference.npz"
+CANARIES: Final = "canaries.npz"
 
 
 class IntegrityError(Exception):
@@ -73,9 +84,27 @@ class Bundle:
         except ScorerError as error:
             raise IntegrityError(f"{self.where(MODEL)}: {error}") from error
 
+    def canaries(self) -> Canaries | None:
+        """Rows with this version's answers; None where the version has none. Raises `IntegrityError`."""
+        if CANARIES not in self.files:
+            return None
+        try:
+            return Canaries.from_npz(self.files[CANARIES], self.schema)
+        except ValueError as error:
+            raise IntegrityError(f"{self.where(CANARIES)}: {error}") from error
+
     def where(self, file: str) -> str:
         """The place of a file, for messages."""
         return str(self.path / file) if self.path else f"{self.manifest.name}/{self.manifest.version}/{file}"
+
+
+def with_canaries(draft: Draft, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """``files`` of a version to be, with canaries where it has a model and a reference with rows."""
+    bundle = Bundle(draft.manifest("", "", ""), files)
+    scorer, reference = bundle.scorer(), bundle.reference()
+    if scorer is None or reference is None or not len(reference):
+        return dict(files)
+    return {**files, CANARIES: choose(reference, bundle.schema, scorer).to_npz()}
 
 
 def digest(content: bytes) -> str:

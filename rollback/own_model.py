@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from detectors.schema import Kind
-from rollback.bundle import MODEL, REFERENCE
+from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.manifest import Draft, FeatureSpec
 from rollback.onnx_import import ImportRefused, import_onnx
 from rollback.reference import reference_rows
@@ -95,7 +95,8 @@ def own_model(
         # without a labelled row there is no accuracy
         metrics={} if math.isnan(found.accuracy) else {"reference_accuracy": found.accuracy},
     )
-    return OwnModel(draft, {MODEL: model, REFERENCE: _rows(reference, table, draft)}, found.how, found.warning)
+    files = with_canaries(draft, {MODEL: model, REFERENCE: _rows(reference, table, draft)})
+    return OwnModel(draft, files, found.how, found.warning)
 
 
 def _rows(reference: ReferenceTable, table: Table, draft: Draft) -> bytes:

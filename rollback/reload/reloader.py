@@ -22,12 +22,14 @@ class Observation:
 
     ``agreement`` is the share of canary rows that it answered as the version that should serve does, None where it
     could not be asked; ``problem`` says in words what is wrong, and is empty where the endpoint serves what it should.
+    ``note`` says what could not be checked where nothing is known to be wrong.
     """
 
     endpoint: str
     version: str | None
     agreement: float | None
     problem: str = ""
+    note: str = ""
 
 
 class Reloader(Protocol):
@@ -36,7 +38,7 @@ class Reloader(Protocol):
     def start(self, expected: str | None, target: str) -> None:
         """Make every endpoint load ``target``, which replaces ``expected``; harmless where it serves it already.
 
-        Raises `ReloadRetryableError` or `ReloadRefusedError`; the endpoints before the one that failed have been told.
+        Raises `ReloadRetryableError` or `ReloadRefusedError`; the other endpoints have been told all the same.
         """
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:

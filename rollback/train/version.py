@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from detectors.batch import Bools, Ints, Strings
-from rollback.bundle import MODEL, REFERENCE, Bundle
+from rollback.bundle import MODEL, REFERENCE, Bundle, with_canaries
 from rollback.manifest import Draft, FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer, Registry
@@ -100,7 +100,7 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     draft = msgspec.structs.replace(draft, onnx=trained.onnx, recipe=_recipe(request, trained))
     draft = msgspec.structs.replace(draft, metrics=_metrics(draft, trained.model, reference))
     files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: reference.to_npz()}
-    return NewVersion(draft, files, learned, tuple(remarks))
+    return NewVersion(draft, with_canaries(draft, files), learned, tuple(remarks))
 
 
 def add_version(

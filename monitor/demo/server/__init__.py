@@ -1,0 +1,1 @@
+"""A small real model server over HTTP, for the demonstration and for tests."""

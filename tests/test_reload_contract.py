@@ -1,0 +1,199 @@
+"""What every reloader does alike: the same misbehaviour in memory and over real HTTP."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from lying_server import LyingServer
+from tiny_registry import NAME, make_registry, point
+
+import rollback.reload
+from rollback.canaries import Canaries
+from rollback.registry.memory import MemoryRegistry
+from rollback.reload.memory import Behaviour, MemoryReloader
+from rollback.reload.pointer import PointerReloader
+from rollback.reload.rehearsal import rehearse
+from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
+from rollback.reload.v2 import V2Reloader
+from rollback.reload.v2_client import V2Settings
+
+IMPATIENT = V2Settings(timeout_seconds=2.0, load_timeout_seconds=2.0)
+PATIENT = V2Settings(timeout_seconds=60.0, load_timeout_seconds=60.0)
+
+
+@dataclass
+class World:
+    """Two endpoints that serve version 1, a registry with versions 1 and 2, and how to make the first one misbehave."""
+
+    reloader: Reloader
+    registry: MemoryRegistry
+    behave: Callable[[Behaviour], None]
+
+    def change_to(self, version: str) -> None:
+        serving = self.registry.pointers().serving
+        point(self.registry, version)
+        self.reloader.start(serving, version)
+
+    def canaries(self, version: str) -> Canaries | None:
+        return rehearse(self.registry.load(version), [])
+
+    def observe(self, version: str) -> tuple[Observation, ...]:
+        return self.reloader.observe(version, self.canaries(version))
+
+
+def memory_world(_: ExitStack, __: V2Settings) -> World:
+    reloader = MemoryReloader({"a": Behaviour(), "b": Behaviour()}, "1")
+    return World(reloader, make_registry(), partial(reloader.behave, "a"))
+
+
+def v2_world(stack: ExitStack, settings: V2Settings) -> World:
+    registry = make_registry()
+    first, second = (stack.enter_context(LyingServer(registry, NAME)) for _ in range(2))
+    reloader = V2Reloader([first.url, second.url], NAME, settings)
+    return World(reloader, registry, lambda behaviour: setattr(first, "behaviour", behaviour))
+
+
+WORLDS: dict[type, Callable[[ExitStack, V2Settings], World]] = {MemoryReloader: memory_world, V2Reloader: v2_world}
+UNABLE_TO_ASK = {PointerReloader}
+
+
+def implementations() -> set[type]:
+    """Every class under `rollback.reload` that has all methods of the seam."""
+    methods = {name for name in vars(Reloader) if not name.startswith("_")}
+    modules = [
+        importlib.import_module(m.name) for m in pkgutil.iter_modules(rollback.reload.__path__, "rollback.reload.")
+    ]
+    classes = {c for m in modules for _, c in inspect.getmembers(m, inspect.isclass) if c is not Reloader}
+    return {c for c in classes if methods <= set(dir(c))}
+
+
+def test_every_implementation_is_under_contract() -> None:
+    assert implementations() == set(WORLDS) | UNABLE_TO_ASK
+
+
+@pytest.fixture(params=sorted(WORLDS, key=lambda c: c.__name__))
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[V2Settings], World]]:
+    with ExitStack() as stack:
+        yield partial(WORLDS[request.param], stack)
+
+
+@pytest.fixture
+def world(make: Callable[[V2Settings], World]) -> World:
+    return make(PATIENT)
+
+
+@pytest.fixture
+def impatient(make: Callable[[V2Settings], World]) -> World:
+    return make(IMPATIENT)
+
+
+def test_before_the_change_every_endpoint_serves_the_old_version_and_says_so(world: World) -> None:
+    assert [(o.version, o.agreement, o.problem, o.note) for o in world.observe("1")] == [("1", 1.0, "", "")] * 2
+    for seen in world.observe("2"):
+        assert (seen.version, seen.agreement) == ("1", 0.0)
+        assert "'1' answers, not '2'" in seen.problem
+
+
+def test_after_the_change_every_endpoint_serves_the_new_version(world: World) -> None:
+    world.change_to("2")
+    assert [(o.version, o.agreement, o.problem) for o in world.observe("2")] == [("2", 1.0, "")] * 2
+    assert all(o.problem for o in world.observe("1"))
+
+
+def test_endpoints_are_told_apart_by_name(world: World) -> None:
+    assert len({o.endpoint for o in world.observe("1")}) == 2
+
+
+def test_telling_again_is_harmless(world: World) -> None:
+    world.change_to("2")
+    world.reloader.start("1", "2")
+    world.reloader.start(None, "2")
+    assert [o.problem for o in world.observe("2")] == ["", ""]
+
+
+def test_a_change_can_be_taken_back(world: World) -> None:
+    world.change_to("2")
+    world.change_to("1")
+    assert [(o.version, o.agreement, o.problem) for o in world.observe("1")] == [("1", 1.0, "")] * 2
+
+
+def test_who_says_the_new_version_and_serves_the_old_is_caught_by_the_canaries(world: World) -> None:
+    world.behave(Behaviour("says_new_serves_old"))
+    world.change_to("2")
+    liar, honest = world.observe("2")
+    assert (liar.version, liar.agreement) == ("2", 0.0)
+    assert liar.problem == "it answers 0% of the canaries as version '2' does"
+    assert honest.problem == ""
+
+
+def test_without_canaries_a_liar_is_believed_and_the_observation_says_that(world: World) -> None:
+    world.behave(Behaviour("says_new_serves_old"))
+    world.change_to("2")
+    for seen in world.reloader.observe("2", None):
+        assert (seen.version, seen.agreement, seen.problem) == ("2", None, "")
+        assert "no canaries: it is believed" in seen.note
+
+
+def test_without_canaries_another_version_is_still_a_problem(world: World) -> None:
+    assert all(o.problem and o.agreement is None for o in world.reloader.observe("2", None))
+
+
+def test_half_of_the_rows_right_is_not_right(world: World) -> None:
+    world.behave(Behaviour("half_right"))
+    world.change_to("2")
+    half, honest = world.observe("2")
+    assert (half.version, half.agreement) == ("2", 0.5)
+    assert half.problem == "it answers 50% of the canaries as version '2' does"
+    assert honest.problem == ""
+
+
+def test_who_is_busy_may_be_told_again_and_the_others_have_been_told(world: World) -> None:
+    world.behave(Behaviour("busy"))
+    with pytest.raises(ReloadRetryableError, match="busy"):
+        world.change_to("2")
+    busy, other = world.observe("2")
+    assert (busy.version, other.version) == ("1", "2")
+    world.behave(Behaviour())
+    world.reloader.start("1", "2")
+    assert [o.problem for o in world.observe("2")] == ["", ""]
+
+
+def test_who_refuses_goes_on_with_the_old_version(world: World) -> None:
+    world.behave(Behaviour("refuses"))
+    with pytest.raises(ReloadRefusedError):
+        world.change_to("2")
+    refusing, other = world.observe("2")
+    assert (refusing.version, refusing.agreement) == ("1", 0.0)
+    assert refusing.problem
+    assert (other.version, other.problem) == ("2", "")
+
+
+def test_who_hangs_is_no_longer_waited_for_and_stops_nobody_else(impatient: World) -> None:
+    impatient.behave(Behaviour("hangs"))
+    with pytest.raises(ReloadRetryableError):
+        impatient.change_to("2")
+    hanging, other = impatient.observe("2")
+    assert (hanging.version, hanging.agreement) == (None, None)
+    assert hanging.problem
+    assert (other.version, other.agreement, other.problem) == ("2", 1.0, "")
+
+
+def test_who_loads_slowly_serves_the_new_version_after_some_asking(world: World) -> None:
+    world.behave(Behaviour(asks=2))
+    world.change_to("2")
+    seen = [world.observe("2")[0] for _ in range(4)]
+    assert [o.version for o in seen] == ["1", "1", "2", "2"]
+    assert [bool(o.problem) for o in seen] == [True, True, False, False]
+
+
+def test_who_watches_the_pointer_is_neither_told_nor_asked() -> None:
+    reloader = PointerReloader()
+    reloader.start("1", "2")
+    assert reloader.observe("2", rehearse(make_registry().load("2"), [])) == ()
