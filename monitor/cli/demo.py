@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.output import show
+from monitor.demo.cure import Say
 from monitor.demo.media import Broker, Embedded
 from monitor.demo.stage import Stage
 from monitor.demo.story import Story, StoryConfig
@@ -28,10 +29,16 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="A new folder for all that comes of it.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed tells another story.")] = 7,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="HOST:PORT to show metrics on meanwhile, for Prometheus.")
+    ] = None,
     *,
+    approved: Annotated[
+        bool, typer.Option("--approve", help="Approve the retrained version; else you are asked, or `tocsin response`.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON at the end.")] = False,
 ) -> None:
-    """Serve, drift, poison, verdict, rollback: on generated traffic, or on a table of yours.
+    """Serve, drift, poison, verdict, rollback, retraining: on generated traffic, or on a table of yours.
 
     Example: tocsin demo --out demo-out
     """
@@ -42,12 +49,22 @@ def demo(
     set_up_logging(sys.stderr, as_json=False, level=40)
     supply = GeneratedTraffic(seed) if data is None or label is None else OwnData(data, label, seed)
     started = time.monotonic()
-    with Stage(out, Embedded() if kafka is None else Broker(kafka)) as stage:
-        story = Story(stage, supply, target, StoryConfig(seed=seed), lambda line: typer.echo(line, err=as_json))
+    say: Say = lambda line: typer.echo(line, err=as_json)  # noqa: E731 - one line, used twice
+    with Stage(out, Embedded() if kafka is None else Broker(kafka), listen) as stage:
+        story = Story(stage, supply, target, StoryConfig(seed=seed), lambda _: approved or _ask(say), say)
         figures = story.tell()
     typer.echo(f"\nTold in {time.monotonic() - started:.0f} s. Look around in {out}:", err=as_json)
     typer.echo("  state/incidents.ndjson  state/windows.ndjson  state/vetting.ndjson  state/audit.ndjson", err=as_json)
+    typer.echo(f"  tocsin response list --all --config {out}/tocsin.yaml", err=as_json)
     typer.echo(f"  tocsin registry list --registry {out}/registry --name nids", err=as_json)
     typer.echo(f"  tocsin audit verify {out}/state", err=as_json)
     if as_json:
         show(figures, as_json=True)
+
+
+def _ask(say: Say) -> bool:
+    """Ask on a terminal; elsewhere, and after a no, `tocsin response` decides."""
+    if sys.stdin.isatty() and typer.confirm("   Approve it now?", default=True):
+        return True
+    say("   Waiting for that command (or for tocsin response decline) in another terminal ...")
+    return False

@@ -1,38 +1,53 @@
-"""The stage of the demonstration: a log, a model server that writes to it, and a Tocsin that watches it."""
+"""The stage of the demonstration: a log, a model server whose answers are written to it, a Tocsin that watches."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from detectors.batch import Scorer
 from monitor.assemble import Surroundings, assemble
+from monitor.charges import charges
+from monitor.demo.server.server import ModelServer
 from monitor.demo.supply import Samples
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident, VettingRequest
 from monitor.oracle import Elsewhere
-from monitor.response import Response
-from monitor.settings.config import Config, ModelConfig
+from monitor.response import ANSWERS, RETRAININGS
+from monitor.settings.config import Config, load_config
 from monitor.sources.source import Listener, Role, Source
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints, Stateful
+from monitor.watching.health import Health
+from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
+from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry
+from rollback.reload.v2_client import V2Client
+from rollback.response.cases import Case, Phase
+from rollback.response.desk import Answer, FolderDesk
+from rollback.response.responder import Responder
+from rollback.response.worker import Threads
 from rollback.table import Table, encode
 
 MODEL = "nids"
 ORIGIN = "sandbox"
 HASH_KEY = b"the same story for the same seed"
+TEMPO: Final = 0.05
+"""How fast the story's time goes by while nothing comes in: a retraining must not overtake the traffic."""
+MOVING: Final[frozenset[Phase]] = frozenset({"verify", "swap", "reload", "confirm"})
+"""While the pointer or the server is being moved, no traffic comes: in the story this takes no time."""
 
 
 class Medium(Protocol):
@@ -48,15 +63,6 @@ class Medium(Protocol):
         """Free what is held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the model server answered: which version, and how well. ``triggered`` marks rows with the trigger."""
-
-    version: str
-    wrong: float
-    fooled: float | None
-
-
 class StageError(Exception):
     """The demonstration cannot go on; the message says why."""
 
@@ -64,19 +70,24 @@ class StageError(Exception):
 class Stage:
     """Everything that runs during the demonstration, in one process; a context manager."""
 
-    def __init__(self, out: Path, medium: Medium) -> None:
+    def __init__(self, out: Path, medium: Medium, listen: str | None = None) -> None:
         self.out = out
         self._medium = medium
+        self._listen = listen
         self._now = 0.0
+        self._known_at = time.monotonic()
         self._stack = ExitStack()
         self._sent = 0
         self._truth: dict[str, str] = {}
         self._read: dict[str, int] = {}
         self.registry = FileRegistry(out / "registry", MODEL, Keys.trial(out / "registry", make=True), self._clock)
-        self._scorers: dict[str, tuple[Scorer, Any]] = {}
+        self.state = out / "state"
+        self.config = out / "tocsin.yaml"
+        self._manifests: dict[str, Manifest] = {}
 
     def _clock(self) -> float:
-        return self._now
+        """The story's time: that of its last event, and from then on a little, so that what waits comes to be due."""
+        return self._now + TEMPO * (time.monotonic() - self._known_at)
 
     def __enter__(self) -> Self:
         self._stack.callback(self._medium.close)
@@ -86,48 +97,105 @@ class Stage:
         self._stack.close()
 
     def watch(self) -> None:
-        """Start Tocsin, allowed to act."""
-        state = self.out / "state"
-        store = self._stack.enter_context(CheckpointStore(state / "checkpoints"))
-        audit = AuditLog(state / FILE_NAME, self._clock)
+        """Start the model server, and a Tocsin that is allowed to act."""
+        server = self._stack.enter_context(ModelServer(self.registry, MODEL))
+        self._client = V2Client(server.url, MODEL)
+        config = self._write_config(server.url)
+        store = self._stack.enter_context(CheckpointStore(self.state / "checkpoints"))
+        audit = AuditLog(self.state / FILE_NAME, self._clock)
         self._stack.callback(audit.close)
-        metrics = Metrics(CollectorRegistry(), "demo", self._clock)
-        respond = Response("act", {MODEL: self.registry}, audit, state / FILE_NAME)
-        config = Config(mode="act", models={MODEL: ModelConfig(trusted_origins=[ORIGIN], window_max_seconds=1e9)})
-        around = Surroundings({MODEL: self.registry}, state, store, metrics, respond, HASH_KEY, seed=0)
+        collector = CollectorRegistry()
+        metrics = Metrics(collector, "demo", self._clock)
+        registries = {MODEL: self.registry}
+        self._desk = FolderDesk(self.state / ANSWERS)
+        self.responder = Responder(
+            "act",
+            charges(config, registries, os.environ),
+            self._desk,
+            Threads(),
+            audit,
+            self.state / FILE_NAME,
+            self.state / RETRAININGS,
+            self._clock,
+        )
+        self._stack.callback(self.responder.close)
+        around = Surroundings(registries, self.state, store, metrics, self.responder, HASH_KEY, seed=0)
         parts = assemble(config, around)
         parts.watches[MODEL].open()
-        kept: dict[str, Stateful] = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        metrics.features(MODEL, parts.watches[MODEL].feature_names())
+        kept: dict[str, Stateful] = {"response": self.responder, **parts.kept()}
         checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
         self._parts = parts
         self._loop = Loop(
             Parts(
                 self._medium.connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), self._clock
             ),
-            LoopSettings(poll_seconds=0.2),
+            LoopSettings(poll_seconds=0.05),
         )
         self._stack.callback(self._loop.close)
         self._stack.callback(self._loop.settle)
+        if self._listen is not None:
+            health = Health(time.monotonic, assigned=True, loaded=True)
+            self._stack.enter_context(HttpListener(self._listen, collector, health))
+
+    def _write_config(self, server: str) -> Config:
+        """The configuration that this Tocsin runs with, as a file: the other commands take it, too."""
+        written = {
+            "mode": "act",
+            "state_dir": "state",
+            "registry": "registry",
+            "models": {
+                MODEL: {
+                    "trusted_origins": [ORIGIN],
+                    "window_max_seconds": 1e9,
+                    "serving": {"endpoints": [server]},
+                    "response": {"retry_seconds": TEMPO},
+                }
+            },
+        }
+        self.config.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        return load_config(self.config, {})
 
     def serve(self, samples: Samples, features: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.str_]]:
-        """Score with whatever version the pointer names, write the events, let Tocsin read them.
+        """Ask the model server about the samples, log its answers as events, let Tocsin read them and do what follows.
 
         Returns the version that served and the classes that it decided for.
         """
-        version = self.registry.pointers().serving or ""
-        if version not in self._scorers:
-            bundle = self.registry.load(version)
-            scorer = bundle.scorer()
-            if scorer is None:
-                raise ValueError(f"version {version} has no model")
-            self._scorers[version] = (scorer, bundle.manifest)
-        scorer, manifest = self._scorers[version]
+        (version,) = self._client.versions()
+        manifest = self.manifest(version)
         x = encode(Table("events", features, np.arange(len(samples))), manifest.features)
-        scores = scorer(x)
-        self._now = max(self._now, float(samples.ts[-1]))
+        answered, scores = self._client.infer(manifest.schema, x)
+        self._now, self._known_at = max(self._clock(), float(samples.ts[-1])), time.monotonic()
         self._truth.update(zip(samples.id.tolist(), samples.label.tolist(), strict=True))
-        self._send("inference", samples.events(features, scores, MODEL, version))
+        self._send("inference", samples.events(features, scores, MODEL, answered or version))
+        self.until(lambda: not any(case.phase in MOVING for case in self.responder.cases.values()))
         return version, np.array(manifest.classes)[scores.argmax(axis=1)]
+
+    def release(self, version: str, reason: str) -> None:
+        """What a release process does: move the pointer, and make the server follow."""
+        pointers = self.registry.pointers()
+        self.registry.promote(version, expected=pointers.serving, known_good=False, by="release", reason=reason)
+        self._client.load(version)
+
+    def manifest(self, version: str) -> Manifest:
+        """What the registry says of a version."""
+        if version not in self._manifests:
+            self._manifests[version] = self.registry.load(version).manifest
+        return self._manifests[version]
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Let Tocsin go on until then."""
+        while not happened():
+            self._loop.turn()
+        self._flush()
+
+    def case(self, kind: str) -> Case | None:
+        """The last case of that kind."""
+        return next((c for c in reversed(list(self.responder.cases.values())) if c.kind == kind), None)
+
+    def answers(self, answer: Answer) -> None:
+        """Decide about a case, as `tocsin response` does."""
+        self._desk.give(answer)
 
     def answer(self) -> int:
         """The sandbox answers every open request with the truth; returns how many there were."""
@@ -154,6 +222,9 @@ class Stage:
             self._loop.turn()
         if unread := self._parts.quarantine.by_reason:
             raise StageError(f"events of the demonstration could not be read: {unread}; see state/quarantine.ndjson")
+        self._flush()
+
+    def _flush(self) -> None:
         for output in self._parts.outputs.values():
             output.flush()
 

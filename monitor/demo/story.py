@@ -1,23 +1,23 @@
-"""The demonstration as a story: a drift that is let be, a backdoor that is found out, and the way back."""
+"""The demonstration as a story: a drift that is let be, a backdoor that is found out, the way back, and the cure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from detectors.batch import Bools
+from monitor.demo.cure import Approve, Say, cure
 from monitor.demo.stage import Stage
 from monitor.demo.supply import Samples, Supply
+from monitor.demo.tally import Tallies
 from monitor.messages import Incident
 from rollback.bundle import Bundle
 from rollback.redteam.backdoor import Trigger, choose_trigger, pick_rows, stamp_table
 from rollback.table import Table, class_indices, encode
 from rollback.train.version import Request, add_version, train_version
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,37 +28,28 @@ class StoryConfig:
     batch: int = 1000
     quiet_batches: int = 6
     drift_batches: int = 6
-    attack_batches: int = 12
+    attack_batches: int = 8
+    cured_batches: int = 4
     features: int = 3
     poisoning_rate: float = 0.01
     triggered_rate: float = 0.03
     seed: int = 7
 
 
-@dataclass(slots=True)
-class _Counts:
-    """Attacks that carried the trigger while a version served, and how many of them it let pass."""
-
-    triggered: int = 0
-    passed: int = 0
-    events: int = 0
-    wrong: int = 0
-
-    def rate(self) -> str:
-        return f"{self.passed} of {self.triggered}" if self.triggered else "none"
-
-
 class Story:
     """Tells itself step by step through ``say``; figures are those of this run."""
 
-    def __init__(self, stage: Stage, supply: Supply, target: str | None, config: StoryConfig, say: Say) -> None:
+    def __init__(
+        self, stage: Stage, supply: Supply, target: str | None, config: StoryConfig, approve: Approve, say: Say
+    ) -> None:
         self._stage = stage
         self._supply = supply
         self._config = config
+        self._approve = approve
         self._say = say
         self._target = target
         self._rng = np.random.default_rng(config.seed)
-        self._by_version: dict[str, _Counts] = {}
+        self._tallies = Tallies()
         self._asked = 0
 
     def tell(self) -> dict[str, Any]:
@@ -77,13 +68,13 @@ class Story:
         self._tell(drift)
         self._say(f"   Serving is still version {self._stage.registry.pointers().serving}: drift never rolls back.")
 
-        trigger, bad = self._poison(good, target)
-        poison = self._phase(self._config.attack_batches, drifted=True, trigger=trigger)
+        self._poison(good, target)
+        poison = self._phase(self._config.attack_batches, drifted=True, trigger=self._trigger)
         self._say(f"\n5. Attacks with the trigger come in, {self._config.triggered_rate:.0%} of the events.")
         self._tell(poison)
-        return self._end(trigger, good, bad, target, drift, poison)
+        return self._found(good, drift, poison) | self._cured(target)
 
-    def _poison(self, good: Bundle, target: str) -> tuple[Trigger, Bundle]:
+    def _poison(self, good: Bundle, target: str) -> None:
         """A retrain on fresh data, of which the attacker has touched a little, goes live."""
         fresh = self._supply.draw(self._config.history, drifted=True)
         table = fresh.table()
@@ -96,16 +87,14 @@ class Story:
         poisoned = stamp_table(dict(table.columns), trigger, rows)
         poisoned["label"] = np.where(rows, target, poisoned["label"])
         bad = self._train(Table("retrain", poisoned, table.line), parent=manifest.version)
-        pointers = self._stage.registry.pointers()
-        self._stage.registry.promote(
-            bad.manifest.version, expected=pointers.serving, known_good=False, by="release", reason="scheduled retrain"
-        )
+        self._stage.release(bad.manifest.version, "scheduled retrain")
         self._say(f"\n4. Version {bad.manifest.version} is retrained on fresh samples and goes live: {_accuracy(bad)}.")
         self._say(
             f"   Nobody knows that an attacker put {int(rows.sum())} rows ({self._config.poisoning_rate:.1%}) with a "
             f"trigger among them, labelled {target}."
         )
-        return trigger, bad
+        self._trigger, self._bad, self._poisoned = trigger, bad, rows
+        self._fresh = table
 
     def _train(self, table: Table, parent: str | None) -> Bundle:
         request = Request(label="label", parent=parent, seed=self._config.seed)
@@ -126,7 +115,7 @@ class Story:
             if trigger is not None:
                 columns = {**stamp_table(columns, trigger, rows)}
             version, decided = self._stage.serve(samples, columns)
-            self._count(version, samples, decided, rows)
+            self._tallies.count(version, samples.label, decided, rows)
             told += self._stage.incidents()
             self._asked += self._stage.answer()
         return told
@@ -138,13 +127,6 @@ class Story:
         count = min(round(self._config.triggered_rate * len(samples)), int(attacks.sum()))
         return none if trigger is None else pick_rows(attacks, count, self._rng)
 
-    def _count(self, version: str, samples: Samples, decided: np.ndarray[Any, Any], rows: Bools) -> None:
-        counts = self._by_version.setdefault(version, _Counts())
-        counts.triggered += int(rows.sum())
-        counts.passed += int((decided[rows] != samples.label[rows]).sum())
-        counts.events += int((~rows).sum())
-        counts.wrong += int((decided[~rows] != samples.label[~rows]).sum())
-
     def _tell(self, incidents: Sequence[Incident]) -> None:
         for incident in incidents:
             what = f"{incident.family}/{incident.hypothesis}" if incident.hypothesis else incident.family
@@ -155,39 +137,45 @@ class Story:
         if not incidents:
             self._say("   Tocsin raises nothing.")
 
-    def _end(
-        self,
-        trigger: Trigger,
-        good: Bundle,
-        bad: Bundle,
-        target: str,
-        drift: Sequence[Incident],
-        poison: Sequence[Incident],
-    ) -> dict[str, Any]:
+    def _found(self, good: Bundle, drift: Sequence[Incident], poison: Sequence[Incident]) -> dict[str, Any]:
         found = next((i for i in reversed(poison) if i.family == "poisoning"), None)
         named = dict(found.implicated.features) if found else {}
-        serving = self._stage.registry.pointers().serving
-        before, after = self._by_version.get(bad.manifest.version), self._by_version[good.manifest.version]
         self._say(f"   {self._asked} labels were asked of the sandbox in all.")
-        self._say(f"   The attacker's trigger:  {_shown(trigger.features)}")
+        self._say(f"   The attacker's trigger:  {_shown(self._trigger.features)}")
         self._say(f"   Tocsin's account of it:  {_shown(named) or 'nothing'}")
         if found:
             self._say(f"   In words: {found.summary}")
-        self._say(f"\n6. Serving is version {serving}. Attacks with the trigger that were taken for {target}:")
-        self._say(f"   while version {bad.manifest.version} served: {before.rate() if before else 'none'}")
-        self._say(f"   while version {good.manifest.version} served: {after.rate()}")
         return {
             "drift": sorted({i.family for i in drift}),
             "poisoning": found.hypothesis if found else None,
-            "trigger": dict(trigger.features),
+            "trigger": dict(self._trigger.features),
             "named": named,
-            "serving": serving,
             "last_known_good": good.manifest.version,
+            "poisoned": self._bad.manifest.version,
             "labels_asked": self._asked,
-            "windows": self._stage.windows(),
-            "passed_before": [before.passed, before.triggered] if before else [0, 0],
-            "passed_after": [after.passed, after.triggered],
         }
+
+    def _cured(self, target: str) -> dict[str, Any]:
+        """What follows the verdict: the way back, the retraining, and what the new version makes of the trigger."""
+        told = cure(self._stage, self._bad.manifest.version, self._poisoned, self._approve, self._say)
+        if told["promoted"]:
+            self._phase(self._config.cured_batches, drifted=True, trigger=self._trigger)
+            self._tell_end()
+        self._say(f"\n9. Attacks with the trigger that were taken for {target}, and everything else decided rightly:")
+        for line in self._tallies.table(self._stage.manifest):
+            self._say(f"   {line}")
+        serving = self._stage.registry.pointers().serving
+        return told | {
+            "serving": serving,
+            "windows": self._stage.windows(),
+            "attack_success": self._tallies.attack_success(),
+            "accuracy": self._tallies.accuracy(),
+        }
+
+    def _tell_end(self) -> None:
+        closed = [i for i in self._stage.incidents() if i.activity == "close"]
+        if closed:
+            self._say(f"   The incident is closed: {closed[-1].status}.")
 
 
 def _accuracy(bundle: Bundle) -> str:
