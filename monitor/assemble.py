@@ -22,10 +22,12 @@ from monitor.intake import Channels, Intake
 from monitor.labels.joins import JoinSettings, LabelJoin, Segments
 from monitor.labels.labelled import Rescored
 from monitor.outlets import Outlet, Tee
+from monitor.response import Responding
 from monitor.settings.config import Config, ModelConfig
 from monitor.settings.detector_parameters import detector_parameters
 from monitor.state.output_file import OutputFile
-from monitor.teller import Outlets, Respond, Teller
+from monitor.state.settlement import Stateful
+from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Watch
 from monitor.watching.metrics import Metrics
@@ -51,7 +53,7 @@ class Surroundings:
     folder: Path
     segments: Segments
     metrics: Metrics
-    respond: Respond
+    responding: Responding
     hash_key: bytes
     seed: int
     trusted_origins: frozenset[str] = frozenset()
@@ -69,6 +71,10 @@ class Assembly:
     desk: VettingDesk
     quarantine: Quarantine
     outputs: Mapping[str, OutputFile]
+
+    def kept(self) -> dict[str, Stateful]:
+        """What a checkpoint holds of the parts, by the names that it has there."""
+        return {"intake": self.intake, "watches": self, "teller": self.teller}
 
     def state(self) -> State:
         """Of every model's detectors, for the checkpoint."""
@@ -109,7 +115,7 @@ def assemble(config: Config, around: Surroundings) -> Assembly:
         Tee([outputs["incidents"], *around.incident_outlets]),
         Tee([outputs["vetting"], *around.vetting_outlets]),
     )
-    teller = Teller(IncidentBook(), desk, around.respond, outlets, around.metrics, intake)
+    teller = Teller(IncidentBook(), desk, around.responding, outlets, around.metrics, intake)
     return Assembly(intake, watches, teller, desk, quarantine, outputs)
 
 

@@ -16,12 +16,13 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitor.assemble import Assembly, Surroundings, assemble
+from monitor.charges import charges
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import Response, no_response
+from monitor.response import ANSWERS, RETRAININGS, NoResponse, Responding
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
 from monitor.sources.kafka import KafkaSource
@@ -30,18 +31,20 @@ from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, Role
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.output_file import sync_folder
-from monitor.state.settlement import Checkpoints
+from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
-from monitor.teller import Respond
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
-from rollback.policy import Mode
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Registry
+from rollback.response.desk import FolderDesk
+from rollback.response.policy import Mode
+from rollback.response.responder import Responder
+from rollback.response.worker import Threads
 
 log = structlog.get_logger()
 
@@ -114,12 +117,14 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         audit = AuditLog(config.state_dir / FILE_NAME, time.time)
         stack.callback(audit.close)
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
+        responding = _responding(role, mode, config, registries, audit)
+        stack.callback(responding.close)
         around = Surroundings(
             registries,
             config.state_dir,
             store,
             metrics,
-            _respond(mode, role, registries, audit, config.state_dir),
+            responding,
             hash_key(config.state_dir),
             seed=0,
             incident_outlets=_stdout(stack, metrics),
@@ -133,7 +138,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         over = Supervision(stop, health, metrics)
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
-            loop, source = _loop(parts, settings, store, metrics, config)
+            loop, source = _loop(parts, responding, settings, store, metrics, config)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
         audit.append("stop", {})
@@ -150,8 +155,22 @@ def open_configured(config: Config, name: str) -> FileRegistry:
     return FileRegistry(config.registry, name, keys, time.time)
 
 
-def _respond(mode: Mode, role: Acting, registries: Mapping[str, Registry], audit: AuditLog, folder: Path) -> Respond:
-    return no_response if role == "watcher" else Response(mode, registries, audit, folder / FILE_NAME)
+def _responding(
+    role: Acting, mode: Mode, config: Config, registries: Mapping[str, Registry], audit: AuditLog
+) -> Responding:
+    if role == "watcher":
+        return NoResponse()
+    folder = config.state_dir
+    return Responder(
+        mode,
+        charges(config, registries, os.environ),
+        FolderDesk(folder / ANSWERS),
+        Threads(),
+        audit,
+        folder / FILE_NAME,
+        folder / RETRAININGS,
+        time.time,
+    )
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
@@ -176,7 +195,12 @@ def _requests(stack: ExitStack, state_dir: Path, topic: str, settings: KafkaSett
 
 
 def _loop(
-    parts: Assembly, settings: KafkaSettings, store: CheckpointStore, metrics: Metrics, config: Config
+    parts: Assembly,
+    responding: Responding,
+    settings: KafkaSettings,
+    store: CheckpointStore,
+    metrics: Metrics,
+    config: Config,
 ) -> tuple[Loop, KafkaSource]:
     sources: list[KafkaSource] = []
 
@@ -184,9 +208,8 @@ def _loop(
         sources.append(KafkaSource(settings, listener))
         return sources[0]
 
-    checkpoints = Checkpoints(
-        store, {"intake": parts.intake, "watches": parts, "teller": parts.teller}, parts.outputs, metrics.checkpointed
-    )
+    kept: dict[str, Stateful] = {"response": responding, **parts.kept()}
+    checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
     loop = Loop(
         Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time),
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),

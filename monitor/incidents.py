@@ -38,6 +38,8 @@ ADVICE: Final = {
 }
 UNTAINTED: Final = "Version {lkg} was made before: keep what is implicated out of its next training."
 MOST_EVENTS: Final = 100
+MOST_CLOSED: Final = 50
+"""Closed incidents that had a response are remembered, so that it can be told when it comes undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,15 @@ class IncidentBook:
     def __init__(self, quiet_windows: int = 20) -> None:
         self._quiet_windows = quiet_windows
         self._open: dict[tuple[str, str], _Open] = {}
+        self._closed: dict[str, dict[str, Any]] = {}
 
     def open_for(self, model: str) -> int:
         """How many incidents of a model are open."""
         return sum(name == model for name, _ in self._open)
+
+    def message(self, uid: str) -> Incident | None:
+        """The last message about an open incident."""
+        return next((Incident(**case.last) for case in self._open.values() if case.uid == uid), None)
 
     def uid(self, model: str, version: str) -> str | None:
         """The open incident of this version, if any."""
@@ -110,13 +117,43 @@ class IncidentBook:
         case.face = face
         return [self._message(case, "update", seen)]
 
-    def acted(self, model: str, version: str, action: ActionTaken, at: float) -> list[Incident]:
-        """An update that tells what was done about an open incident; none where it was told before."""
-        case = self._open.get((model, version))
-        if case is None or any(told.key == action.key for told in case.last["action"]):
+    def acted(self, uid: str, action: ActionTaken, at: float) -> list[Incident]:
+        """An update that tells how a response to an incident stands; none where that was told before.
+
+        An incident that is closed is updated as well: what was done about it may come undone.
+        """
+        last = self._last(uid)
+        if last is None:
             return []
-        case.last |= {"action": [*case.last["action"], action], "activity": "update", "at": at}
-        return [Incident(**case.last)]
+        told: dict[str, ActionTaken] = {a.key: a for a in last["action"]}
+        before = told.get(action.key)
+        if before is not None and (before.result, before.target) == (action.result, action.target):
+            return []
+        actions = list((told | {action.key: action}).values())
+        last |= {"action": actions, "activity": "update", "at": at, "status": "confirmed"}
+        return [Incident(**last)]
+
+    def remedied(self, uid: str, at: float) -> list[Incident]:
+        """Close an incident whose response is through; none where it is closed."""
+        for key, case in self._open.items():
+            if case.uid == uid:
+                return [self._close(key, "resolved", at)]
+        return []
+
+    def _last(self, uid: str) -> dict[str, Any] | None:
+        for case in self._open.values():
+            if case.uid == uid:
+                return case.last
+        return self._closed.get(uid)
+
+    def _close(self, key: tuple[str, str], status: str, at: float) -> Incident:
+        case = self._open.pop(key)
+        case.last |= {"activity": "close", "status": status, "at": at}
+        if case.last["action"]:
+            self._closed[case.uid] = case.last
+            for oldest in list(self._closed)[:-MOST_CLOSED]:
+                del self._closed[oldest]
+        return Incident(**case.last)
 
     def _calm(self, key: tuple[str, str], seen: Sighting) -> list[Incident]:
         case = self._open.get(key)
@@ -126,9 +163,7 @@ class IncidentBook:
         suspected = case.face.status == "suspected"
         if case.quiet < self._quiet_windows and not suspected:
             return []
-        del self._open[key]
-        status = "retracted" if suspected else "resolved"
-        return [Incident(**(case.last | {"activity": "close", "status": status, "at": seen.at}))]
+        return [self._close(key, "retracted" if suspected else "resolved", seen.at)]
 
     def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
         action = case.last.get("action", [])
@@ -136,7 +171,7 @@ class IncidentBook:
         return Incident(**case.last)
 
     def state(self) -> State:
-        """Open incidents, for the checkpoint."""
+        """Open incidents, and closed ones that had a response, for the checkpoint."""
         return {
             "open": [
                 {
@@ -146,20 +181,30 @@ class IncidentBook:
                     "opened_at": case.opened_at,
                     "face": [case.face.family, case.face.hypothesis, case.face.status],
                     "quiet": case.quiet,
-                    "last": msgspec.to_builtins(Incident(**case.last)),
+                    "last": _plain(case.last),
                 }
                 for (model, version), case in self._open.items()
-            ]
+            ],
+            "closed": [_plain(last) for last in self._closed.values()],
         }
 
     def restore(self, state: State) -> None:
         """Take back `state`."""
         self._open = {}
         for row in state["open"]:
-            incident = msgspec.convert(row["last"], Incident)
-            last = {name: getattr(incident, name) for name in incident.__struct_fields__}
             face = _Face(*row["face"])
-            self._open[row["model"], row["version"]] = _Open(row["uid"], row["opened_at"], face, row["quiet"], last)
+            case = _Open(row["uid"], row["opened_at"], face, row["quiet"], _typed(row["last"]))
+            self._open[row["model"], row["version"]] = case
+        self._closed = {last["uid"]: last for last in map(_typed, state["closed"])}
+
+
+def _plain(last: dict[str, Any]) -> Any:
+    return msgspec.to_builtins(Incident(**last))
+
+
+def _typed(plain: Any) -> dict[str, Any]:
+    incident = msgspec.convert(plain, Incident)
+    return {name: getattr(incident, name) for name in incident.__struct_fields__}
 
 
 def incident_uid(model: str, version: str, window: WindowItem) -> str:

@@ -1,4 +1,4 @@
-"""The way of an event, in one screen: poll, take, judge, tell, settle."""
+"""The way of an event, in one screen: poll, take, judge, tell, respond, settle."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class Loop:
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
             self._judge(closed)
+        self._unsettled |= self._parts.teller.respond()
         if now - self._settled_at >= self._settings.settle_seconds:
             self.settle()
         return bool(chunks)

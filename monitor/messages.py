@@ -145,12 +145,16 @@ class ImplicatedItem(msgspec.Struct, frozen=True):
 
 
 class ActionTaken(msgspec.Struct, frozen=True):
-    """One planned step and what came of it; ``key`` makes repeating it harmless."""
+    """One response and how it stands; ``key`` names it for good, and a later message holds its newer state.
+
+    ``action`` is `rollback`, `retraining` or `promotion`; ``target`` the version that is to serve (of a retraining: the
+    candidate, empty until there is one). ``proposed`` waits for approval, ``halted`` for a person to mend something.
+    """
 
     action: str
     target: str
     key: str
-    result: Literal["proposed", "done", "refused"]
+    result: Literal["proposed", "running", "done", "declined", "rejected", "halted"]
     detail: str = ""
 
 

@@ -1,74 +1,98 @@
-"""The response to findings: decided by the policy, carried out once per incident, remembered by the audit log."""
+"""The response as the loop sees it, and as incidents tell it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol
 
-import msgspec
+from detectors.evidence import State
+from monitor.messages import ActionTaken
+from rollback.audit import START
+from rollback.response.cases import Case, Phase
+from rollback.response.policy import Finding
 
-from rollback.audit import AuditLog, read_records
-from rollback.executor import ACTOR, Outcome, carry_out
-from rollback.policy import Finding, Mode, Plan, decide
-from rollback.registry.registry import Registry
+ANSWERS: Final = "answers"
+"""Folder below state_dir where people put their decisions (`rollback.response.desk`)."""
+RETRAININGS: Final = "retraining"
+"""Folder of what retrainings leave, below state_dir."""
 
-MINIMUM_CONFIDENCE = 0.95
-"""Of the verdict, for a response: odds of 19 to 1 after the vetted answers."""
-
-
-def no_response(finding: Finding) -> Outcome | None:  # noqa: ARG001 - the response's signature
-    """For `replay`: nothing outside its folder is touched."""
-    return None
-
-
-class Response:
-    """Calls the policy for each finding.
-
-    What an incident has led to is read from the audit log, so that a crash between act and checkpoint neither repeats
-    the act nor loses its outcome. An intent without an outcome is looked up in the registry's history: where the act
-    happened its outcome is recorded now, else it is decided anew when the finding comes again.
-    """
-
-    def __init__(self, mode: Mode, registries: Mapping[str, Registry], audit: AuditLog, path: Path) -> None:
-        self._mode = mode
-        self._registries = registries
-        self._audit = audit
-        plans, self._outcomes = past_plans(path)
-        for plan in plans:
-            if plan.incident not in self._outcomes and plan.model in registries:
-                self._reconcile(plan)
-
-    def __call__(self, finding: Finding) -> Outcome | None:
-        """The outcome of this finding's plan, old or new; None where there is nothing to do."""
-        if finding.incident in self._outcomes:
-            return self._outcomes[finding.incident]
-        registry = self._registries[finding.model]
-        pointers = registry.pointers()
-        plan = decide(finding, pointers.serving, pointers.last_known_good, MINIMUM_CONFIDENCE)
-        if plan is None or self._mode == "observe":
-            return None
-        outcome = carry_out(plan, self._mode, registry, self._audit)
-        self._outcomes[finding.incident] = outcome
-        return outcome
-
-    def _reconcile(self, plan: Plan) -> None:
-        registry = self._registries[plan.model]
-        made = any(m.by == ACTOR and m.version == plan.target and m.reason == plan.reason for m in registry.history())
-        if made and registry.pointers().serving == plan.target:
-            outcome = Outcome(plan, "done", "found done after a restart")
-            self._audit.append("outcome", {"key": plan.key, "result": outcome.result, "detail": outcome.detail})
-            self._outcomes[plan.incident] = outcome
+RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "rejected", "halted"]]] = {
+    "approval": "proposed",
+    "done": "done",
+    "served": "done",
+    "made": "done",
+    "declined": "declined",
+    "rejected": "rejected",
+    "halted": "halted",
+}
+"""What a phase is called in an incident; every other one is `running`."""
 
 
-def past_plans(path: Path) -> tuple[list[Plan], dict[str, Outcome]]:
-    """Plans, and outcomes by incident, from the audit log. Raises `rollback.audit.AuditError` where it is broken."""
-    plans: dict[str, Plan] = {}
-    outcomes = {}
-    for record in read_records(path):
-        if record.kind == "intent":
-            plan = msgspec.convert(record.body["plan"], Plan)
-            plans[plan.key] = plan
-        elif record.kind == "outcome" and record.body["key"] in plans:
-            plan = plans[record.body["key"]]
-            outcomes[plan.incident] = Outcome(plan, record.body["result"], record.body["detail"])
-    return list(plans.values()), outcomes
+class Responding(Protocol):
+    """Decides and acts; `rollback.response.responder.Responder` is the one that does."""
+
+    def consider(self, finding: Finding) -> None:
+        """Decide about a finding."""
+
+    def seen(self, model: str, version: str, at: float) -> None:
+        """Events that ``version`` served came in, the last one from ``at`` (seconds since the epoch)."""
+
+    def step(self) -> Sequence[str]:
+        """Take something further, without waiting; the incidents about which there is news."""
+
+    def of(self, incident: str) -> Sequence[Case]:
+        """What is being done about an incident."""
+
+    def waiting(self, model: str) -> int:
+        """How many of a model's cases wait for a person."""
+
+    def state(self) -> State:
+        """For the checkpoint."""
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+
+    def close(self) -> None:
+        """End what runs."""
+
+
+class NoResponse:
+    """For `replay` and the role watcher: nothing outside is touched."""
+
+    def consider(self, finding: Finding) -> None:
+        """See `Responding`."""
+
+    def seen(self, model: str, version: str, at: float) -> None:
+        """See `Responding`."""
+
+    def step(self) -> Sequence[str]:
+        """See `Responding`."""
+        return ()
+
+    def of(self, incident: str) -> Sequence[Case]:  # noqa: ARG002 - the seam's signature
+        """See `Responding`."""
+        return ()
+
+    def waiting(self, model: str) -> int:  # noqa: ARG002 - likewise
+        """See `Responding`."""
+        return 0
+
+    def state(self) -> State:
+        """See `Responding`: it has read no audit log."""
+        return {"audit_head": START}
+
+    def restore(self, state: State) -> None:
+        """See `Responding`."""
+
+    def close(self) -> None:
+        """See `Responding`."""
+
+
+def action(case: Case) -> ActionTaken:
+    """How a case stands, for its incident."""
+    return ActionTaken(case.kind, case.target, case.key, RESULTS.get(case.phase, "running"), case.detail)
+
+
+def remedied(cases: Sequence[Case]) -> bool:
+    """Whether a retrained version serves, as events show: then nothing is left to be done."""
+    return any(case.kind == "promotion" and case.phase == "served" for case in cases)

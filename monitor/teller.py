@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -11,20 +10,17 @@ import structlog
 from detectors.evidence import State
 from monitor.incidents import IncidentBook, Sighting
 from monitor.intake import Intake
-from monitor.messages import ActionTaken, Incident, OffsetRange, WindowItem
+from monitor.messages import Incident, OffsetRange, WindowItem
 from monitor.outlets import Outlet
 from monitor.record import window_record
+from monitor.response import Responding, action, remedied
 from monitor.vetting import VettingDesk, interleave
 from monitor.watch import Judged, Watch
 from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
-from rollback.executor import Outcome
-from rollback.policy import Finding
+from rollback.response.policy import Finding
 
 log = structlog.get_logger()
-
-Respond = Callable[[Finding], Outcome | None]
-"""Decides and acts; None where nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,14 @@ class Teller:
         self,
         book: IncidentBook,
         desk: VettingDesk,
-        respond: Respond,
+        responding: Responding,
         outlets: Outlets,
         metrics: Metrics,
         intake: Intake,
     ) -> None:
         self._book = book
         self._desk = desk
-        self._respond = respond
+        self._responding = responding
         self._outlets = outlets
         self._metrics = metrics
         self._find = intake.event
@@ -75,8 +71,10 @@ class Teller:
         uid = self._book.uid(model, version)
         if uid and asking:
             self._ask(uid, closed, judged, watch, at)
+        if len(closed.batch):
+            self._responding.seen(model, version, _last_at(closed, 0.0))
         if uid:
-            incidents += self._response(uid, judged, model, version, at)
+            incidents += self._response(uid, judged, model, version)
         record = window_record(closed, judged, uid, at) | {"offsets": ranges, "registry": pointers}
         self.windows += 1
         self._outlets.windows.append(self._encode(record))
@@ -87,9 +85,7 @@ class Teller:
 
     def _advance(self, closed: ClosedWindow) -> float:
         """Event time: that of the window's last event that is not from the future; it never goes back."""
-        if len(closed.batch):
-            believed = closed.batch.ts[: len(closed.batch) - closed.future]
-            self._at = max(self._at, float(believed[-1])) if len(believed) else self._at
+        self._at = max(self._at, _last_at(closed, self._at))
         return self._at
 
     def _asks(self, judged: Judged, model: str, version: str) -> bool:
@@ -110,18 +106,36 @@ class Teller:
             self._outlets.vetting.append(self._encode(request))
         self._metrics.vetting(closed.model, "asked", len(requests))
 
-    def _response(self, uid: str, judged: Judged, model: str, version: str, at: float) -> list[Incident]:
-        status = "confirmed" if judged.verdict.family != "stable" else "suspected"
-        outcome = self._respond(Finding(uid, model, version, judged.verdict.family, status, judged.verdict.confidence))
-        if outcome is None:
+    def respond(self) -> bool:
+        """Let the response take a step, and tell the news about it; whether there was any."""
+        told = [incident for uid in self._responding.step() for incident in self._actions(uid)]
+        for incident in told:
+            self._publish(incident)
+            self._metrics.incidents_open(incident.model, self._book.open_for(incident.model))
+        return bool(told)
+
+    def _response(self, uid: str, judged: Judged, model: str, version: str) -> list[Incident]:
+        """Decide about the incident of this window, and tell what was done about it before a crash cut that off."""
+        message = self._book.message(uid)
+        if message is None:
             return []
-        plan = outcome.plan
-        taken = ActionTaken(plan.action, plan.target, plan.key, outcome.result, outcome.detail)
-        incidents = self._book.acted(model, version, taken, at)
-        if incidents:
-            self._metrics.action(model, plan.action, outcome.result)
-            log.warning("response", action=plan.action, target=plan.target, result=outcome.result, why=outcome.detail)
-        return incidents
+        verdict = judged.verdict
+        status = "confirmed" if verdict.family != "stable" else "suspected"
+        text = self._encode(message).decode()
+        self._responding.consider(Finding(uid, model, version, verdict.family, status, verdict.confidence, text))
+        return self._actions(uid)
+
+    def _actions(self, uid: str) -> list[Incident]:
+        cases = self._responding.of(uid)
+        told = []
+        for case in cases:
+            taken = action(case)
+            news = self._book.acted(uid, taken, self._at)
+            if news:
+                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model))
+                log.warning("response", action=taken.action, target=taken.target, result=taken.result, why=taken.detail)
+            told += news
+        return told + (self._book.remedied(uid, self._at) if remedied(cases) else [])
 
     def _publish(self, incident: Incident) -> None:
         log.warning(
@@ -155,3 +169,9 @@ class Teller:
         self._desk.restore(state["desk"])
         self._at = state["at"]
         self.windows = state["windows"]
+
+
+def _last_at(closed: ClosedWindow, otherwise: float) -> float:
+    """The time of the window's last event that is not from the future; ``otherwise`` where there is none."""
+    believed = closed.batch.ts[: len(closed.batch) - closed.future]
+    return float(believed[-1]) if len(believed) else otherwise

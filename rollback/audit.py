@@ -130,13 +130,27 @@ def _parse(line: bytes, where: str) -> Record:
 
 def read_records(path: Path) -> Iterator[Record]:
     """Every record, each checked against the one before; raises `AuditError` at the first that does not fit."""
+    return _chain(path, _refuse_torn)
+
+
+def read_while_written(path: Path) -> Iterator[Record]:
+    """`read_records` of a log that another process may be writing: a last line that is incomplete is not there yet."""
+    return _chain(path, lambda _: None)
+
+
+def _refuse_torn(where: str) -> None:
+    raise AuditError(f"{where}: is incomplete (a crash while writing?); the next start repairs it")
+
+
+def _chain(path: Path, torn: Callable[[str], None]) -> Iterator[Record]:
     previous = START
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file):
                 where = f"{path}: line {number + 1}"
                 if not line.endswith(b"\n"):
-                    raise AuditError(f"{where}: is incomplete (a crash while writing?); the next start repairs it")
+                    torn(where)
+                    return
                 record = _parse(line, where)
                 if record.previous != previous or record.number != number:
                     raise AuditError(

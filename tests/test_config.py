@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.settings.config import Config, ConfigError, ModelConfig, load_config
-from monitor.settings.config_sections import split_address
+from monitor.settings.section import split_address
 
 CONTRACT = """
 mode: observe

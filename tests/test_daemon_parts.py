@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from daemon_process import wait_until
@@ -15,18 +13,14 @@ from daemon_process import wait_until
 from monitor.daemon import hash_key
 from monitor.outlet_ends import DescriptorEnd
 from monitor.outlets import WAITING, Background, UndeliverableError
-from monitor.response import Response
 from monitor.sources.kafka_group import SoleMember, patience
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Partition, PermanentSourceError
-from rollback.audit import FILE_NAME, AuditLog, read_records
-from rollback.executor import ACTOR
 from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
-from rollback.policy import Finding
 from rollback.registry.file import FileRegistry
+from rollback.response.steps import ACTOR
 
-POISONED = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99)
 SETTINGS = KafkaSettings(["localhost:9092"], {"events": "inference"}, "group")
 
 
@@ -148,19 +142,6 @@ def test_a_member_that_stays_ends_the_watch() -> None:
         alone.check(frozenset({Partition("events", 0)}))
 
 
-class CrashError(Exception):
-    """The process is gone."""
-
-
-class Torn(AuditLog):
-    """Crashes where an outcome would be written."""
-
-    def append(self, kind: str, body: dict[str, Any]) -> str:
-        if kind == "outcome":
-            raise CrashError
-        return super().append(kind, body)
-
-
 def poisoned_registry(folder: Path) -> FileRegistry:
     registry = FileRegistry(folder / "registry", "nids", Keys.of(new_signing_key()), lambda: 0.0)
     for _ in range(2):
@@ -169,33 +150,6 @@ def poisoned_registry(folder: Path) -> FileRegistry:
         )
     registry.promote("2", expected="1", known_good=False, by="test", reason="test")
     return registry
-
-
-def test_a_crash_between_act_and_outcome_is_found_out_at_the_next_start(tmp_path: Path) -> None:
-    registry, path = poisoned_registry(tmp_path), tmp_path / FILE_NAME
-    with closing(Torn(path, lambda: 0.0)) as audit, pytest.raises(CrashError):
-        Response("act", {"nids": registry}, audit, path)(POISONED)
-    for _ in range(2):
-        with closing(AuditLog(path, lambda: 0.0)) as audit:
-            outcome = Response("act", {"nids": registry}, audit, path)(POISONED)
-            assert outcome is not None
-            assert (outcome.result, outcome.plan.target) == ("done", "1")
-    assert [record.kind for record in read_records(path)] == ["intent", "outcome"]
-    assert [m.version for m in registry.history() if m.by == ACTOR] == ["1"]
-
-
-def test_a_crash_between_intent_and_act_leaves_the_decision_to_the_next_finding(tmp_path: Path) -> None:
-    registry, path = poisoned_registry(tmp_path), tmp_path / FILE_NAME
-    with closing(AuditLog(path, lambda: 0.0)) as audit:
-        Response("propose", {"nids": registry}, audit, path)(POISONED)
-    intent = path.read_bytes().splitlines(keepends=True)[0]
-    path.write_bytes(intent)
-    with closing(AuditLog(path, lambda: 0.0)) as audit:
-        respond = Response("act", {"nids": registry}, audit, path)
-        assert registry.pointers().serving == "2"
-        assert respond(POISONED) is not None
-    assert [record.kind for record in read_records(path)] == ["intent", "intent", "outcome"]
-    assert [m.version for m in registry.history() if m.by == ACTOR] == ["1"]
 
 
 def test_a_move_that_a_crash_kept_from_its_link_is_one_entry_when_it_is_repeated(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from monitor.demo.supply import GeneratedTraffic
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.oracle import Elsewhere
 from monitor.panel import Panel, compare_versions
-from monitor.response import no_response
+from monitor.response import NoResponse
 from monitor.settings.config import Config, ModelConfig
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Committed, Listener, Partition, RetryableSourceError
 from monitor.state.checkpoint import CheckpointError, CheckpointStore
-from monitor.state.settlement import Checkpoints, Stateful
+from monitor.state.settlement import Checkpoints
 from monitor.supervise import Supervision, supervise
 from monitor.watching.health import Health
 from monitor.watching.metrics import Metrics
@@ -65,7 +65,7 @@ class Life:
         self.metrics = CollectorRegistry()
         self.store = CheckpointStore(folder / "checkpoints")
         metrics = Metrics(self.metrics, "test", lambda: 0.0)
-        around = Surroundings(registries, folder, self.store, metrics, no_response, b"k" * 32, seed=1)
+        around = Surroundings(registries, folder, self.store, metrics, NoResponse(), b"k" * 32, seed=1)
         self.parts = assemble(Config(models=dict(models)), around)
         self.source: Broker
 
@@ -74,7 +74,7 @@ class Life:
             return self.source
 
         parts = self.parts
-        kept: dict[str, Stateful] = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        kept = parts.kept()
         saved = Checkpoints(self.store, kept, parts.outputs, metrics.checkpointed)
         made = Parts(connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: 0.0)
         self.loop = Loop(made, LoopSettings(max_messages=100, poll_seconds=0.0, settle_seconds=0.0))

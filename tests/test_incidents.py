@@ -56,13 +56,28 @@ def test_suspicion_pages_nobody_and_is_retracted_when_it_goes() -> None:
     assert book.open_for("nids") == 0
 
 
-def test_an_action_is_told_once() -> None:
+def test_an_action_is_told_once_for_each_way_it_stands() -> None:
     book = IncidentBook()
-    book.consider(sighting(POISON))
-    action = ActionTaken("rollback", "1", "key", "done")
-    (update,) = book.acted("nids", "2", action, 105.0)
-    assert update.action == [action]
-    assert book.acted("nids", "2", action, 106.0) == []
+    (created,) = book.consider(sighting(POISON))
+    running, done = (ActionTaken("rollback", "1", "key", result) for result in ("running", "done"))
+    assert [i.action for i in book.acted(created.uid, running, 105.0)] == [[running]]
+    assert book.acted(created.uid, running, 106.0) == []
+    (update,) = book.acted(created.uid, done, 107.0)
+    assert (update.action, update.activity, update.at) == ([done], "update", 107.0)
+    assert book.acted("unknown", done, 108.0) == []
+
+
+def test_an_incident_is_closed_when_its_response_is_through_and_told_when_that_comes_undone() -> None:
+    book = IncidentBook()
+    (created,) = book.consider(sighting(POISON))
+    book.acted(created.uid, ActionTaken("promotion", "3", "key", "done"), 105.0)
+    (closed,) = book.remedied(created.uid, 106.0)
+    assert (closed.activity, closed.status, book.open_for("nids")) == ("close", "resolved", 0)
+    assert book.remedied(created.uid, 107.0) == []
+    again = IncidentBook()
+    again.restore(book.state())
+    (undone,) = again.acted(created.uid, ActionTaken("promotion", "3", "key", "halted"), 108.0)
+    assert (undone.uid, undone.activity, undone.status) == (created.uid, "update", "confirmed")
 
 
 def test_the_uid_of_the_same_first_window_is_the_same_in_another_process() -> None:

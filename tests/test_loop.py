@@ -18,12 +18,12 @@ from monitor.assemble import Surroundings, assemble
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import VettingRequest
 from monitor.oracle import Elsewhere
-from monitor.response import no_response
+from monitor.response import NoResponse
 from monitor.settings.config import Config, ModelConfig
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Listener
 from monitor.state.checkpoint import CheckpointStore
-from monitor.state.settlement import Checkpoints, Stateful
+from monitor.state.settlement import Checkpoints
 from monitor.watching.metrics import Metrics
 from rollback.keys import Keys
 from rollback.manifest import Draft
@@ -53,9 +53,9 @@ def running(
     config = Config(models={NAME: ModelConfig(window_events=250, window_max_seconds=1e9, trusted_origins=["sandbox"])})
     with CheckpointStore(folder / "checkpoints") as store:
         metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
-        around = Surroundings({NAME: world.registry}, folder, store, metrics, no_response, b"k" * 32, seed=1)
+        around = Surroundings({NAME: world.registry}, folder, store, metrics, NoResponse(), b"k" * 32, seed=1)
         parts = assemble(config, around)
-        kept: dict[str, Stateful] = {"intake": parts.intake, "watches": parts, "teller": parts.teller}
+        kept = parts.kept()
         saved = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
         made = Parts(connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: turns[0])
         loop = Loop(made, LoopSettings(max_messages=170, poll_seconds=0.0, settle_seconds=settle_every))

@@ -35,6 +35,7 @@ tocsin_loop_turn_seconds_bucket le
 tocsin_loop_turn_seconds_count
 tocsin_loop_turn_seconds_sum
 tocsin_quarantined_total model,reason
+tocsin_responses_waiting model
 tocsin_source_errors_total
 tocsin_source_lag_messages partition,topic
 tocsin_verdict family,model,version
@@ -101,7 +102,7 @@ def touch_everything(metrics: Metrics) -> None:
     metrics.window(record())
     metrics.incidents_open("nids", 1)
     metrics.incident("nids", "drift", "create")
-    metrics.action("nids", "rollback", "done")
+    metrics.action("nids", "rollback", "done", waiting=1)
     metrics.lag({("soc.inference", 0): 7})
     metrics.source_error()
     metrics.line_dropped(1)
@@ -211,3 +212,11 @@ def test_two_processes_in_one_do_not_share_figures(clock: Clock) -> None:
     Metrics(second, "1", clock)
     assert first.get_sample_value("tocsin_duplicates_total", {"model": "nids"}) == 1.0
     assert second.get_sample_value("tocsin_duplicates_total", {"model": "nids"}) is None
+
+
+def test_what_has_not_happened_yet_is_counted_as_nothing(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.features("nids", ["port"])
+    halted = {"model": "nids", "action": "rollback", "outcome": "halted"}
+    assert registry.get_sample_value("tocsin_actions_total", halted) == 0.0
+    found = {sample.name for sample in samples(registry) if sample.labels.get("model") == "nids"}
+    assert {"tocsin_incidents_total", "tocsin_vetting_total", "tocsin_labels_total", "tocsin_incidents_open"} <= found

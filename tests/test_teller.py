@@ -14,6 +14,7 @@ from detectors.verdict import judge
 from monitor.decoding.reader import Served
 from monitor.incidents import IncidentBook
 from monitor.labels.scored import FoundEvent
+from monitor.response import NoResponse
 from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Judged
@@ -63,7 +64,7 @@ def test_suspicion_that_asks_no_more_and_waits_for_nothing_is_retracted_once_and
     incidents = Lines()
     outlets = Outlets(Lines(), incidents, Lines())
     metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
-    teller = Teller(IncidentBook(), desk, lambda _: None, outlets, metrics, around)
+    teller = Teller(IncidentBook(), desk, NoResponse(), outlets, metrics, around)
     batch: Batch = window(np.random.default_rng(0), 0, 20).batch
     for index in range(8):
         made = window(np.random.default_rng(index), index, 20)

@@ -39,6 +39,7 @@ class Command(NamedTuple):
 COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command("monitor.cli.demo:demo", "Shows drift, poison, verdict and rollback."),
     "train": Command("monitor.cli.train:train", "Trains a model and adds it to a registry, signed."),
+    "retrain": Command("monitor.cli.retrain:retrain_command", "Retrains on sanitised data; the gate judges it."),
     "registry": Command(
         "monitor.cli.registry:app",
         "Adds, lists, verifies, promotes and rolls back model versions.",
@@ -47,9 +48,19 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
     "run": Command("monitor.cli.run:run", "Watches: the daemon."),
+    "serve": Command("monitor.cli.serve:serve", "Serves a model over HTTP, for demonstrations and tests."),
     "validate": Command("monitor.cli.validate:validate", "Checks a configuration file."),
+    "doctor": Command("monitor.cli.doctor:doctor", "Checks the surroundings, and says what they allow."),
     "vet": Command(
         "monitor.cli.vet:app", "Lists and answers the open requests for labels.", "tocsin vet list --config tocsin.yaml"
+    ),
+    "response": Command(
+        "monitor.cli.response:app",
+        "Lists, approves, declines and holds what is done about incidents.",
+        "tocsin response list --config tocsin.yaml",
+    ),
+    "alerts": Command(
+        "monitor.cli.alerts:app", "Sends a test alert to every sink.", "tocsin alerts test --config tocsin.yaml"
     ),
     "audit": Command("monitor.cli.audit:app", "Verifies the audit log.", "tocsin audit verify state"),
 }

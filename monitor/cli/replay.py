@@ -24,7 +24,7 @@ from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident
 from monitor.oracle import ORIGIN, Answering, Elsewhere, Oracle, read_answers
-from monitor.response import no_response
+from monitor.response import NoResponse
 from monitor.settings.config import Config, ModelConfig, load_config
 from monitor.sources.file import FileSource
 from monitor.sources.file_lines import numbered_lines
@@ -74,7 +74,7 @@ def replay(
         out,
         MemorySegments(),
         Metrics(figures, "replay", time.time),
-        no_response,
+        NoResponse(),
         HASH_KEY,
         seed,
         frozenset({labeller}) if vetting else frozenset(),

@@ -20,6 +20,8 @@ from monitor.settings.config_sections import HttpConfig, KafkaConfig, ModelConfi
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
 from monitor.settings.problems import ConfigError, Problem, unknown
+from monitor.settings.schedule_section import ScheduleConfig
+from monitor.settings.sink_sections import SinkConfig, SinkName
 from monitor.settings.strict_yaml import read_yaml
 
 __all__ = [
@@ -66,6 +68,10 @@ class Config(BaseSettings):
     """Metrics and health."""
     signing: SigningConfig = SigningConfig()
     """Keys."""
+    sinks: dict[SinkName, SinkConfig] = {}
+    """Where alerts go, by name."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """What is done from time to time."""
     checkpoint_every_seconds: float = Field(default=10.0, gt=0)
     """How much work is done again after a crash, at most."""
 

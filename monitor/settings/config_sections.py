@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from monitor.settings.problems import ConfigError, Problem
+from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from monitor.settings.section import Address, Addresses, Paths, Section, Strings, Topic
 from monitor.settings.strict_yaml import reason
-
-
-def _split(value: Any) -> Any:
-    """A list may be written as `a,b` (that is how an environment variable holds one) or as JSON."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError("must be a list: `a,b`, or JSON") from None
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port`; an IPv6 host is in brackets.
-
-    >>> split_address("[::1]:9464")
-    ('::1', 9464)
-    """
-    match = re.fullmatch(r"(\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>\d{1,5})", address)
-    if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 - the largest port
-        raise ValueError("must be host:port")
-    return match["v6"] or match["host"], int(match["port"])
-
-
-def _check_address(address: str) -> str:
-    split_address(address)
-    return address
-
-
-Strings = Annotated[list[str], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
-Paths = Annotated[list[Path], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
-Address = Annotated[str, AfterValidator(_check_address)]
-Addresses = Annotated[list[Address], BeforeValidator(_split, json_schema_input_type=list[str] | str)]
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-class Section(BaseModel):
-    """A part of the file: immutable, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_empty(cls, value: Any) -> Any:
-        """`http:` with nothing below it means the defaults."""
-        return {} if value is None else value
-
 
 _LOGIN = {"sasl_mechanism", "sasl_username", "sasl_password_file"}
 _TLS = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"}
@@ -134,7 +85,7 @@ class KafkaConfig(Section):
 class ModelConfig(Section):
     """How one model is watched."""
 
-    trusted_origins: Strings = []
+    trusted_origins: Strings = Field(default_factory=list)
     """Whose labels are believed, on the trusted feedback topic."""
     window_events: int = Field(default=1000, ge=10)
     """A window closes after so many events ..."""
@@ -154,8 +105,14 @@ class ModelConfig(Section):
     """Expected independent votes between false alarms, all detectors of the model together."""
     false_ask_every: float = Field(default=10_000, gt=1)
     """The same for asking a person for labels."""
-    detectors: dict[str, dict[str, Any]] = {}
+    detectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Parameters by detector, where they are not the defaults."""
+    serving: ServingConfig = ServingConfig()
+    """The servers that serve it."""
+    response: ResponseConfig = ResponseConfig()
+    """When Tocsin acts by itself."""
+    retrain: RetrainConfig = RetrainConfig()
+    """How a poisoned version is retrained."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -182,7 +139,7 @@ class HttpConfig(Section):
 class SigningConfig(Section):
     """Whose bundles are believed, and what ours are signed with."""
 
-    trusted_keys: Paths = []
+    trusted_keys: Paths = Field(default_factory=list)
     """Public keys (Ed25519, PEM); a bundle must be signed by one of them."""
     key_file: Path | None = None
     """Private key that signs the bundles made here."""

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from monitor.settings.config_sections import split_address
+from monitor.settings.section import split_address
 from monitor.watching.health import Health
 
 TEXT: Final = "text/plain; charset=utf-8"

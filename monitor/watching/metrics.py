@@ -8,6 +8,7 @@ whoever sends events, and so are never labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -16,6 +17,11 @@ from monitor.messages import FAMILIES
 from monitor.watching.gauge_board import GaugeBoard, Reading
 
 STATUSES: Final = ("ok", "fired", "error", "warming")
+ACTIVITIES: Final = ("create", "update", "close")
+ACTIONS: Final = ("rollback", "retraining", "promotion")
+RESULTS: Final = ("proposed", "running", "done", "declined", "rejected", "halted")
+REQUESTS: Final = ("asked", "answered", "expired")
+TRUST: Final = ("trusted", "untrusted")
 TOP_FEATURES: Final = 10
 OTHER: Final = "other"
 TURN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -62,6 +68,7 @@ class Metrics:
         self._open = gauge("incidents_open", "Open incidents.", "model")
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
+        self._waiting = gauge("responses_waiting", "Responses that wait for approval or are halted.", "model")
         self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
         self._dropped = counter("lines_dropped", "Lines that a topic or stdout did not take.")
         self._source_errors = counter("source_errors", "Reads and commits that failed and are tried again.")
@@ -73,8 +80,9 @@ class Metrics:
         gauge("checkpoint_age_seconds", "Time since the last checkpoint.").set_function(self._checkpoint_age)
 
     def features(self, model: str, names: Collection[str]) -> None:
-        """The features of a model: only these become label values."""
+        """The features of a model, of which its label values are made; from here on all its counters are there."""
         self._features[model] = frozenset(names)
+        self._begin(model)
 
     def events(self, model: str, version: str, n: int) -> None:
         """Events taken in."""
@@ -130,9 +138,10 @@ class Metrics:
         """An incident message was sent."""
         self._incidents.labels(model, family, activity).inc()
 
-    def action(self, model: str, action: str, outcome: str) -> None:
-        """A planned step came to an end."""
+    def action(self, model: str, action: str, outcome: str, waiting: int) -> None:
+        """A response came to stand so; ``waiting`` is how many of the model's wait for a person now."""
         self._actions.labels(model, action, outcome).inc()
+        self._waiting.labels(model).set(waiting)
 
     def lag(self, messages: Mapping[tuple[str, int], int]) -> None:
         """Messages not yet read, for every partition that is ours now; others are forgotten."""
@@ -155,6 +164,21 @@ class Metrics:
     def turn(self, seconds: float) -> None:
         """A turn of the loop is over."""
         self._turn.observe(seconds)
+
+    def _begin(self, model: str) -> None:
+        """What has not happened yet is 0 and not absent: a rate does not see the first change of what was absent."""
+        for counter in (self._duplicates, self._conflicts, self._late, self._future, self._claims):
+            counter.labels(model)
+        for gauge in (self._pending, self._open, self._waiting):
+            gauge.labels(model)
+        for by_word, *words in (
+            (self._incidents, FAMILIES, ACTIVITIES),
+            (self._actions, ACTIONS, RESULTS),
+            (self._vetting, REQUESTS),
+            (self._labels, ("joined",), TRUST),
+        ):
+            for labels in product(*words):
+                by_word.labels(model, *labels)
 
     def _checkpoint_age(self) -> float:
         return self._clock() - self._saved_at

@@ -37,6 +37,8 @@ class Slice:
     ``source`` is None where the slice is in all of them. ``score`` is what it was found by, ``swap`` the share of
     trusted rows of other classes that the current model moves to ``label`` when the values are stamped on them, minus
     the same for models of the trusted base (None where not measured). ``rows`` counts those it removed.
+    ``core`` are the few of these values, or wider ranges ([low, high], None: without end), by which its rows were
+    taken: not all of its rows have every one of ``features``.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Slice:
     score: float
     rows: int
     swap: float | None = None
+    core: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Sanitised:
     for a row that stays); ``weight`` float[n] is the training weight of a row that stays, 0 of one that does not.
     ``error_rate`` is the stated share of clean rows that each screen removes. ``base_scorers`` are models fitted on the
     trusted base alone (each on other parts of it): what they disagree about among themselves is noise.
-    ``counterexamples`` are rows to train on besides: trusted rows with the found pattern stamped on, of their own class.
+    ``counterexamples`` are more rows to train on: trusted ones with the found pattern stamped on, of their own class.
     """
 
     removed: np.ndarray[Any, np.dtype[np.bool_]]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.batch import Columns, Floats, Ints, Strings
 from detectors.schema import Schema
+from rollback.canaries import Canaries
 from rollback.manifest import OnnxSpec
 from rollback.train import recipes
 
@@ -28,19 +29,24 @@ class RecipeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows(Columns):
-    """x[n,d] (codes, UNSEEN, NaN missing), y[n] (class indices, none unknown), session[n] (never empty)."""
+    """x[n,d] (codes, UNSEEN, NaN missing), y[n] (class indices, none unknown), session[n] (never empty).
+
+    ``weight`` [n] says how much each row counts in the loss; None where all count alike.
+    """
 
     schema: Schema
     x: Floats
     y: Ints
     session: Strings
+    weight: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a recipe made. ``model`` is the ONNX file, ``onnx`` how it is fed, ``weights`` what training can go on from.
 
-    ``settings`` are the recipe's parameters and ``figures`` what it noted on the way (epochs, losses).
+    ``settings`` are the recipe's parameters and ``figures`` what it noted on the way (epochs, losses). ``answers`` are
+    those of the trained network itself to some of its rows: `model` must give the same ones.
     """
 
     model: bytes
@@ -48,6 +54,7 @@ class Trained:
     weights: Weights
     settings: Mapping[str, Any]
     figures: Mapping[str, float]
+    answers: Canaries
 
 
 class Recipe(Protocol):

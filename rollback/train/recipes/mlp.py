@@ -21,9 +21,13 @@ from torch.nn import functional
 
 from detectors.batch import Floats
 from detectors.schema import UNSEEN, Schema
+from rollback.canaries import Canaries
 from rollback.train.onnx_graph import CLIP, build_model, embedding_size, onnx_spec
 from rollback.train.recipe import Device, Progress, RecipeError, Trained, TrainingRows, Weights
 from rollback.train.split import hold_out
+
+ANSWERS = 256
+"""So many rows are given to the trained network for its own answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +98,30 @@ def train(
 
     with _repeatable(seed, p.threads):
         network = Network(rows.schema, mean, scale, p.hidden).to(place)
-        x, y = _tensors(rows, learn, place)
-        x_held, y_held = _tensors(rows, held, place)
+        x, y, weight = _tensors(rows, learn, place)
+        x_held, y_held, weight_held = _tensors(rows, held, place)
         adam = Adam(list(network.parameters()), p.learning_rate, p.weight_decay)
         best_loss, best_epoch, best = np.inf, 0, copy.deepcopy(network.state_dict())
         for epoch in range(1, p.epochs + 1):
             network.train()
             for part in torch.split(torch.randperm(len(x)).to(place), p.batch):
-                loss = functional.cross_entropy(network(_drop_cells(x[part], network, p.drop)), y[part])
+                own = None if weight is None else weight[part]
+                loss = _loss(network(_drop_cells(x[part], network, p.drop)), y[part], own)
                 adam.step(torch.autograd.grad(loss, adam.parameters))
             network.eval()
             with torch.no_grad():
-                held_loss = float(functional.cross_entropy(network(x_held), y_held))
+                held_loss = float(_loss(network(x_held), y_held, weight_held))
             progress(epoch, p.epochs, held_loss)
             if held_loss < best_loss:
                 best_loss, best_epoch, best = held_loss, epoch, copy.deepcopy(network.state_dict())
             if epoch - best_epoch >= p.patience:
                 break
         network.load_state_dict(best)
+        answers = _answers(network, rows, place)
 
     weights: Weights = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
     figures = {"validation_loss": best_loss, "epochs": float(best_epoch), "validation_rows": float(held.sum())}
-    return Trained(build_model(weights, rows.schema), onnx_spec(rows.schema), weights, asdict(p), figures)
+    return Trained(build_model(weights, rows.schema), onnx_spec(rows.schema), weights, asdict(p), figures, answers)
 
 
 class Adam:
@@ -161,9 +167,29 @@ def _drop_cells(x: Tensor, network: Network, share: float) -> Tensor:
     return x
 
 
-def _tensors(rows: TrainingRows, mask: np.ndarray, place: torch.device) -> tuple[Tensor, Tensor]:
+def _loss(logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean cross-entropy, weighted where rows have weights."""
+    if weight is None:
+        return functional.cross_entropy(logits, y)
+    # a part of rows that count for nothing has loss 0, not 0 / 0
+    return (weight * functional.cross_entropy(logits, y, reduction="none")).sum() / weight.sum().clamp(min=1e-9)
+
+
+def _answers(network: Network, rows: TrainingRows, place: torch.device) -> Canaries:
+    """What the network says of its first rows."""
+    x = rows.x[:ANSWERS].copy()
+    network.eval()
+    with torch.no_grad():
+        logits = network(torch.tensor(x, dtype=torch.float32, device=place))
+    return Canaries(rows.schema, x, functional.softmax(logits.double(), dim=1).cpu().numpy())
+
+
+def _tensors(rows: TrainingRows, mask: np.ndarray, place: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
     x = torch.tensor(rows.x[mask], dtype=torch.float32, device=place)
-    return x, torch.tensor(rows.y[mask], dtype=torch.int64, device=place)
+    y = torch.tensor(rows.y[mask], dtype=torch.int64, device=place)
+    if rows.weight is None:
+        return x, y, None
+    return x, y, torch.tensor(rows.weight[mask], dtype=torch.float32, device=place)
 
 
 def _place(device: Device) -> torch.device:

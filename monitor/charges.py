@@ -1,0 +1,107 @@
+"""What the responder is in charge of, as the configuration says it: servers, policy, retraining, buffers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rollback.train.child import ChildTrainer, Limits
+
+from monitor.settings.config import Config
+from monitor.settings.config_sections import ModelConfig, SigningConfig
+from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from rollback.registry.registry import Buffer, Registry
+from rollback.reload.pointer import PointerReloader
+from rollback.reload.reloader import Reloader
+from rollback.reload.v2 import V2Reloader
+from rollback.reload.v2_client import V2Settings
+from rollback.response.cases import Tries
+from rollback.response.policy import PolicySettings
+from rollback.response.responder import Charge
+from rollback.response.steps import Target
+from rollback.train.trainer import Trainer
+
+
+def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
+    """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
+    return {
+        name: charge(name, config.model(name), registry, child_trainer(config, name, environ))
+        for name, registry in registries.items()
+    }
+
+
+def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:
+    """A model with its servers, its policy and the trainer of its candidates."""
+    return Charge(
+        Target(registry, reloader(name, model.serving)),
+        trainer,
+        training_buffer(model, registry),
+        policy_settings(model.response, model.retrain),
+        Tries(attempts=model.response.attempts, retry_seconds=model.response.retry_seconds),
+        model.serving.grace_seconds,
+    )
+
+
+def reloader(name: str, serving: ServingConfig) -> Reloader:
+    """The endpoints of a model; servers that watch the pointer themselves where none is named."""
+    if not serving.endpoints:
+        return PointerReloader()
+    settings = V2Settings(
+        timeout_seconds=serving.timeout_seconds,
+        load_timeout_seconds=serving.load_timeout_seconds,
+        load_path=serving.load_path,
+    )
+    return V2Reloader(serving.endpoints, name, settings)
+
+
+def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicySettings:
+    """The policy's part of the two sections."""
+    return PolicySettings(
+        minimum_confidence=response.minimum_confidence,
+        cooldown_seconds=response.cooldown_seconds,
+        rollbacks_per_day=response.rollbacks_per_day,
+        retrain=retrain.enabled,
+        release=response.release,
+    )
+
+
+def training_buffer(model: ModelConfig, registry: Registry) -> Callable[[str], Buffer | None]:
+    """Finds a version's training buffer: what the registry keeps, else the file that the configuration names."""
+
+    def find(version: str) -> Buffer | None:
+        kept = registry.buffer(version)
+        path = model.buffer_of(version)
+        if kept is not None or path is None or not path.exists():
+            return kept
+        return Buffer(path, model.retrain.label, model.retrain.source, model.retrain.session)
+
+    return find
+
+
+def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
+    """Retrains with `tocsin retrain`, in a child process with limits."""
+    retrain = config.model(name).retrain
+    options = ["--seed", str(retrain.seed), "--device", retrain.device, *_keys(config.signing)]
+    if retrain.recipe is not None:
+        options += ["--recipe", retrain.recipe]
+    return ChildTrainer(
+        [sys.executable, "-m", "monitor"],
+        config.registry,
+        clock=time.monotonic,
+        environ=environ,
+        limits=Limits(timeout_seconds=retrain.timeout_seconds, memory_bytes=retrain.memory_mib * 2**20),
+        options=options,
+    )
+
+
+def _keys(signing: SigningConfig) -> list[str]:
+    """The options that name the keys: a candidate is signed by the daemon's key."""
+    trusted = [option for path in signing.trusted_keys for option in ("--trusted-key", _absolute(path))]
+    own = [] if signing.key_file is None else ["--signing-key", _absolute(signing.key_file)]
+    return [*trusted, *own]
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())

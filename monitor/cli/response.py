@@ -1,0 +1,171 @@
+"""`tocsin response`: what is being done about incidents, and what a person decides about it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from monitor.cli.output import show
+from monitor.response import ANSWERS, RESULTS
+from monitor.settings.config import load_config
+from rollback.audit import FILE_NAME
+from rollback.response.cases import TABLE, Case
+from rollback.response.desk import Answer, FolderDesk
+from rollback.response.record import read_cases
+
+app = typer.Typer(no_args_is_help=True)
+
+ConfigFile: TypeAlias = Annotated[
+    Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
+]
+Key: TypeAlias = Annotated[
+    str, typer.Argument(help="The case, as `response list` shows it; its first letters do.", show_default=False)
+]
+By: TypeAlias = Annotated[str | None, typer.Option("--by", help="Who decides; the user who runs this, unless said.")]
+Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
+
+
+class AnswerError(Exception):
+    """A decision cannot be taken; the message says why."""
+
+
+@app.callback()
+def response() -> None:
+    """List, approve, decline and hold what Tocsin does about incidents."""
+
+
+@app.command("list")
+def list_cases(
+    config: ConfigFile,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List what is being done about incidents, and what waits for a decision.
+
+    Example: tocsin response list --config tocsin.yaml
+    """
+    folder = load_config(config, os.environ).state_dir
+    cases = read_cases(folder / FILE_NAME)
+    shown = [case for case in cases.values() if everything or RESULTS.get(case.phase) not in {"done", "declined"}]
+    if as_json:
+        show([{k: v for k, v in asdict(case).items() if k != "message"} for case in shown], as_json=True)
+        return
+    if FolderDesk(folder / ANSWERS).held():
+        typer.echo("everything is on hold: tocsin response resume goes on")
+    for case in shown:
+        typer.echo(_line(case, time.time()))
+    if not shown:
+        typer.echo("nothing is being done, and nothing waits for a decision")
+
+
+@app.command()
+def approve(
+    config: ConfigFile,
+    key: Key,
+    by: By = None,
+    reason: Reason = "",
+    *,
+    known_good: Annotated[
+        bool, typer.Option("--known-good", help="You vouch for the version: it also becomes last known good.")
+    ] = False,
+) -> None:
+    """Approve a rollback or a promotion that waits for it.
+
+    Example: tocsin response approve --config tocsin.yaml 4f2a
+    """
+    _answer(config, key, "approve", by, reason, known_good=known_good)
+
+
+@app.command()
+def decline(config: ConfigFile, key: Key, by: By = None, reason: Reason = "") -> None:
+    """Decline what waits for approval, or give up what is halted.
+
+    Example: tocsin response decline --config tocsin.yaml 4f2a --reason "tested by hand: it is fine"
+    """
+    _answer(config, key, "decline", by, reason)
+
+
+@app.command()
+def again(config: ConfigFile, key: Key, by: By = None, reason: Reason = "") -> None:
+    """Try again what is halted, after its cause was mended.
+
+    Example: tocsin response again --config tocsin.yaml 4f2a
+    """
+    _answer(config, key, "again", by, reason)
+
+
+@app.command()
+def hold(config: ConfigFile) -> None:
+    """Hold everything: from now on no step is begun, whatever the mode; what runs comes to its end.
+
+    Example: tocsin response hold --config tocsin.yaml
+    """
+    _desk(config).hold()
+    typer.echo("on hold: no step is begun until tocsin response resume")
+
+
+@app.command()
+def resume(config: ConfigFile) -> None:
+    """Go on after a hold.
+
+    Example: tocsin response resume --config tocsin.yaml
+    """
+    _desk(config).resume()
+    typer.echo("steps are begun again")
+
+
+def _desk(config: Path) -> FolderDesk:
+    return FolderDesk(load_config(config, os.environ).state_dir / ANSWERS)
+
+
+def _answer(
+    config: Path,
+    key: str,
+    decision: Literal["approve", "decline", "again"],
+    by: str | None,
+    reason: str,
+    *,
+    known_good: bool = False,
+) -> None:
+    folder = load_config(config, os.environ).state_dir
+    case = _find(read_cases(folder / FILE_NAME), key)
+    if (case.phase, decision) not in TABLE:
+        raise AnswerError(f"{case.key} is {_standing(case)}: there is nothing to {decision} about it")
+    if known_good and case.kind != "promotion":
+        raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
+    FolderDesk(folder / ANSWERS).give(Answer(case.key, decision, by or getpass.getuser(), known_good, reason))
+    typer.echo(f"{decision}: {_line(case, time.time())}\nThe daemon takes it up at its next turn.")
+
+
+def _find(cases: Mapping[str, Case], key: str) -> Case:
+    if key in cases:
+        return cases[key]
+    fitting = [case for name, case in cases.items() if name.startswith(key)]
+    # an incident's letters fit all of its cases: what can be decided is meant
+    waiting = [case for case in fitting if case.phase in {"approval", "halted"}] or fitting
+    if len(waiting) != 1:
+        found = "\n  ".join(case.key for case in waiting) or "none"
+        raise AnswerError(f"{key!r} must name one case (tocsin response list shows them); it fits:\n  {found}")
+    return waiting[0]
+
+
+def _standing(case: Case) -> str:
+    return RESULTS.get(case.phase) or f"running ({case.phase})"
+
+
+def _line(case: Case, now: float) -> str:
+    what = {
+        "rollback": f"roll {case.model} back from version {case.expected} to {case.target}",
+        "retraining": f"retrain {case.model}'s version {case.expected} on sanitised data",
+        "promotion": f"promote {case.model}'s version {case.target} in place of {case.expected}",
+    }[case.kind]
+    detail = f": {case.detail}" if case.detail else ""
+    return f"{case.key}\n  {what}\n  {_standing(case)} for {max(now - case.since, 0):.0f} s{detail}"

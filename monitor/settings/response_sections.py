@@ -1,0 +1,90 @@
+"""What may be done about a poisoned model, and with what: the servers, the policy, the retraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from monitor.settings.section import Section, split_list
+
+MOST_ENDPOINTS = 32
+
+
+def _check_url(url: str) -> str:
+    found = urlsplit(url)
+    if found.scheme not in {"http", "https"} or not found.hostname:
+        raise ValueError("must be a URL such as http://localhost:8000")
+    if found.username or found.password:
+        raise ValueError("must hold no user or password")
+    return url.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+Urls = Annotated[
+    list[Url],
+    BeforeValidator(split_list, json_schema_input_type=list[str] | str),
+]
+
+
+class ServingConfig(Section):
+    """The servers that serve the model. Without endpoints only the registry's pointer is moved."""
+
+    endpoints: Urls = Field(default_factory=list, max_length=MOST_ENDPOINTS)
+    """Base URL of every server (Open Inference Protocol, V2, over HTTP); each one is told to reload, and asked."""
+    load_path: str = Field(default="/v2/repository/models/{model}/load", pattern=r"^/")
+    """Where a POST makes a server load what the registry's pointer names; `{model}` stands for the model's name."""
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long a server may take for an answer."""
+    load_timeout_seconds: float = Field(default=60.0, gt=0, le=3000)
+    """How long a server may take to load a version."""
+    grace_seconds: float = Field(default=300.0, ge=0)
+    """Events of a replaced version count as proof that it still serves when they are later than this after the move."""
+
+
+class ResponseConfig(Section):
+    """When Tocsin acts by itself."""
+
+    minimum_confidence: float = Field(default=0.95, ge=0.5, le=1)
+    """A verdict that is less sure leads to nothing."""
+    cooldown_seconds: float = Field(default=3600.0, ge=0)
+    """A second rollback so soon after the first waits for approval."""
+    rollbacks_per_day: int = Field(default=3, ge=0)
+    """More rollbacks than that wait for approval."""
+    attempts: int = Field(default=6, ge=1)
+    """How often a step is tried before the response halts and a person is called."""
+    retry_seconds: float = Field(default=5.0, gt=0, le=300)
+    """Between the first two tries; it doubles with every further one."""
+    release: Literal["approval", "automatic"] = "approval"
+    """Whether a retrained candidate that has passed the gate waits for approval before it serves."""
+
+
+class RetrainConfig(Section):
+    """How a poisoned version is retrained on sanitised data."""
+
+    enabled: bool = True
+    """Whether a rollback leads to a retraining."""
+    recipe: str | None = None
+    """See `tocsin retrain --recipe`; that of the last known good version unless said."""
+    seed: int = Field(default=0, ge=0)
+    """Of split, screens and training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """A GPU is used where there is one, unless said."""
+    label: str = "label"
+    """The column of classes in a buffer that `models.NAME.buffer` names."""
+    source: str | None = None
+    """Its column of sources, if any."""
+    session: str | None = None
+    """Its column of sessions, if any."""
+    timeout_seconds: float = Field(default=6 * 3600.0, gt=0)
+    """A retraining that takes longer is ended."""
+    memory_mib: int = Field(default=16_384, ge=512)
+    """Memory that it may use, in MiB."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        named = [c for c in (self.label, self.source, self.session) if c]
+        if len(set(named)) != len(named):
+            raise ValueError("label, source and session must be different columns")
+        return self

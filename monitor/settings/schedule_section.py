@@ -1,0 +1,20 @@
+"""What is done from time to time, and how often."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from monitor.settings.section import Section
+
+
+class ScheduleConfig(Section):
+    """Periods in seconds; 0 = never."""
+
+    canary_probe_seconds: float = Field(default=60.0, ge=0)
+    """Every endpoint is asked what it serves, with the canaries of the version that should."""
+    registry_verification_seconds: float = Field(default=3600.0, ge=0)
+    """Every version is checked against its signature, and the pointers against the history."""
+    housekeeping_seconds: float = Field(default=86_400.0, ge=0)
+    """What is over is removed from state_dir."""
+    keep_retrainings_days: float = Field(default=30.0, gt=0)
+    """So long after a retraining its weights and log are kept; what it removed and how it was judged stay for good."""

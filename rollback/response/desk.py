@@ -1,0 +1,123 @@
+"""Where people answer: each answer is a file in a folder, and so is the order to hold everything.
+
+Whoever may write to that folder may approve; it lies under ``state_dir``, which only Tocsin's own user should write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+HOLD: Final = "HOLD"
+"""The file whose presence holds everything: no step is begun while it is there."""
+
+
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person decided about a case. ``known_good``: the promoted version also becomes last known good."""
+
+    key: str
+    decision: Literal["approve", "decline", "again"]
+    by: str
+    known_good: bool = False
+    reason: str = ""
+
+
+class Desk(Protocol):
+    """The answers that have come, and whether everything is to be held."""
+
+    def answers(self) -> Sequence[Answer]:
+        """Those that were not yet `taken`, oldest first."""
+
+    def taken(self, answer: Answer) -> None:
+        """This one is in the audit log."""
+
+    def held(self) -> bool:
+        """Whether no step may be begun."""
+
+
+class MemoryDesk:
+    """A desk without a folder."""
+
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+        self.hold = False
+
+    def give(self, answer: Answer) -> None:
+        """Put an answer down."""
+        self._answers.append(answer)
+
+    def answers(self) -> Sequence[Answer]:
+        """See `Desk`."""
+        return tuple(self._answers)
+
+    def taken(self, answer: Answer) -> None:
+        """See `Desk`."""
+        self._answers.remove(answer)
+
+    def held(self) -> bool:
+        """See `Desk`."""
+        return self.hold
+
+
+class FolderDesk:
+    """A desk in a folder, shared between the daemon and the commands that answer. Raises `OSError`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.unreadable: dict[str, str] = {}
+        """Files that hold no answer, by name: why."""
+
+    def give(self, answer: Answer) -> None:
+        """Put an answer down; a later one about the same case replaces it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(answer)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(answer))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def answers(self) -> Sequence[Answer]:
+        """See `Desk`."""
+        found = []
+        for path in self._files():
+            try:
+                found.append(msgspec.json.decode(path.read_bytes(), type=Answer))
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                self.unreadable[path.name] = str(error)
+        return found
+
+    def taken(self, answer: Answer) -> None:
+        """See `Desk`."""
+        self._path(answer).unlink(missing_ok=True)
+
+    def held(self) -> bool:
+        """See `Desk`."""
+        return (self._folder / HOLD).exists()
+
+    def hold(self) -> None:
+        """From now on no step is begun."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / HOLD).touch()
+
+    def resume(self) -> None:
+        """Steps are begun again."""
+        (self._folder / HOLD).unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        """The answers' files, oldest first; asked at every turn, so the usual case of none costs one system call."""
+        try:
+            names = [entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".json")]
+        except FileNotFoundError:
+            return []
+        paths = [self._folder / name for name in names if name not in self.unreadable]
+        return sorted(paths, key=lambda path: path.stat().st_mtime_ns) if paths else []
+
+    def _path(self, answer: Answer) -> Path:
+        return self._folder / f"{hashlib.sha256(answer.key.encode()).hexdigest()[:32]}.json"

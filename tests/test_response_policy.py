@@ -1,0 +1,133 @@
+"""What the policy decides, and that it decides nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollback.registry.registry import Pointers
+from rollback.response.cases import Case
+from rollback.response.policy import Finding, Mode, PolicySettings, decide, follow
+
+POISONED = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99, "{}")
+FAMILIES = ("stable", "drift", "poisoning", "evasion", "fault", "inconclusive")
+POINTERS = Pointers("2", "1")
+HOUR = 3600.0
+
+
+def decided(
+    finding: Finding = POISONED, *past: Case, pointers: Pointers = POINTERS, mode: Mode = "act", now: float = 0.0
+) -> Case | None:
+    return decide(finding, pointers, {case.key: case for case in past}, mode, PolicySettings(), now)
+
+
+def rolled_back(at: float, incident: str = "i0") -> Case:
+    made = decided(replace(POISONED, incident=incident), now=at)
+    assert made is not None
+    return replace(made, phase="served", since=at)
+
+
+def test_a_confirmed_poisoning_of_the_serving_version_rolls_back_to_the_last_known_good_one() -> None:
+    case = decided()
+    assert case is not None
+    assert (case.kind, case.expected, case.target, case.phase) == ("rollback", "2", "1", "verify")
+
+
+@given(
+    st.sampled_from(FAMILIES),
+    st.sampled_from(("suspected", "confirmed")),
+    st.floats(0, 1),
+    st.sampled_from((None, "1", "2", "3")),
+    st.sampled_from((None, "1", "2")),
+    st.sampled_from(("observe", "propose", "act")),
+)
+def test_nothing_else_ever_does(
+    family: str, status: str, confidence: float, serving: str | None, good: str | None, mode: Mode
+) -> None:
+    finding = replace(POISONED, family=family, status=status, confidence=confidence)
+    case = decided(finding, pointers=Pointers(serving, good), mode=mode)
+    if case is not None:
+        assert (family, status) == ("poisoning", "confirmed")
+        assert mode != "observe"
+        assert confidence >= PolicySettings().minimum_confidence
+        assert serving == finding.version != good
+
+
+def test_the_same_incident_opens_one_case_only() -> None:
+    case = decided()
+    assert case is not None
+    assert decided(POISONED, case) is None
+
+
+def test_in_mode_propose_it_waits_for_approval() -> None:
+    case = decided(mode="propose")
+    assert case is not None
+    assert (case.phase, case.detail) == ("approval", "mode is propose: it waits for approval")
+
+
+def test_a_second_rollback_within_the_cooldown_waits_for_approval_and_a_later_one_does_not() -> None:
+    soon, later = decided(POISONED, rolled_back(0.0), now=HOUR - 1), decided(POISONED, rolled_back(0.0), now=HOUR + 1)
+    assert soon is not None
+    assert later is not None
+    assert (soon.phase, later.phase) == ("approval", "verify")
+    assert "less than 3600 s ago" in soon.detail
+
+
+def test_rollbacks_beyond_the_budget_of_a_day_wait_for_approval() -> None:
+    past = [rolled_back(n * 2 * HOUR, f"p{n}") for n in range(3)]
+    today, tomorrow = decided(POISONED, *past, now=8 * HOUR), decided(POISONED, *past, now=25 * HOUR)
+    assert today is not None
+    assert tomorrow is not None
+    assert (today.phase, tomorrow.phase) == ("approval", "verify")
+    assert "budget of 3 rollbacks" in today.detail
+
+
+def test_proposals_that_nobody_approved_use_up_no_budget() -> None:
+    past = [replace(rolled_back(n, f"p{n}"), phase="declined") for n in range(5)]
+    case = decided(POISONED, *past, now=8 * HOUR)
+    assert case is not None
+    assert case.phase == "verify"
+
+
+def test_a_rollback_that_is_done_leads_to_a_retraining_and_that_to_a_promotion_which_waits_for_approval() -> None:
+    retraining = follow(replace(rolled_back(0.0), phase="done"), "1", PolicySettings(), now=5.0)
+    assert retraining is not None
+    assert (retraining.kind, retraining.phase, retraining.expected, retraining.target) == (
+        "retraining",
+        "train",
+        "2",
+        "",
+    )
+    promotion = follow(replace(retraining, phase="made", target="3"), "1", PolicySettings(), now=9.0)
+    assert promotion is not None
+    assert (promotion.kind, promotion.phase, promotion.expected, promotion.target) == (
+        "promotion",
+        "approval",
+        "1",
+        "3",
+    )
+    assert follow(replace(promotion, phase="done"), "3", PolicySettings(), now=10.0) is None
+
+
+def test_an_automatic_release_waits_for_nobody() -> None:
+    retraining = replace(rolled_back(0.0), kind="retraining", phase="made", target="3")
+    promotion = follow(retraining, "1", PolicySettings(release="automatic"), now=9.0)
+    assert promotion is not None
+    assert promotion.phase == "verify"
+
+
+@pytest.mark.parametrize("phase", ["verify", "swap", "reload", "confirm", "halted", "declined", "approval"])
+def test_nothing_follows_a_rollback_that_is_not_done(phase: str) -> None:
+    case = replace(rolled_back(0.0), phase=phase)  # type: ignore[arg-type]  # each is a phase
+    assert follow(case, "1", PolicySettings(), now=5.0) is None
+    assert follow(replace(rolled_back(0.0), phase="done"), "1", PolicySettings(retrain=False), now=5.0) is None
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"minimum_confidence must be between 0\.5 and 1, not 0\.2"):
+        PolicySettings(minimum_confidence=0.2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        PolicySettings(cooldown_seconds=-1)
