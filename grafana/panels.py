@@ -1,0 +1,143 @@
+"""How a panel of a row becomes one of Grafana's: its queries, and how each kind of panel is drawn."""  # noqa: INP001 - no package
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+NEEDED: Final = frozenset({"title", "size", "description", "empty", "queries"})
+WANTED: Final = frozenset({"type", "unit", "min", "max", "decimals", "limits", "word", "colour_by", "dashed", "units"})
+OF_LINES: Final = frozenset({"log", "bars", "fill", "steps"})
+SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+NO_LEGEND: Final = {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []}
+LEGEND: Final = NO_LEGEND | {"showLegend": True}
+LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+TOOLTIP: Final = {"mode": "multi", "sort": "desc", "hideZeros": False}
+BARS: Final = {
+    "displayMode": "gradient",
+    "orientation": "horizontal",
+    "valueMode": "color",
+    "showUnfilled": True,
+    "namePlacement": "auto",
+    "sizing": "auto",
+}
+STRIPES: Final = {"mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.85}
+
+
+def expand(text: str, fragments: Mapping[str, str]) -> str:
+    """Put its fragment for every `<name>`, and for those within it.
+
+    >>> expand("sum(up{<all>})", {"all": "<job>", "job": 'job="a"'})
+    'sum(up{job="a"})'
+    """
+    while (whole := re.sub(r"<(\w+)>", lambda found: fragments[found[1]].strip(), text)) != text:
+        text = whole
+    return text.strip()
+
+
+def panel(spec: Json, frame: Json) -> Json:
+    """A panel, but for its number and place.
+
+    A row says ``title``, ``size``, ``description``, ``empty`` (what is shown where there is no data) and ``queries``
+    (``expr``, ``legend``; ``instant`` ones are asked for the end of the range only). Where wanted also: ``type``,
+    ``unit``, ``min``, ``max``, ``decimals``, ``limits`` (the colour from a value on), ``word`` (of the frame's words),
+    ``colour_by`` (`name`: of the frame's colours, or `none`), ``dashed`` (the legend of a limit), ``units`` by legend,
+    and of lines ``log``, ``bars``, ``fill`` (how opaque) and ``steps``.
+    """
+    if unknown := spec.keys() - NEEDED - WANTED - OF_LINES:
+        raise ValueError(f"panel {spec['title']!r}: {', '.join(sorted(unknown))} means nothing; see panels.py")
+    kind = spec.get("type", "timeseries")
+    return {
+        "type": kind,
+        "title": spec["title"],
+        "description": spec["description"].strip(),
+        "datasource": SOURCE,
+        "fieldConfig": {"defaults": _defaults(spec, kind, frame), "overrides": list(_overrides(spec, frame))},
+        "options": _options(spec, kind),
+        "targets": [_target(query, "ABCDEFGH"[i], frame) for i, query in enumerate(spec["queries"])],
+    }
+
+
+def _target(query: Json, letter: str, frame: Json) -> Json:
+    now = query.get("instant", False)
+    return {
+        "refId": letter,
+        "datasource": SOURCE,
+        "expr": expand(query["expr"], frame["fragments"]),
+        "legendFormat": query["legend"],
+        "editorMode": "code",
+        "range": not now,
+        "instant": now,
+    }
+
+
+def _defaults(spec: Json, kind: str, frame: Json) -> Json:
+    limits = spec.get("limits", {None: "text" if kind != "timeseries" else "green"})
+    plain = kind == "timeseries" or spec.get("colour_by")
+    return {
+        "unit": spec.get("unit", "none"),
+        "noValue": spec["empty"],
+        "color": {"mode": "palette-classic" if plain else "thresholds"},
+        "thresholds": {"mode": "absolute", "steps": [{"value": at, "color": name} for at, name in limits.items()]},
+        "mappings": [_words(frame["words"][spec["word"]])] if "word" in spec else [],
+        **{key: spec[key] for key in ("min", "max", "decimals") if key in spec},
+        "custom": _drawing(spec, kind),
+    }
+
+
+def _words(words: Mapping[int, list[str]]) -> Json:
+    shown = {str(n): {"text": text, "color": colour, "index": n} for n, (text, colour) in words.items()}
+    return {"type": "value", "options": shown}
+
+
+def _drawing(spec: Json, kind: str) -> Json:
+    if kind == "state-timeline":
+        return {"fillOpacity": 75, "lineWidth": 0, "spanNulls": False, "insertNulls": False}
+    if kind != "timeseries":
+        return {}
+    bars = spec.get("bars", False)
+    return {
+        "drawStyle": "bars" if bars else "line",
+        "lineWidth": 1,
+        "fillOpacity": 80 if bars else spec.get("fill", 8),
+        "lineInterpolation": "stepAfter" if spec.get("steps") else "linear",
+        "showPoints": "never" if bars else "auto",
+        "pointSize": 4,
+        "spanNulls": False,
+        "stacking": {"mode": "normal" if bars else "none", "group": "A"},
+        "scaleDistribution": {"type": "log", "log": 10} if spec.get("log") else {"type": "linear"},
+        "thresholdsStyle": {"mode": "off"},
+    }
+
+
+def _overrides(spec: Json, frame: Json) -> Iterator[Json]:
+    if spec.get("colour_by") == "name":
+        for word, colour in frame["colours"].items():
+            yield _override(f"/\\b{word}\\b/", color={"mode": "fixed", "fixedColor": colour})
+    if "dashed" in spec:
+        limit = {"mode": "fixed", "fixedColor": "red"}
+        line = {"custom.lineStyle": {"fill": "dash", "dash": [10, 10]}, "custom.fillOpacity": 0}
+        yield _override(f"/^{spec['dashed']}$/", color=limit, **line)
+    for name, unit in spec.get("units", {}).items():
+        yield _override(f"/{name}/", unit=unit)
+
+
+def _override(pattern: str, **properties: Any) -> Json:
+    return {
+        "matcher": {"id": "byRegexp", "options": pattern},
+        "properties": [{"id": name, "value": value} for name, value in properties.items()],
+    }
+
+
+def _options(spec: Json, kind: str) -> Json:
+    if kind == "stat":
+        look = "none" if spec.get("colour_by") == "none" else "background"
+        return {"colorMode": look, "graphMode": "none", "textMode": "auto", "reduceOptions": LAST, "wideLayout": True}
+    if kind == "bargauge":
+        return BARS | {"reduceOptions": LAST, "legend": NO_LEGEND}
+    if kind == "state-timeline":
+        return STRIPES | {"legend": NO_LEGEND, "tooltip": TOOLTIP | {"mode": "single", "sort": "none"}}
+    return {"legend": LEGEND, "tooltip": TOOLTIP}
