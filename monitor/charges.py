@@ -7,20 +7,23 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rollback.train.child import ChildTrainer, Limits
-
+from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from rollback.audit import FILE_NAME, AuditLog
 from rollback.registry.registry import Buffer, Registry
 from rollback.reload.pointer import PointerReloader
 from rollback.reload.reloader import Reloader
 from rollback.reload.v2 import V2Reloader
 from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
-from rollback.response.policy import PolicySettings
-from rollback.response.responder import Charge
+from rollback.response.desk import FolderDesk
+from rollback.response.policy import Mode, PolicySettings
+from rollback.response.responder import Charge, Responder
 from rollback.response.steps import Target
+from rollback.response.worker import Threads
+from rollback.train.child import ChildTrainer, Limits
 from rollback.train.trainer import Trainer
 
 
@@ -30,6 +33,15 @@ def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping
         name: charge(name, config.model(name), registry, child_trainer(config, name, environ))
         for name, registry in registries.items()
     }
+
+
+def open_responder(
+    config: Config, mode: Mode, charged: Mapping[str, Charge], audit: AuditLog, clock: Callable[[], float]
+) -> Responder:
+    """The responder of a state folder: its memory is the audit log there, its desk and its results lie beside it."""
+    folder = config.state_dir
+    desk = FolderDesk(folder / ANSWERS)
+    return Responder(mode, charged, desk, Threads(), audit, folder / FILE_NAME, folder / RETRAININGS, clock)
 
 
 def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:

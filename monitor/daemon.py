@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
@@ -15,14 +15,18 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
+from monitor.alerts.courier import Clocks
+from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.charges import charges
+from monitor.charges import charges, open_responder
+from monitor.inbox import Inbox, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import ANSWERS, RETRAININGS, NoResponse, Responding
+from monitor.response import NoResponse, Responding
+from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
 from monitor.sources.kafka import KafkaSource
@@ -34,17 +38,15 @@ from monitor.state.output_file import sync_folder
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
+from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
+from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
-from rollback.registry.registry import Registry
-from rollback.response.desk import FolderDesk
 from rollback.response.policy import Mode
-from rollback.response.responder import Responder
-from rollback.response.worker import Threads
 
 log = structlog.get_logger()
 
@@ -117,7 +119,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         audit = AuditLog(config.state_dir / FILE_NAME, time.time)
         stack.callback(audit.close)
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
-        responding = _responding(role, mode, config, registries, audit)
+        charged = charges(config, registries, os.environ)
+        responding: Responding = NoResponse()
+        if role == "both":
+            responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
         around = Surroundings(
             registries,
@@ -127,7 +132,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding,
             hash_key(config.state_dir),
             seed=0,
-            incident_outlets=_stdout(stack, metrics),
+            incident_outlets=[*_stdout(stack, metrics), *_sinks(stack, config, registry, version)],
             vetting_outlets=[_requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics)],
         )
         parts = assemble(config, around)
@@ -135,7 +140,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             watch.open()
             metrics.features(name, watch.feature_names())
         health.loaded = True
-        over = Supervision(stop, health, metrics)
+        reloaders = {name: each.target.reloader for name, each in charged.items()}
+        schedule = open_schedule(config, registries, reloaders, ScheduleMetrics(registry), config.state_dir, time.time)
+        stack.enter_context(schedule)
+        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config)
@@ -155,22 +163,24 @@ def open_configured(config: Config, name: str) -> FileRegistry:
     return FileRegistry(config.registry, name, keys, time.time)
 
 
-def _responding(
-    role: Acting, mode: Mode, config: Config, registries: Mapping[str, Registry], audit: AuditLog
-) -> Responding:
-    if role == "watcher":
-        return NoResponse()
-    folder = config.state_dir
-    return Responder(
-        mode,
-        charges(config, registries, os.environ),
-        FolderDesk(folder / ANSWERS),
-        Threads(),
-        audit,
-        folder / FILE_NAME,
-        folder / RETRAININGS,
-        time.time,
-    )
+def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:
+    """The SIEM's."""
+    clocks = Clocks(time.time, time.monotonic)
+    rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+    sinks = open_sinks(config.sinks, config.state_dir, AlertMetrics(registry), clocks, rng, version)
+    for sink in sinks:
+        stack.callback(sink.close)
+    return [*sinks]
+
+
+def take_findings(inbox: Inbox, responding: Responding) -> None:
+    """What scheduled jobs found comes into the loop here, in the loop's own thread."""
+    for found in inbox.drain():
+        if isinstance(found, ServedOtherwise):
+            responding.probed(found.model, found.version, found.problem, found.at)
+        elif found.known_good_failed:
+            why = found.failed[found.last_known_good or ""]
+            log.error("the last known good version fails verification: a rollback would halt", reason=why)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:

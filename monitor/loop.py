@@ -1,4 +1,4 @@
-"""The way of an event, in one screen: poll, take, judge, tell, respond, settle."""
+"""The way of an event, in one screen: respond, poll, take, judge, tell, settle."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ class Loop:
         return frozenset(self._parts.intake.positions)
 
     def turn(self) -> bool:
-        """Poll, take, judge, and settle when it is time; whether anything came in.
+        """Respond, poll, take, judge, and settle when it is time; whether anything came in.
 
         Raises `RetryableSourceError` where the source is away: turn again. After any other exception a window may be
         half judged: what is in memory must not be settled any more, the last checkpoint is where to go on.
         """
         now = self._parts.clock()
+        self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
             self._judge(closed)
-        self._unsettled |= self._parts.teller.respond()
         if now - self._settled_at >= self._settings.settle_seconds:
             self.settle()
         return bool(chunks)

@@ -37,6 +37,9 @@ class Responding(Protocol):
     def seen(self, model: str, version: str, at: float) -> None:
         """Events that ``version`` served came in, the last one from ``at`` (seconds since the epoch)."""
 
+    def probed(self, model: str, version: str, problem: str, at: float) -> None:
+        """By a probe that began ``at``, an endpoint does not serve ``version``, which the pointer named then."""
+
     def step(self) -> Sequence[str]:
         """Take something further, without waiting; the incidents about which there is news."""
 
@@ -63,6 +66,9 @@ class NoResponse:
         """See `Responding`."""
 
     def seen(self, model: str, version: str, at: float) -> None:
+        """See `Responding`."""
+
+    def probed(self, model: str, version: str, problem: str, at: float) -> None:
         """See `Responding`."""
 
     def step(self) -> Sequence[str]:

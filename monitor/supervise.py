@@ -38,17 +38,19 @@ class Alone(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What a loop is driven with: when to stop, and whom to tell how it goes."""
+    """What a loop is driven with: when to stop, whom to tell how it goes, and what comes before each turn."""
 
     stop: Stopping
     health: Health
     metrics: Metrics
+    before: Callable[[], None]
 
 
 def supervise(loop: Loop, source: Source, alone: Alone, over: Supervision) -> None:
     """Turn until told to stop, then settle. After an error nothing is settled: a window may be half judged."""
 
     def turn() -> None:
+        over.before()
         loop.turn()
         alone.check(loop.partitions)
 

@@ -216,7 +216,7 @@ def test_after_an_error_within_a_turn_nothing_is_settled_so_that_nothing_is_lost
         life.turns(3)
         registry.gone = True
         with pytest.raises(CrashError):
-            supervise(life.loop, life.source, Going(), Supervision(Going(), *life.supervision))
+            supervise(life.loop, life.source, Going(), Supervision(Going(), *life.supervision, lambda: None))
         assert log.committed[EVENTS].offset == 300
     with start() as life:
         life.turns(10)

@@ -40,6 +40,7 @@ tocsin_source_errors_total
 tocsin_source_lag_messages partition,topic
 tocsin_verdict family,model,version
 tocsin_verdict_confidence_ratio model,version
+tocsin_verdict_family_confidence_ratio model,version
 tocsin_vetting_total model,outcome
 tocsin_windows_total model,version
 """
@@ -83,7 +84,7 @@ def record(version: str = "1", family: str = "stable", **changes: Any) -> dict[s
         "index": 0,
         "events": 10,
         "detectors": {"prediction_entropy": detector | changes},
-        "verdict": {"family": family, "hypothesis": None, "confidence": 0.75},
+        "verdict": {"family": family, "hypothesis": None, "confidence": 0.75, "family_confidence": 0.875},
     }
 
 
@@ -131,6 +132,7 @@ def test_names_and_labels_are_those_that_dashboards_rely_on(metrics: Metrics, re
         ("tocsin_verdict", {"model": "nids", "version": "1", "family": "stable"}, 1.0),
         ("tocsin_verdict", {"model": "nids", "version": "1", "family": "poisoning"}, 0.0),
         ("tocsin_verdict_confidence_ratio", {"model": "nids", "version": "1"}, 0.75),
+        ("tocsin_verdict_family_confidence_ratio", {"model": "nids", "version": "1"}, 0.875),
         ("tocsin_detector_e_value", {"model": "nids", "version": "1", "detector": "prediction_entropy"}, 1.5),
     ],
 )

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from rollback.response.cases import TABLE, WORKING, Case, Event, Phase, Tries, advance
 
 CASE = Case("i/rollback/2/1", "rollback", "i", "nids", "2", "1", "why", "verify", since=0.0)
-EVENTS: tuple[Event, ...] = ("approve", "decline", "again", "ok", "retry", "refused", "rejected", "stale", "seen")
+EVENTS: tuple[Event, ...] = (
+    "approve",
+    "decline",
+    "again",
+    "ok",
+    "retry",
+    "doubted",
+    "refused",
+    "rejected",
+    "stale",
+    "seen",
+)
 
 
 def after(case: Case, *events: Event) -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Theatre:
         servers = endpoints or (Behaviour(),)
         self.servers = MemoryReloader({f"server {i}": b for i, b in enumerate(servers)}, "2")
         self.trainer = MemoryTrainer()
+        self._result: Retrained | None = None
         self.desk = MemoryDesk()
         self.charge = Charge(
             Target(self.registry, self.servers),
@@ -85,8 +87,20 @@ class Theatre:
 
     def run(self, turns: int = 40) -> None:
         for _ in range(turns):
-            self.now += 1.0
-            self.responder.step()
+            self.step()
+
+    def will(self, result: Retrained) -> None:
+        """What is going to become of every retraining."""
+        self._result = result
+
+    def step(self) -> None:
+        """A turn of the loop, and what goes on elsewhere meanwhile."""
+        self.now += 1.0
+        self.responder.step()
+        for order in self.trainer.orders:
+            with suppress(KeyError):  # it does not run
+                if self._result is not None:
+                    self.trainer.finish(order.key, self._result)
 
     def phase(self, key: str) -> str | None:
         case = self.case(key)
@@ -119,7 +133,7 @@ def theatre(tmp_path: Path) -> Iterator[Callable[..., Theatre]]:
 
 def test_the_whole_way_from_a_finding_to_a_retrained_version_that_serves(theatre: Callable[..., Theatre]) -> None:
     t = theatre(Behaviour(), Behaviour(asks=1))
-    t.trainer.will(RETRAINING, PASSED)
+    t.will(PASSED)
     t.responder.consider(POISONED)
     t.run()
     assert (t.phase(ROLLBACK), t.phase(RETRAINING), t.phase(PROMOTION)) == ("done", "made", "approval")
@@ -239,7 +253,12 @@ def test_a_probe_that_finds_another_version_reopens_the_rollback(theatre: Callab
     t = theatre(policy=PolicySettings(retrain=False))
     t.responder.consider(POISONED)
     t.run()
-    t.responder.probed("nids", "server 0: serves 2")
+    done = t.case(ROLLBACK)
+    assert done is not None
+    t.responder.probed("nids", "1", "server 0: serves 2", done.since - 1)  # begun before the move was done
+    t.responder.probed("nids", "2", "server 0: serves 1", t.now)  # about what served before
+    assert t.phase(ROLLBACK) == "done"
+    t.responder.probed("nids", "1", "server 0: serves 2", t.now)
     assert t.phase(ROLLBACK) == "reload"
 
 
@@ -283,7 +302,6 @@ def test_on_hold_no_step_is_begun_and_afterwards_it_goes_on(theatre: Callable[..
     ("result", "phase", "detail"),
     [
         (Retrained("rejected", "3", "holdout accuracy"), "rejected", "holdout accuracy"),
-        (Retrained("vetting", None, "12 rows"), "halted", "12 rows"),
         (Retrained("failed", None, "killed"), "halted", "given up after 2 tries: killed"),
     ],
 )
@@ -291,7 +309,7 @@ def test_a_retraining_that_gives_no_good_candidate_promotes_nothing(
     theatre: Callable[..., Theatre], result: Retrained, phase: str, detail: str
 ) -> None:
     t = theatre()
-    t.trainer.will(RETRAINING, result)
+    t.will(result)
     t.responder.consider(POISONED)
     t.run(60)
     case = t.case(RETRAINING)
@@ -299,6 +317,18 @@ def test_a_retraining_that_gives_no_good_candidate_promotes_nothing(
     assert (case.phase, case.detail) == (phase, detail)
     assert [c.kind for c in t.responder.cases.values()] == ["rollback", "retraining"]
     assert t.registry.pointers().serving == "1"
+
+
+def test_a_candidate_that_is_doubted_waits_for_a_person_even_where_releases_are_automatic(
+    theatre: Callable[..., Theatre],
+) -> None:
+    t = theatre(policy=PolicySettings(release="automatic"))
+    t.will(Retrained("vetting", "3", "it may lack a new family"))
+    t.responder.consider(POISONED)
+    t.run()
+    case = t.case(PROMOTION)
+    assert case is not None
+    assert (case.phase, case.detail) == ("approval", "it waits for approval: it may lack a new family")
 
 
 def test_without_a_training_buffer_the_retraining_says_so(theatre: Callable[..., Theatre]) -> None:
@@ -317,11 +347,10 @@ def test_crashes_at_any_moment_lead_to_the_same_end(
     tmp_path_factory: pytest.TempPathFactory, crashes: Sequence[bool]
 ) -> None:
     t = Theatre(tmp_path_factory.mktemp("crash"), Behaviour(asks=1), policy=PolicySettings(release="automatic"))
-    t.trainer.will(RETRAINING, PASSED)
+    t.will(PASSED)
     t.responder.consider(POISONED)
     for crash in [*crashes, *[False] * 60]:
-        t.now += 1.0
-        t.responder.step()
+        t.step()
         if crash:
             t.start()
             t.responder.consider(POISONED)  # the window since the last checkpoint is judged again

@@ -100,3 +100,7 @@ def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
                 yield f"{section_name}.{field}", value
     for i, key in enumerate(config.signing.trusted_keys):
         yield f"signing.trusted_keys.{i}", key
+    for name, sink in config.sinks.items():
+        for field in ("cafile", "certfile", "keyfile", "key_password_file"):
+            if (path := getattr(sink, field)) is not None:
+                yield f"sinks.{name}.{field}", path

@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 Approve = Callable[[str], bool]
 """Asks whether a case (named by its key) is approved; False leaves that to `tocsin response`."""
 
+NO_DOUBT: Final = "it waits for approval"
 WAITING: Final = frozenset({"approval"}) | WORKING
 
 
@@ -73,6 +74,8 @@ def _folder(stage: Stage) -> Path:
 def _promoted(stage: Stage, approve: Approve, say: Say) -> bool:
     promotion = _now(stage, "promotion")
     say(f"\n8. Version {promotion.target} has passed the gate. It does not serve before somebody approves it:")
+    if promotion.detail != NO_DOUBT:
+        say(f"   {promotion.detail}")
     say(f"   tocsin response approve --config {stage.config} {promotion.key}")
     if approve(promotion.key):
         stage.answers(Answer(promotion.key, "approve", "demo"))

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from monitor.assemble import Surroundings, assemble
-from monitor.charges import charges
+from monitor.charges import charges, open_responder
 from monitor.demo.server.server import ModelServer
 from monitor.demo.supply import Samples
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident, VettingRequest
 from monitor.oracle import Elsewhere
-from monitor.response import ANSWERS, RETRAININGS
+from monitor.response import ANSWERS
 from monitor.settings.config import Config, load_config
 from monitor.sources.source import Listener, Role, Source
 from monitor.state.checkpoint import CheckpointStore
@@ -37,8 +37,6 @@ from rollback.registry.file import FileRegistry
 from rollback.reload.v2_client import V2Client
 from rollback.response.cases import Case, Phase
 from rollback.response.desk import Answer, FolderDesk
-from rollback.response.responder import Responder
-from rollback.response.worker import Threads
 from rollback.table import Table, encode
 
 MODEL = "nids"
@@ -108,16 +106,8 @@ class Stage:
         metrics = Metrics(collector, "demo", self._clock)
         registries = {MODEL: self.registry}
         self._desk = FolderDesk(self.state / ANSWERS)
-        self.responder = Responder(
-            "act",
-            charges(config, registries, os.environ),
-            self._desk,
-            Threads(),
-            audit,
-            self.state / FILE_NAME,
-            self.state / RETRAININGS,
-            self._clock,
-        )
+        charged = charges(config, registries, os.environ)
+        self.responder = open_responder(config, "act", charged, audit, self._clock)
         self._stack.callback(self.responder.close)
         around = Surroundings(registries, self.state, store, metrics, self.responder, HASH_KEY, seed=0)
         parts = assemble(config, around)

@@ -65,6 +65,7 @@ class Metrics:
         )
         self._verdict = gauge("verdict", "1 for the family of the latest verdict.", *which, "family")
         self._confidence = gauge("verdict_confidence_ratio", "Probability of the verdict's hypothesis.", *which)
+        self._sure = gauge("verdict_family_confidence_ratio", "Probability of its family: what is acted on.", *which)
         self._open = gauge("incidents_open", "Open incidents.", "model")
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
@@ -188,6 +189,7 @@ class Metrics:
         for family in FAMILIES:
             yield Reading(self._verdict, (family,), float(verdict["family"] == family))
         yield Reading(self._confidence, (), _number(verdict["confidence"]))
+        yield Reading(self._sure, (), _number(verdict["family_confidence"]))
         features = self._features.get(record["model"], frozenset())
         for name, detector in record["detectors"].items():
             yield from self._detector(name, detector, features)

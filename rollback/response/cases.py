@@ -29,7 +29,7 @@ Phase = Literal[
     "declined",
     "rejected",
 ]
-Event = Literal["approve", "decline", "again", "ok", "retry", "refused", "rejected", "stale", "seen"]
+Event = Literal["approve", "decline", "again", "ok", "retry", "doubted", "refused", "rejected", "stale", "seen"]
 
 ACTS: Final[frozenset[Phase]] = frozenset({"swap", "reload", "train"})
 """Phases that change something outside: each has an intent in the audit log before it and an outcome after it."""
@@ -54,6 +54,7 @@ TABLE: Final[Mapping[tuple[Phase, Event], Phase]] = {
     ("done", "stale"): "reload",
     ("served", "stale"): "reload",
     ("train", "ok"): "made",
+    ("train", "doubted"): "made",
     ("train", "retry"): "train",
     ("train", "rejected"): "rejected",
     ("train", "refused"): "halted",
@@ -89,7 +90,8 @@ class Case:
     A move makes ``target`` serve instead of ``expected``; a retraining replaces ``expected``, its ``target`` is the
     candidate once there is one. ``attempt`` counts the failures in a row, ``reopened`` how often an old version was
     seen after all was done. ``since`` is when the phase began, ``due`` when its step may be begun (seconds since the
-    epoch). ``detail`` says why it stands where it stands.
+    epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``detail`` says why the case
+    stands where it stands, ``message`` is the incident as it was published.
     """
 
     key: str
@@ -105,6 +107,7 @@ class Case:
     attempt: int = 0
     reopened: int = 0
     known_good: bool = False
+    doubted: bool = False
     detail: str = ""
     message: str = ""
 
@@ -129,7 +132,8 @@ def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> C
     phase = TABLE.get((case.phase, event))
     if phase is None:
         return case
-    moved = replace(case, phase=phase, since=at, due=at, detail=detail)
+    doubted = case.doubted or event == "doubted"
+    moved = replace(case, phase=phase, since=at, due=at, detail=detail, doubted=doubted)
     if event == "retry":
         return _retried(moved, case, at, tries)
     if event == "stale":

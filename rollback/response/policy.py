@@ -118,6 +118,8 @@ def follow(case: Case, serving: str | None, settings: PolicySettings, now: float
         reason = f"candidate {case.target} passed the gate, incident {case.incident}"
         key = f"{case.incident}/promotion/{case.target}"
         after = replace(_after(case, key, reason, now), kind="promotion", expected=serving or "", phase="verify")
+        if case.doubted:
+            return replace(after, phase="approval", detail=f"it waits for approval: {case.detail}")
         waits = settings.release == "approval"
         return replace(after, phase="approval", detail="it waits for approval") if waits else after
     return None

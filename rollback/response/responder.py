@@ -20,7 +20,7 @@ from rollback.response.steps import Result, Target, perform
 from rollback.response.worker import Worker
 from rollback.train.trainer import Order, Retrained, Trainer
 
-EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "refused", "failed": "retry"}
+EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "doubted", "failed": "retry"}
 """What a retraining's result means to its case."""
 
 
@@ -103,10 +103,11 @@ class Responder:
             elif version == case.expected and at > case.since + self._charges[model].grace_seconds:
                 self._move(case, "sighting", "stale", f"version {version} still serves, by its events")
 
-    def probed(self, model: str, problem: str) -> None:
-        """An endpoint of ``model`` does not serve what it should, by a probe outside any case."""
+    def probed(self, model: str, version: str, problem: str, at: float) -> None:
+        """By a probe that began ``at``, an endpoint does not serve ``version``, which the pointer named then."""
         for case in self._moves(model):
-            self._move(case, "sighting", "stale", problem)
+            if case.target == version and at > case.since:
+                self._move(case, "sighting", "stale", problem)
 
     def step(self) -> list[str]:
         """Take one thing further; returns the incidents about which there is news. Never blocks.

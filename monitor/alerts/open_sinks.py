@@ -1,0 +1,127 @@
+"""Makes the sinks that the configuration names. Senders and encoders are found by the names of their files."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from monitor.alerts import encode, send
+from monitor.alerts.courier import Clocks, Courier
+from monitor.alerts.dead_letters import DeadLetters
+from monitor.alerts.delivery import Delivery
+from monitor.alerts.encoder import Encoder
+from monitor.alerts.flood import FloodLimit
+from monitor.alerts.outgoing import Outgoing, Wanted
+from monitor.alerts.seen import Seen
+from monitor.alerts.sink import Sink, SinkSurroundings
+from monitor.alerts.spool import Spool
+from monitor.alerts.syslog_frame import HEADER_ROOM
+from monitor.settings.sink_sections import SinkConfig
+from monitor.watching.alert_metrics import AlertMetrics
+
+MakeSink = Callable[[SinkConfig, SinkSurroundings], Sink]
+MakeEncoder = Callable[[str, int], Encoder]
+
+SPOOL: Final = "spool"
+INCIDENTS: Final = "incidents.ndjson"
+OFFERED_AGAIN_BYTES: Final = 1_048_576
+"""How much of the end of `incidents.ndjson` is looked through at a start for what did not reach the spool."""
+
+
+def senders() -> dict[str, MakeSink]:
+    """Every sender of the package: name -> what makes it."""
+    return {name: module.make for name, module in _modules(send).items()}
+
+
+def encoders() -> dict[str, MakeEncoder]:
+    """Every format of the package: name -> what makes its encoder, of the product's version and a limit in bytes."""
+    return {name: module.make for name, module in _modules(encode).items()}
+
+
+def open_sinks(
+    sinks: Mapping[str, SinkConfig],
+    state_dir: Path,
+    metrics: AlertMetrics,
+    clocks: Clocks,
+    rng: random.Random,
+    version: str,
+) -> list[Delivery]:
+    """An outlet for each sink, delivering; close each of them at the end. ``version`` is the product's.
+
+    What a crash kept from reaching the spool is taken from the end of `incidents.ndjson`; a sink that is new in the
+    configuration starts with what happens from now on.
+    """
+    return [_open(name, config, state_dir, metrics, clocks, rng, version) for name, config in sinks.items()]
+
+
+def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
+    """The sender alone."""
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic))
+
+
+def open_encoder(config: SinkConfig, version: str) -> Encoder:
+    """The sink's encoder; over syslog the header takes a part of the greatest message."""
+    room = 0 if config.type == "file" else HEADER_ROOM
+    return encoders()[config.format](version, config.message_limit() - room)
+
+
+def _open(
+    name: str,
+    config: SinkConfig,
+    state_dir: Path,
+    metrics: AlertMetrics,
+    clocks: Clocks,
+    rng: random.Random,
+    version: str,
+) -> Delivery:
+    folder = state_dir / SPOOL / name
+    known = folder.exists()
+    outgoing = Outgoing(
+        name,
+        Wanted(config.send_suspected, config.min_severity),
+        FloodLimit(config.alerts_per_minute, config.burst, clocks.monotonic()),
+        Seen(folder / "seen"),
+        open_encoder(config, version),
+        clocks.monotonic,
+        clocks.wall,
+    )
+    courier = Courier(
+        name,
+        outgoing,
+        Spool(folder, config.spool_max_bytes),
+        DeadLetters(folder / "dead.ndjson"),
+        open_sink(config, clocks.monotonic),
+        metrics,
+        clocks,
+        rng,
+    )
+    missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)
+    if known:
+        courier.take(missed)
+    else:
+        outgoing.pass_over(missed)
+    delivery = Delivery(name, courier, metrics)
+    delivery.start()
+    return delivery
+
+
+def last_lines(path: Path, most_bytes: int) -> list[bytes]:
+    """The whole lines at the end of a file, as far as they lie in its last ``most_bytes``."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, 2) - most_bytes)
+        file.seek(start)
+        lines = file.read().split(b"\n")
+    return lines[1 if start else 0 : -1]
+
+
+def _modules(package: ModuleType) -> dict[str, ModuleType]:
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}

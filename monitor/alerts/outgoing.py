@@ -1,0 +1,168 @@
+"""From the loop's lines to alerts: what is sent, what was sent before, what is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from monitor.alerts.alert import Alert, IncidentMessage, Notice, UnreadableIncidentError, digest_of, read_incident
+from monitor.alerts.encoder import Encoder
+from monitor.alerts.flood import FloodLimit
+from monitor.alerts.seen import Seen
+
+NOTICE_FAMILY: Final = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which incidents a sink gets."""
+
+    send_suspected: bool = True
+    min_severity: int = 0
+
+    def takes(self, message: IncidentMessage) -> bool:
+        """Whether this one is sent."""
+        head = message.head
+        return head.severity >= self.min_severity and (self.send_suspected or head.status != "suspected")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsendable:
+    """A line that no alert can be made of."""
+
+    line: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What becomes of some lines. ``passed_over`` are the keys of those that need not be looked at again."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    passed_over: list[bytes] = field(default_factory=list)
+    unsendable: list[Unsendable] = field(default_factory=list)
+    suppressed: int = 0
+
+
+class Outgoing:
+    """Chooses and encodes. ``monotonic`` and ``wall`` are clocks in seconds, the latter since the epoch."""
+
+    def __init__(
+        self,
+        sink: str,
+        wanted: Wanted,
+        limit: FloodLimit,
+        seen: Seen,
+        encoder: Encoder,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._sink = sink
+        self._wanted = wanted
+        self._limit = limit
+        self._seen = seen
+        self._encoder = encoder
+        self._monotonic = monotonic
+        self._wall = wall
+
+    def choose(self, lines: Sequence[bytes]) -> Chosen:
+        """What is to be sent of ``lines``, each of them once."""
+        chosen = Chosen()
+        if self._limit.over(self._monotonic()):
+            self._add_summary(chosen)
+        keys: set[bytes] = set()
+        for line in lines:
+            self._choose(line, keys, chosen)
+        return chosen
+
+    def last_words(self) -> Chosen:
+        """The sum of a flood that is not over yet."""
+        chosen = Chosen()
+        self._add_summary(chosen)
+        return chosen
+
+    def pass_over(self, lines: Sequence[bytes]) -> None:
+        """None of these is ever to be sent."""
+        self._seen.add([_key(line) for line in lines])
+
+    def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
+        """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
+        self._seen.add([*passed_over, *(digest_of(alert.id.encode()) for alert in alerts)])
+
+    def _choose(self, line: bytes, keys: set[bytes], chosen: Chosen) -> None:
+        try:
+            message = read_incident(line)
+        except UnreadableIncidentError as error:
+            key = digest_of(line)
+            if key not in self._seen:
+                chosen.unsendable.append(Unsendable(line, str(error)))
+                chosen.passed_over.append(key)
+            return
+        key = digest_of(message.id.encode())
+        if key in self._seen or key in keys:
+            return
+        keys.add(key)
+        if self._admits(message, chosen):
+            self._encode(line, message, chosen)
+        else:
+            chosen.passed_over.append(key)
+
+    def _admits(self, message: IncidentMessage, chosen: Chosen) -> bool:
+        if not self._wanted.takes(message):
+            return False
+        passes = self._limit.passes(message, self._monotonic())
+        chosen.suppressed += not passes
+        return passes
+
+    def _encode(self, line: bytes, message: IncidentMessage, chosen: Chosen) -> None:
+        try:
+            body = self._encoder.incident(message)
+        except Exception as error:  # noqa: BLE001 - whatever is odd about one incident, the next must still be told
+            chosen.unsendable.append(Unsendable(line, f"{type(error).__name__}: {error}"))
+            chosen.passed_over.append(digest_of(message.id.encode()))
+            return
+        chosen.alerts.append(incident_alert(message, body))
+
+    def _add_summary(self, chosen: Chosen) -> None:
+        notice = self._limit.sum_up(self._sink, self._wall())
+        if notice is not None:
+            chosen.alerts.append(notice_alert(notice, self._encoder.notice(notice)))
+
+
+def _key(line: bytes) -> bytes:
+    try:
+        return digest_of(read_incident(line).id.encode())
+    except UnreadableIncidentError:
+        return digest_of(line)
+
+
+def incident_alert(message: IncidentMessage, body: bytes) -> Alert:
+    """An encoded incident as an alert."""
+    head = message.head
+    return Alert(
+        id=message.id,
+        incident=head.uid,
+        model=head.model,
+        family=head.family,
+        activity=head.activity,
+        status=head.status,
+        severity=head.severity,
+        at=head.at,
+        body=body,
+    )
+
+
+def notice_alert(notice: Notice, body: bytes) -> Alert:
+    """A notice as an alert; it belongs to no model."""
+    return Alert(
+        id=notice.uid,
+        incident=notice.uid,
+        model="",
+        family=NOTICE_FAMILY,
+        activity="create",
+        status="confirmed",
+        severity=notice.severity,
+        at=notice.at,
+        body=body,
+    )

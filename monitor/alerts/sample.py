@@ -1,0 +1,36 @@
+"""An incident for trying a sink out: it says that it is a test, and pages nobody."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from monitor.messages import EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
+
+TEST_MODEL: Final = "tocsin-test"
+
+
+def sample_incident(at: float) -> bytes:
+    """One `tocsin.incident.v1` of ``at`` (seconds since the epoch); each time another incident."""
+    return msgspec.json.encode(
+        Incident(
+            uid=f"test-{round(at * 1000)}",
+            activity="create",
+            status="suspected",
+            model=TEST_MODEL,
+            version="1",
+            last_known_good=None,
+            opened_at=at,
+            at=at,
+            window=WindowItem(0, "test-first", "test-last"),
+            family="inconclusive",
+            hypothesis=None,
+            confidence=0.5,
+            family_confidence=0.5,
+            evidence=[EvidenceItem("prediction_entropy", "fired", 2.0, 1.0, None, [TopItem("a feature", 0.5)])],
+            implicated=ImplicatedItem(sources=["a source"]),
+            severity=0,
+            summary="This is a test of Tocsin's alerts. Nothing happened, and nothing is to be done.",
+        )
+    )

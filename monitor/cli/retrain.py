@@ -1,0 +1,144 @@
+"""`tocsin retrain`: sanitises a training buffer, trains on what is left, and adds the candidate that it gates."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from monitor.cli.output import Progress, show
+from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, Trusted, open_registry
+from monitor.messages import Incident
+from rollback.registry.registry import Buffer
+from rollback.retrain import Outcome, Retraining, retrain
+from rollback.retrain_data import Tables
+from rollback.retrain_out import OtherRequestError, Out
+from rollback.sanitise.sanitise import Hint, sanitise
+from rollback.train.recipe import Device
+
+SAID: Final = {
+    "passed": "passed the gate",
+    "rejected": "did not pass the gate",
+    "vetting": "waits for labels: see vetting.ndjson, and answer with --vetting and another --out",
+}
+
+
+class IncidentFileError(Exception):
+    """The incident cannot be read; the message says why."""
+
+
+def retrain_command(
+    *,
+    registry: Root,
+    name: Name,
+    buffer: Annotated[
+        Path, typer.Option("--buffer", help="What the suspect version was trained on.", show_default=False)
+    ],
+    label: Annotated[str, typer.Option("--label", help="The column of classes.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="A folder for all that comes of it.", show_default=False)],
+    source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
+    trusted: Annotated[
+        str | None, typer.Option("--trusted", help="The column that says which rows are believed (true or false).")
+    ] = None,
+    incident: Annotated[
+        Path | None, typer.Option("--incident", help="The incident (JSON; the last line of a .ndjson counts).")
+    ] = None,
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", help="Trusted rows that nothing is trained on, for the gate.")
+    ] = None,
+    vetting: Annotated[
+        Path | None, typer.Option("--vetting", help="Answers of a trusted labeller: one {id, label} per line.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="How to train; as last known good was, unless said.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides splits, screens and training.")] = 0,
+    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    by: By = None,
+    trusted_key: Trusted = None,
+    signing_key: SigningKeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Retrain on sanitised data: the candidate is added to the registry, signed, and never serves by itself.
+
+    Exit codes: 0 the candidate passed the gate, 1 it did not (or there is none), 3 a person has to label rows first.
+
+    Example: tocsin retrain --registry registry --name nids --buffer rows.csv --label label --out retrained
+    """
+    # typer has read the options; what the incident says is only looked at first, never believed
+    found = None if incident is None else _incident(incident, name)
+    asked = Retraining(
+        place=str(registry.resolve()),
+        model=name,
+        tables=Tables(Buffer(buffer, label, source, session), trusted, holdout),
+        hint=None if found is None else _hint(found),
+        incident=None if found is None else found.uid,
+        vetting=vetting,
+        recipe=recipe,
+        seed=seed,
+        device=device,
+    )
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    steps = 0
+    with Progress(f"retraining {name}") as progress:
+
+        def told(what: str, share: float) -> None:
+            nonlocal steps
+            steps += 1
+            progress.update(steps, f"{what} {share:.0%}")
+
+        try:
+            done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or getpass.getuser(), progress=told)
+        except OtherRequestError as error:
+            raise typer.BadParameter(str(error), param_hint="--out") from error
+    _tell(done, out, as_json=as_json)
+    raise typer.Exit(done.gate.exit_code)
+
+
+def _incident(path: Path, model: str) -> Incident:
+    """One incident, or the last one of a file with one per line."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise IncidentFileError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = [line for line in content.splitlines() if line.strip()]
+    try:
+        try:
+            incident = msgspec.json.decode(content, type=Incident)
+        except msgspec.DecodeError:
+            incident = msgspec.json.decode(lines[-1] if lines else b"", type=Incident)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IncidentFileError(f"{path}: is no tocsin.incident.v1: {error}") from error
+    if incident.model != model:
+        raise typer.BadParameter(f"{path}: is about model {incident.model!r}, not {model!r}", param_hint="--incident")
+    return incident
+
+
+def _hint(incident: Incident) -> Hint:
+    named = incident.implicated
+    # with several labels it is open which one the served model gave
+    label = named.labels[0] if len(named.labels) == 1 else None
+    return Hint(dict(named.features), tuple(named.sources), label)
+
+
+def _tell(done: Outcome, out: Path, *, as_json: bool) -> None:
+    gate = done.gate
+    for remark in gate.remarks:
+        typer.echo(f"note: {remark}", err=True)
+    for check in gate.checks:
+        if not check.passed:
+            typer.echo(f"failed: {check.name} is {check.value:.4f}, at most {check.limit:.4f} is noise", err=True)
+    again = " (as found before)" if done.repeated else ""
+    typer.echo(f"candidate {done.candidate} {SAID[gate.result]}{again}", err=True)
+    result = {
+        "candidate": done.candidate,
+        "result": gate.result,
+        "passed": gate.passed,
+        "checks": msgspec.to_builtins(gate.checks),
+        "out": str(out),
+    }
+    show(result, as_json=as_json, text=done.candidate)

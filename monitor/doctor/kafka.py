@@ -1,0 +1,79 @@
+"""Kafka: one connection, over which topics, rights, group and offsets are looked at, each by itself.
+
+Metadata is asked for without the brokers making topics that are missing. (Asking for a group may make a fresh cluster
+create its own internal topic of offsets, as the first consumer of any kind would.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kafka.admin import KafkaAdminClient
+
+from monitor.daemon import kafka_settings, vetting_topic
+from monitor.doctor.check import Result, ok, problem
+from monitor.doctor.kafka_group import check_group
+from monitor.doctor.kafka_guard import check_guard
+from monitor.doctor.kafka_offsets import check_lag, check_newest
+from monitor.doctor.kafka_topics import check_topics, check_vetting
+from monitor.settings.config import Config
+from monitor.sources.kafka_connect import reason_of_failure, require_reachable
+from monitor.sources.kafka_errors import translated
+from monitor.sources.kafka_settings import KafkaSettings
+from monitor.sources.source import PermanentSourceError, RetryableSourceError
+
+SECONDS: Final = 60.0
+CONNECT_SECONDS: Final = 5.0
+REQUEST_SECONDS: Final = 15.0
+ADVICE: Final = "see kafka.bootstrap_servers, the login, TLS, and the network between here and there"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    subject: str
+    look: Callable[[KafkaAdminClient], Iterator[Result]]
+
+
+def check_kafka(config: Config) -> Iterator[Result]:
+    """Everything about Kafka; nothing where the configuration does not name it."""
+    if config.kafka is None:
+        return
+    chosen = kafka_settings(config.kafka)
+    settings = replace(chosen, connect_timeout=CONNECT_SECONDS, request_timeout=REQUEST_SECONDS)
+    try:
+        require_reachable(settings)
+        with translated(settings, "connecting"), reason_of_failure():
+            admin = KafkaAdminClient(**settings.connection())
+    except (RetryableSourceError, PermanentSourceError) as error:
+        yield problem("kafka", str(error), ADVICE)
+        return
+    try:
+        yield ok("kafka", f"{settings.address} answers ({settings.security_protocol})")
+        for part in _parts(config, settings):
+            yield from _guarded(part, admin, settings)
+    finally:
+        admin.close()
+
+
+def _parts(config: Config, settings: KafkaSettings) -> Iterator[_Part]:
+    topics = list(settings.topics)
+    yield _Part("topics", lambda admin: check_topics(admin, settings.topics))
+    if config.kafka is not None:
+        vetting = vetting_topic(config.kafka)
+        yield _Part("vetting", lambda admin: check_vetting(admin, vetting))
+    yield _Part("group", lambda admin: check_group(admin, settings, config.state_dir))
+    yield _Part("lag", lambda admin: check_lag(admin, settings.group_id, topics, settings.start_at))
+    yield _Part("clock", lambda admin: check_newest(admin, topics))
+    for topic, role in settings.topics.items():
+        if role == "trusted":
+            yield _Part("trusted labels", lambda admin, topic=topic: check_guard(admin, topic, settings))  # type: ignore[misc]  # binds the loop's variable
+
+
+def _guarded(part: _Part, admin: KafkaAdminClient, settings: KafkaSettings) -> Iterator[Result]:
+    try:
+        with translated(settings, f"asking about the {part.subject}"):
+            yield from part.look(admin)
+    except (RetryableSourceError, PermanentSourceError) as error:
+        yield problem(part.subject, str(error), ADVICE)

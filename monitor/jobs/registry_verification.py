@@ -1,0 +1,69 @@
+"""Checks that the registry holds what was signed, and that its pointers stand where its history says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from monitor.inbox import Inbox, RegistryChecked
+from monitor.watching.schedule_metrics import ScheduleMetrics
+from rollback.bundle import IntegrityError
+from rollback.registry.moves import unaccounted
+from rollback.registry.registry import Registry, RegistryError
+
+log = structlog.get_logger()
+
+
+class RegistryVerification:
+    """One model's verification; ``clock`` gives seconds since the epoch. Its result is always put in the inbox."""
+
+    def __init__(
+        self, model: str, registry: Registry, metrics: ScheduleMetrics, inbox: Inbox, clock: Callable[[], float]
+    ) -> None:
+        self._model = model
+        self._registry = registry
+        self._metrics = metrics
+        self._inbox = inbox
+        self._clock = clock
+
+    def __call__(self) -> None:
+        """Verify everything once. Raises `RegistryError` where the versions cannot even be listed."""
+        found = check_registry(self._model, self._registry, self._clock())
+        for version, reason in found.failed.items():
+            known_good = version == found.last_known_good
+            log.error("version_not_verified", model=self._model, version=version, known_good=known_good, reason=reason)
+        for problem in found.pointers:
+            log.error("pointers_not_accounted_for", model=self._model, problem=problem)
+        verified = {version: version not in found.failed for version in self._registry.versions()}
+        self._metrics.verified(self._model, verified, pointers=not found.pointers)
+        self._inbox.put(found)
+
+
+def check_registry(model: str, registry: Registry, at: float) -> RegistryChecked:
+    """Every version's digests, signature and buffer, and the pointers. Raises `RegistryError`: no versions to list."""
+    before = pointer_problems(registry)
+    failed = {}
+    for version in registry.versions():
+        try:
+            registry.verify(version)
+        except (IntegrityError, RegistryError) as error:
+            failed[version] = str(error)
+    # a pointer is set a moment after its history: what is wrong is wrong at both ends of a verification
+    still = pointer_problems(registry) if before else []
+    return RegistryChecked(model, at, _known_good(registry), failed, tuple(p for p in before if p in still))
+
+
+def pointer_problems(registry: Registry) -> list[str]:
+    """What is wrong with pointers and history, one reason each."""
+    try:
+        return unaccounted(registry.history(), registry.pointers())
+    except RegistryError as error:
+        return [str(error)]
+
+
+def _known_good(registry: Registry) -> str | None:
+    try:
+        return registry.pointers().last_known_good
+    except RegistryError:
+        return None

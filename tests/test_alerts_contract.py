@@ -1,0 +1,187 @@
+"""What every encoder and sender promises. They are found in the package: a new one is tested without being named."""
+
+from __future__ import annotations
+
+import json
+import string
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from alert_lines import incident, line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.alerts.alert import Alert, Notice, read_incident
+from monitor.alerts.open_sinks import encoders, senders
+from monitor.alerts.outgoing import incident_alert
+from monitor.alerts.sample import sample_incident
+from monitor.alerts.sink import SinkRetryableError, SinkSurroundings
+from monitor.alerts.syslog_frame import HEADER_ROOM
+from monitor.messages import EvidenceItem, ImplicatedItem, TopItem
+from monitor.settings.sink_sections import SYSLOG_BYTES, SinkConfig, SinkType
+
+ENCODERS = encoders()
+SENDERS = senders()
+LEAST = SinkConfig.model_fields["max_message_bytes"].metadata[0].ge - HEADER_ROOM
+PRINTABLE = {ord(c) for c in string.printable} - {9, 10, 11, 12, 13}
+
+texts = st.text(max_size=40) | st.sampled_from(["\x00", "a\nb", '"]\\', "\u2028", "\x7f\x85", "\U0001f514", "<0>1 - -"])
+values = texts | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+incidents = st.builds(
+    incident,
+    number=st.integers(0, 2**64),
+    activity=st.sampled_from(["create", "update", "close"]),
+    status=st.sampled_from(["suspected", "confirmed", "retracted", "resolved"]),
+    model=texts.filter(bool),
+    version=texts.filter(bool),
+    summary=st.text(max_size=3000),
+    severity=st.integers(0, 10),
+    confidence=st.floats(0, 1),
+    evidence=st.lists(
+        st.builds(
+            EvidenceItem,
+            detector=texts,
+            status=st.sampled_from(["ok", "fired", "error", "warming"]),
+            score=st.floats(allow_nan=False, allow_infinity=False),
+            threshold=st.floats(allow_nan=False, allow_infinity=False),
+            top=st.lists(st.builds(TopItem, name=texts, contribution=st.floats(-1, 1)), max_size=5),
+        ),
+        max_size=12,
+    ),
+    implicated=st.builds(
+        ImplicatedItem,
+        features=st.dictionaries(texts, values, max_size=10),
+        sources=st.lists(texts, max_size=60),
+        events=st.lists(texts, max_size=100),
+    ),
+    atlas=st.lists(st.sampled_from(["AML.T0020", "AML.T0043.004", "AML.T9999"]), max_size=3, unique=True),
+)
+
+
+def test_encoders_and_senders_are_found() -> None:
+    assert {"ocsf", "incident"} <= ENCODERS.keys()
+    assert {"syslog_tcp", "syslog_tls", "file", "memory"} <= SENDERS.keys()
+
+
+def test_the_configuration_knows_every_one_of_them() -> None:
+    assert set(get_args(SinkConfig.model_fields["format"].annotation)) == set(ENCODERS)
+    assert set(get_args(SinkType)) == set(SENDERS) - {"memory"}
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@settings(max_examples=40)
+@given(told=incidents, limit=st.integers(LEAST, 20_000))
+def test_an_alert_is_one_line_of_printable_json_within_the_limit(name: str, told: Any, limit: int) -> None:
+    message = read_incident(msgspec.json.encode(told))
+    body = ENCODERS[name]("1.2.3", limit).incident(message)
+    assert len(body) <= limit
+    assert set(body) <= PRINTABLE
+    text = json.dumps(json.loads(body))
+    assert message.id in text
+    assert told.uid in text
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@settings(max_examples=40)
+@given(told=incidents)
+def test_an_alert_that_fits_holds_all_of_the_incident(name: str, told: Any) -> None:
+    fields = json.loads(msgspec.json.encode(told))
+    body = json.loads(ENCODERS[name]("1.2.3", 10_000_000).incident(read_incident(msgspec.json.encode(told))))
+    assert "truncated" not in json.dumps(list(body))
+    unmapped = body.get("unmapped", body)
+    for field in ("family", "hypothesis", "status", "window", "alternatives", "implicated", "severity", "action"):
+        assert unmapped[field] == fields[field]
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_an_alert_that_was_shortened_says_so(name: str) -> None:
+    events = [f"event-{i:04d}" for i in range(100)]
+    message = read_incident(line(implicated=ImplicatedItem(events=events), summary="x" * 5000))
+    body = json.loads(ENCODERS[name]("1.2.3", 3000).incident(message))
+    truncated = body.get("unmapped", body)["truncated"]
+    assert any(path.endswith("implicated.events after 10") for path in truncated)
+    assert any(path.startswith("text over") for path in truncated)
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_what_fired_is_kept_longer_than_what_did_not(name: str) -> None:
+    top = [TopItem(f"a feature with a name {i}", 0.5) for i in range(10)]
+    quiet = [EvidenceItem(f"quiet_{i}", "ok", 0.5, 1.0, 1.0, top) for i in range(12)]
+    loud = EvidenceItem("loud", "fired", 9.0, 1.0, 1.0, top)
+    implicated = ImplicatedItem(sources=["sensor-1"], events=[f"event-{i:020d}" for i in range(100)])
+    message = read_incident(line(evidence=[*quiet, loud], implicated=implicated))
+    body = ENCODERS[name]("1.2.3", SYSLOG_BYTES - HEADER_ROOM).incident(message)
+    assert b"loud" in body
+    assert b"a feature with a name 2" in body
+    assert b"sensor-1" in body
+    assert b"event-00000000000000000009" in body
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_the_longest_incident_fits_the_least_limit(name: str) -> None:
+    bell = "\U0001f514"
+    sources = ImplicatedItem(features={bell * 99: bell * 99}, sources=[bell * 99] * 99, events=[bell * 99] * 100)
+    evidence = [EvidenceItem(bell * 99, "fired", 2.0, 1.0, None, [TopItem(bell * 99, 1.0)] * 9)] * 40
+    told = line(summary=bell * 9999, model=bell * 128, version=bell * 128, implicated=sources, evidence=evidence)
+    message = read_incident(told)
+    body = ENCODERS[name]("1.2.3", LEAST).incident(message)
+    assert len(body) <= LEAST
+    assert json.loads(body)
+    assert message.id.encode() in body
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_the_same_incident_gives_the_same_bytes(name: str) -> None:
+    first, second = (ENCODERS[name]("1.2.3", 9000).incident(read_incident(line(7))) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_fields_that_are_added_later_get_through(name: str) -> None:
+    fields = json.loads(line()) | {
+        "further": {"a": 1},
+        "evidence": [{"detector": "new", "status": "odd", "score": None}],
+    }
+    body = json.loads(ENCODERS[name]("1.2.3", 9000).incident(read_incident(json.dumps(fields).encode())))
+    assert body.get("unmapped", body)["further"] == {"a": 1}
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@given(text=st.text(max_size=5000), model=st.text(max_size=500))
+def test_a_notice_is_one_line_within_the_limit(name: str, text: str, model: str) -> None:
+    notice = Notice("suppressed-siem-1", 1767225600.0, 5, "12 alerts were not sent", text, {"models": {model: 12}})
+    body = ENCODERS[name]("1.2.3", LEAST).notice(notice)
+    assert len(body) <= LEAST
+    assert set(body) <= PRINTABLE
+    assert "suppressed-siem-1" in json.dumps(json.loads(body))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_the_test_alert_can_be_encoded(name: str) -> None:
+    assert b"test" in ENCODERS[name]("1.2.3", LEAST).incident(read_incident(sample_incident(1767225600.25)))
+
+
+def config(name: str, folder: Path) -> SinkConfig:
+    if name == "file":
+        return SinkConfig(type="file", path=folder / "alerts.ndjson")
+    return SinkConfig(type=name if name != "memory" else "syslog_tcp", address="127.0.0.1:1")  # type: ignore[arg-type]  # names found in the package
+
+
+def alert() -> Alert:
+    message = read_incident(line())
+    return incident_alert(message, ENCODERS["ocsf"]("1", 9000).incident(message))
+
+
+@pytest.mark.parametrize("name", sorted(SENDERS))
+def test_a_sender_takes_alerts_or_says_that_they_may_be_sent_again(name: str, tmp_path: Path) -> None:
+    sink = SENDERS[name](config(name, tmp_path), SinkSurroundings("host", time.monotonic))
+    for _ in range(2):
+        with suppress(SinkRetryableError):
+            assert sink.send([alert()]) == 0
+        assert sink.send([]) == 0
+        sink.close()
+        sink.close()

@@ -1,0 +1,177 @@
+"""The loop never waits for a receiver, and a restart loses nothing."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from alert_lines import Way, line, numbers
+from daemon_process import wait_until
+from prometheus_client import CollectorRegistry
+
+from monitor.alerts.alert import Alert
+from monitor.alerts.courier import Clocks
+from monitor.alerts.delivery import Delivery
+from monitor.alerts.open_sinks import last_lines, open_sinks
+from monitor.alerts.send.file import FileSink
+from monitor.alerts.send.memory import MemorySink
+from monitor.alerts.sink import SinkRetryableError
+from monitor.settings.sink_sections import SinkConfig
+from monitor.watching.alert_metrics import AlertMetrics
+
+CLOCKS = Clocks(time.time, time.monotonic)
+
+
+class StuckSink(MemorySink):
+    """Takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = threading.Event()
+        self.go = threading.Event()
+
+    def send(self, alerts: Sequence[Alert]) -> int:
+        if alerts:
+            self.inside.set()
+            self.go.wait(60)
+        return super().send(alerts)
+
+
+def test_append_returns_while_the_receiver_never_does(tmp_path: Path) -> None:
+    sink = StuckSink()
+    way = Way(tmp_path / "spool", sink)
+    delivery = Delivery("siem", way.courier, way.metrics, waiting=10)
+    delivery.start()
+    delivery.append(line(0))
+    assert sink.inside.wait(60)
+    for number in range(1, 31):
+        delivery.append(line(number))
+    assert not sink.go.is_set()
+    assert sink.received == []
+    assert way.dropped("queue_full") == 20
+    sink.go.set()
+    delivery.close(60)
+    assert numbers(sink.received) == list(range(11))
+
+
+def test_closing_does_not_wait_for_a_stuck_receiver_and_nothing_on_disk_is_lost(tmp_path: Path) -> None:
+    sink = StuckSink()
+    way = Way(tmp_path / "spool", sink)
+    delivery = Delivery("siem", way.courier, way.metrics)
+    delivery.start()
+    delivery.append(line(1))
+    assert sink.inside.wait(60)
+    delivery.close(0.01)
+    assert numbers(Way(tmp_path / "spool").spool.peek(10)) == [1]
+    sink.go.set()
+    delivery.close(60)
+
+
+def test_a_failure_that_nobody_thought_of_does_not_end_the_thread(tmp_path: Path) -> None:
+    sink = MemorySink()
+    way = Way(tmp_path / "spool", sink)
+    sink.failures.append(RuntimeError("a bug"))
+    delivery = Delivery("siem", way.courier, way.metrics)
+    delivery.start()
+    delivery.append(line(1))
+    wait_until(lambda: not sink.failures, "the failure", 60)
+    way.clock.now += 10
+    delivery.close(60)
+    assert numbers(sink.received) == [1]
+
+
+def open_file(tmp_path: Path) -> Delivery:
+    sinks = {"local": SinkConfig(type="file", path=tmp_path / "alerts.ndjson", format="incident")}
+    metrics = AlertMetrics(CollectorRegistry())
+    [delivery] = open_sinks(sinks, tmp_path / "state", metrics, CLOCKS, random.SystemRandom(), "1")
+    return delivery
+
+
+def test_what_a_crash_kept_from_the_spool_is_sent_at_the_next_start(tmp_path: Path) -> None:
+    first = open_file(tmp_path)
+    first.append(line(1))
+    first.close(60)
+    (tmp_path / "state" / "incidents.ndjson").write_bytes(line(1) + b"\n" + line(2) + b"\n" + line(3)[:-9])
+    for _ in range(2):
+        open_file(tmp_path).close(60)
+    sent = (tmp_path / "alerts.ndjson").read_bytes()
+    assert sent.count(b"\n") == 2
+    assert sent.index(f"{1:032x}".encode()) < sent.index(f"{2:032x}".encode())
+
+
+def test_a_new_sink_is_not_told_old_stories_ever(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "incidents.ndjson").write_bytes(line(1) + b"\n")
+    for _ in range(2):
+        delivery = open_file(tmp_path)
+        delivery.append(line(2))
+        delivery.close(60)
+    sent = (tmp_path / "alerts.ndjson").read_text().splitlines()
+    assert len(sent) == 1
+    assert f"{2:032x}" in sent[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "most", "expected"),
+    [
+        (b"", 9, []),
+        (b"a\nb\n", 9, [b"a", b"b"]),
+        (b"a\nb\nhal", 9, [b"a", b"b"]),
+        (b"aaaa\nb\n", 4, [b"b"]),
+    ],
+)
+def test_the_last_whole_lines_of_a_file(tmp_path: Path, content: bytes, most: int, expected: list[bytes]) -> None:
+    path = tmp_path / "file"
+    assert last_lines(path, 9) == []
+    path.write_bytes(content)
+    assert last_lines(path, most) == expected
+
+
+def alerts(*numbers: int) -> list[Alert]:
+    return [
+        Alert(
+            id=str(number),
+            incident="",
+            model="",
+            family="",
+            activity="",
+            status="",
+            severity=1,
+            at=0.0,
+            body=b"%d" % number,
+        )
+        for number in numbers
+    ]
+
+
+def test_a_file_may_be_rotated_and_removed_at_any_time(tmp_path: Path) -> None:
+    path, old = tmp_path / "out" / "alerts.ndjson", tmp_path / "old"
+    sink = FileSink(path)
+    sink.send(alerts(1, 2))
+    path.rename(old)
+    sink.send(alerts(3))
+    path.unlink()
+    sink.send(alerts(4))
+    sink.close()
+    sink.send(alerts(5))
+    sink.close()
+    assert (old.read_bytes(), path.read_bytes()) == (b"1\n2\n", b"4\n5\n")
+
+
+def test_a_torn_line_is_ended_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.ndjson"
+    path.write_bytes(b'{"half')
+    sink = FileSink(path)
+    sink.send(alerts(1))
+    sink.close()
+    assert path.read_bytes() == b'{"half\n1\n'
+
+
+def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path)
+    with pytest.raises(SinkRetryableError, match=str(tmp_path)):
+        sink.send(alerts(1))

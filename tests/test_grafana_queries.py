@@ -1,0 +1,193 @@
+"""Every query of the dashboard and every alert, asked of a real Prometheus that watched the demonstration."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from every_metric import EveryMetric
+from grafana_dashboard import PANELS, ROOT, VARIABLES, Target, annotations, filled, label_values, targets
+from prometheus_server import Prometheus, Series, free_port
+
+TARGETS = [*targets(), *annotations()]
+RULES = yaml.safe_load((ROOT / "helm" / "tocsin" / "rules" / "tocsin.yaml").read_text())
+ALERTS = {rule["alert"]: rule["expr"] for group in RULES["groups"] for rule in group["rules"]}
+STORY, EVERYTHING = "story", "everything"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+PATIENCE = 840.0
+POISONED, GOOD, RETRAINED = "2", "1", "3"
+
+NOT_IN_THE_STORY = {
+    "Endpoints serve what they should",
+    "Agreement on canaries",
+    "Versions are what was signed",
+    "Scheduled work",
+    "Since it last succeeded",
+    "Alerts sent",
+    "Alerts that wait",
+    "Alerts dropped",
+    "Since the receiver last took alerts",
+    "On disk",
+    "Messages not yet read",
+    "Lag by partition",
+    "Messages that cannot be read",
+    "Turns of the loop",
+}
+"""It has neither sinks nor a schedule, reads everything at once, and everything in it can be read."""
+
+
+class Told(NamedTuple):
+    """The story, as Prometheus saw it from ``start`` to ``end``, and the figures that it ended with."""
+
+    prometheus: Prometheus
+    start: float
+    end: float
+    figures: dict[str, Any]
+
+    def ask(self, target: Target, job: str = STORY) -> list[Series]:
+        expr = filled(target.expr, {"job": job}, self.end - self.start)
+        if target.instant:
+            return self.prometheus.at(expr, self.end)
+        return self.prometheus.over(expr, self.start, self.end, 1.0)
+
+    def panel(self, title: str) -> list[Series]:
+        return [series for target in TARGETS if target.panel == title for series in self.ask(target)]
+
+    def highest(self, title: str, **labels: str) -> float:
+        """The highest value that a panel shows of what has these labels."""
+        series = [each for each in self.panel(title) if labels.items() <= each.labels.items()]
+        return max((value for each in series for value in each.values), default=math.nan)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    folder = tmp_path_factory.mktemp("story")
+    port = free_port()
+    with EveryMetric() as everything, Prometheus(folder, {STORY: port, EVERYTHING: everything.port}) as prometheus:
+        start = time.time()
+        figures = tell(folder, port, everything)
+        yield Told(prometheus, start, time.time(), figures)
+
+
+def tell(folder: Path, port: int, everything: EveryMetric) -> dict[str, Any]:
+    """Run the demonstration to its end; meanwhile everything else happens as well."""
+    command = [sys.executable, "-m", "monitor", "demo", "--approve", "--json", "--out", str(folder / "out")]
+    command += ["--listen", f"127.0.0.1:{port}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    deadline = time.monotonic() + PATIENCE
+    with (
+        (folder / "figures").open("wb") as out,
+        (folder / "told").open("wb") as err,
+        subprocess.Popen(command, stdout=out, stderr=err, env=environment) as demo,
+    ):
+        while demo.poll() is None:
+            if time.monotonic() > deadline:
+                demo.kill()
+            everything.touch()
+            time.sleep(0.5)
+    said = (folder / "told").read_text()
+    assert demo.returncode == 0, said
+    return dict(json.loads((folder / "figures").read_text()))
+
+
+def finite(series: list[Series]) -> list[float]:
+    return [value for each in series for value in each.values if math.isfinite(value)]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.panel)
+def test_a_query_finds_what_is_there(told: Told, target: Target) -> None:
+    found = told.ask(target, EVERYTHING)
+    assert finite(found), "nothing, though every metric is there"
+    assert all(target.named <= series.labels.keys() for series in found), "its legend has holes"
+
+
+@pytest.mark.parametrize("title", [panel["title"] for panel in PANELS if panel["title"] not in NOT_IN_THE_STORY])
+def test_the_story_is_seen_on_the_panel(told: Told, title: str) -> None:
+    assert finite(told.panel(title))
+
+
+@pytest.mark.parametrize("name", ["job", "instance", "model", "version"])
+def test_what_can_be_chosen_is_offered(told: Told, name: str) -> None:
+    metric, label = label_values(name)
+    found = told.prometheus.labels(label, filled(metric, {"job": STORY}, 60), told.start, told.end)
+    offered = {"job": {STORY, EVERYTHING}, "model": {"nids"}, "version": {GOOD, POISONED, RETRAINED}}
+    assert set(found) == offered[name] if name in offered else len(found) == 1
+
+
+@pytest.mark.parametrize("chosen", [f"({STORY}|{EVERYTHING})", STORY])
+def test_several_and_single_choices_are_taken(told: Told, chosen: str) -> None:
+    choice = {"job": chosen, "model": "nids", "version": f"({GOOD}|{POISONED})"}
+    assert list(VARIABLES)[1:] == ["job", "instance", "model", "version"]
+    for target in TARGETS:
+        told.prometheus.at(filled(target.expr, choice, 60), told.end)
+
+
+def test_drift_and_poisoning_are_seen_on_the_version_that_has_them(told: Told) -> None:
+    drift, poisoning = 2.0, 5.0
+    assert told.highest("Verdict by version", version=GOOD) == drift
+    assert told.highest("Verdict by version", version=POISONED) == poisoning
+    assert told.highest("Verdict") == poisoning
+    assert told.highest("Confidence", version=POISONED) >= 0.95
+    assert told.highest("Incidents by family", family="poisoning") >= 1
+
+
+def test_the_way_back_and_the_cure_are_seen(told: Told) -> None:
+    for action in ("rollback", "retraining", "promotion"):
+        assert told.highest("Responses by outcome", action=action, outcome="done") >= 1
+    assert told.highest("Responses by outcome", action="promotion", outcome="proposed") >= 1
+    (waiting,) = told.panel("How long persons are waited for")
+    assert waiting.values[-1] == 0
+    assert told.figures["serving"] == RETRAINED
+
+
+def test_a_version_is_drawn_only_while_it_answers_events(told: Told) -> None:
+    verdicts = {each.labels["version"]: len(each.values) for each in told.panel("Verdict by version")}
+    seconds = told.end - told.start
+    assert verdicts.keys() == {GOOD, POISONED, RETRAINED}
+    assert verdicts[POISONED] < 0.9 * seconds
+
+
+def test_what_changed_is_seen(told: Told) -> None:
+    entropy = [each for each in told.panel("Prediction entropy") if each.labels["gauge"] == "entropy_mean"]
+    assert all(0 < value < 1 for value in finite(entropy))
+    assert told.highest("Inputs against the reference", gauge="drifted_share", version=GOOD) > 0.1
+    assert told.highest("How far each detector is from an alarm", detector="version_disagreement") >= 0
+    assert told.highest("Status of each detector", detector="input_similarity", version=GOOD) == 2.0
+    named = {each.labels["feature"] for each in told.panel("Features whose importance moved most")}
+    assert len(named) >= 3
+    assert "other" not in named
+
+
+def test_the_poisoned_version_parts_from_the_last_known_good_one(told: Told) -> None:
+    deep = told.highest("Disagreement on the same events", gauge="deep_rate", version=POISONED)
+    null = told.highest("Disagreement on the same events", gauge="null_rate", version=POISONED)
+    assert deep > null
+    assert told.highest("Evidence of deep disagreement", version=POISONED) > 1e4
+    assert told.highest("What was tried about them", gauge="swap_flip_gap", version=POISONED) > 0.5
+
+
+def test_labels_were_asked_for_and_answered(told: Told) -> None:
+    assert told.highest("Requests for labels", outcome="asked") >= 8
+    assert told.highest("Requests for labels", outcome="answered") >= 8
+    assert told.highest("Labels by outcome and trust", trust="trusted") >= 8
+    assert 0.5 < told.highest("Answered of what was asked") <= 1.1
+    assert told.highest("Claims of trust that were not believed") == 0
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+def test_an_alert_is_taken(told: Told, name: str) -> None:
+    told.prometheus.over(ALERTS[name], told.start, told.end, 5.0)
+
+
+def test_the_poisoning_would_have_called_somebody(told: Told) -> None:
+    found = told.prometheus.over(f"({ALERTS['TocsinPoisoning']})", told.start, told.end, 1.0)
+    assert {each.labels["version"] for each in found if each.labels["model"] == "nids"} == {POISONED}

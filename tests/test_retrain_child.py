@@ -1,0 +1,198 @@
+"""The child process of a retraining: limits, deaths, and what is left after them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from small_registry import NAME, TRIGGER, Small, make_small
+
+from rollback.registry.registry import Buffer
+from rollback.train.child import LOG, ChildTrainer, Limits
+from rollback.train.trainer import Order, Retrained
+
+INCIDENT = {
+    "schema": "tocsin.incident.v1", "uid": "u1", "activity": "create", "status": "confirmed", "model": NAME,
+    "version": "2", "last_known_good": "1", "opened_at": 0.0, "at": 1.0, "family": "poisoning",
+    "hypothesis": "backdoor", "confidence": 0.9, "family_confidence": 0.9, "severity": 9, "summary": "s",
+    "window": {"index": 1, "first_id": "a", "last_id": "b"},
+    "implicated": {"features": dict(TRIGGER.features), "labels": ["benign"]},
+}  # fmt: skip
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def started() -> Iterator[list[ChildTrainer]]:
+    trainers: list[ChildTrainer] = []
+    yield trainers
+    for trainer in trainers:
+        trainer.close()
+
+
+def order(folder: Path, buffer: Buffer | None = None, incident: dict[str, Any] = INCIDENT) -> Order:
+    kept = buffer or Buffer(folder / "rows.csv", "label")
+    return Order("key", NAME, "2", kept, msgspec.json.encode(incident), folder / "out")
+
+
+def python(started: list[ChildTrainer], code: str, clock: Any = time.monotonic, **limits: Any) -> ChildTrainer:
+    """A trainer whose command is a line of Python."""
+    allowed = Limits(**{"timeout_seconds": 100, "memory_bytes": 2**30, **limits})
+    command = [sys.executable, "-c", code]
+    trainer = ChildTrainer(command, Path("registry"), clock=clock, environ={}, limits=allowed)
+    started.append(trainer)
+    return trainer
+
+
+def wait(trainer: ChildTrainer, seconds: float = 240) -> Retrained:
+    deadline = time.monotonic() + seconds
+    while (result := trainer.poll("key")) is None:
+        assert time.monotonic() < deadline, "nothing came of the order"
+        time.sleep(0.02)
+    return result
+
+
+def children(name: str) -> list[int]:
+    """Processes whose command line holds ``name``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if name in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_the_child_gets_the_contract_s_options(started: list[ChildTrainer], tmp_path: Path) -> None:
+    trainer = python(started, "import sys; print(*sys.argv[1:], flush=True); sys.exit('the end')")
+    trainer.start(order(tmp_path, Buffer(tmp_path / "rows.csv", "class", "feed", "flow")))
+    assert wait(trainer).detail.endswith("the end")
+    out = tmp_path / "out"
+    said = (out / LOG).read_text().splitlines()[0]
+    assert said == (
+        f"retrain --registry registry --name nids --buffer {tmp_path}/rows.csv --label class --source feed "
+        f"--session flow --incident {out}/incident.json --out {out}"
+    )
+    assert msgspec.json.decode((out / "incident.json").read_bytes()) == INCIDENT
+
+
+def test_a_killed_child_has_failed_and_that_is_said(started: list[ChildTrainer], tmp_path: Path) -> None:
+    trainer = python(started, "import os; os.kill(os.getpid(), 9)")
+    trainer.start(order(tmp_path))
+    made = wait(trainer)
+    assert (made.result, made.candidate) == ("failed", None)
+    assert "ended by SIGKILL: perhaps the system was out of memory" in made.detail
+
+
+def test_a_child_that_takes_more_memory_than_it_may_fails_with_its_last_words(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    trainer = python(started, "import time; time.sleep(1); x = bytearray(2**29)", memory_bytes=2**28)
+    trainer.start(order(tmp_path))
+    made = wait(trainer)
+    assert made.result == "failed"
+    assert "MemoryError" in made.detail
+
+
+def test_a_child_that_takes_too_long_is_ended_with_all_that_it_started(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    mark = f"tocsin-mark-{tmp_path.name}"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(99)', '{mark}'])"
+    clock = Clock()
+    trainer = python(started, code, clock)
+    trainer.start(order(tmp_path))
+    deadline = time.monotonic() + 60
+    while len(children(mark)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert trainer.poll("key") is None
+    clock.now = 100.0
+    made = trainer.poll("key")
+    assert made is not None
+    assert (made.result, "took longer than 100 s" in made.detail) == ("failed", True)
+    while children(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_child_is_nice_and_has_few_threads(started: list[ChildTrainer], tmp_path: Path) -> None:
+    code = "import os, sys, time; time.sleep(1); sys.exit(f\"{os.nice(0)} {os.environ['OMP_NUM_THREADS']}\")"
+    trainer = python(started, code, nice=7, threads=2)
+    trainer.start(order(tmp_path))
+    assert wait(trainer).detail.endswith(f"{min(os.nice(0) + 7, 19) if os.nice(0) == 0 else 7} 2")
+
+
+def test_a_command_that_does_not_exist_is_a_failed_order(started: list[ChildTrainer], tmp_path: Path) -> None:
+    trainer = ChildTrainer(["/no/such/command"], Path("r"), clock=time.monotonic, environ={})
+    trainer.start(order(tmp_path))
+    made = trainer.poll("key")
+    assert made is not None
+    assert (made.result, "cannot start" in made.detail) == ("failed", True)
+
+
+def test_success_without_a_candidate_is_a_failure(started: list[ChildTrainer], tmp_path: Path) -> None:
+    trainer = python(started, "pass")
+    trainer.start(order(tmp_path))
+    made = wait(trainer)
+    assert (made.result, "without a candidate" in made.detail) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"timeout_seconds": 0.0}, {"memory_bytes": 0}, {"threads": 0}, {"nice": 20}], ids=lambda d: next(iter(d))
+)
+def test_limits_out_of_range_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"limits must|nice lies"):
+        Limits(**limits)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
+    pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")
+    return make_small(tmp_path_factory.mktemp("child"))
+
+
+def test_the_death_of_the_real_command_touches_nothing_and_starting_it_again_works(
+    started: list[ChildTrainer], small: Small, tmp_path: Path
+) -> None:
+    buffer = Buffer(small.buffer, "label", "source", "session")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    trainer = ChildTrainer(
+        [sys.executable, "-m", "monitor"], small.root / "registry", clock=time.monotonic, environ=environ
+    )
+    started.append(trainer)
+    before = small.registry.history()
+    asked = order(tmp_path, buffer)
+    trainer.start(asked)
+    deadline = time.monotonic() + 120
+    while not (asked.out / "attempt.json").exists():
+        assert trainer.poll("key") is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for pid in children(f"--out\0{asked.out}"):
+        os.kill(pid, signal.SIGKILL)
+    assert wait(trainer).result == "failed"
+    assert small.registry.history() == before
+
+    trainer.start(asked)
+    made = wait(trainer)
+    assert made.result != "failed", made.detail
+    assert list(small.registry.versions()) == ["1", made.candidate]
+    assert small.registry.pointers().serving == "1"
+    trainer.start(asked)
+    assert wait(trainer) == made
+    assert list(small.registry.versions()) == ["1", made.candidate]

@@ -1,0 +1,111 @@
+"""`tocsin retrain` as anybody calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_registry import NAME, Small, make_small
+
+from monitor.cli.main import main
+
+pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
+pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return make_small(tmp_path_factory.mktemp("command"))
+
+
+def options(small: Small, out: Path, *more: object) -> list[str]:
+    columns = ["--label", "label", "--source", "source", "--session", "session", "--device", "cpu"]
+    fixed = ["retrain", "--registry", small.root / "registry", "--name", NAME, "--buffer", small.buffer, "--out", out]
+    return [str(part) for part in [*fixed, *columns, *more]]
+
+
+def run(arguments: list[str]) -> int | str | None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments, {})
+    return stopped.value.code
+
+
+def test_the_command_says_the_candidate_and_says_it_again(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(options(small, tmp_path / "out", "--json"))
+    told = json.loads(capsys.readouterr().out)
+    assert {0: "passed", 1: "rejected", 3: "vetting"}[code] == told["result"]  # type: ignore[index]  # a number
+    gate = json.loads((tmp_path / "out" / "gate.json").read_bytes())
+    assert (gate["result"], gate["passed"], gate["checks"]) == (told["result"], told["passed"], told["checks"])
+    small.registry.verify(told["candidate"])
+    assert small.registry.pointers().serving == "1"
+
+    versions = small.registry.versions()
+    assert run(options(small, tmp_path / "out")) == code
+    again = capsys.readouterr()
+    assert (again.out, "(as found before)" in again.err) == (told["candidate"] + "\n", True)
+    assert small.registry.versions() == versions
+
+    assert run(options(small, tmp_path / "out", "--seed", 5)) == 2
+    assert "is the folder of another request" in capsys.readouterr().err
+    assert small.registry.versions() == versions
+
+
+def test_an_incident_of_another_model_is_a_usage_error(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    incident = {
+        "uid": "u", "activity": "create", "status": "confirmed", "model": "other", "version": "2",
+        "last_known_good": "1", "opened_at": 0, "at": 0, "window": {"index": 0, "first_id": "a", "last_id": "b"},
+        "family": "poisoning", "hypothesis": None, "confidence": 1.0, "family_confidence": 1.0, "severity": 1,
+        "summary": "",
+    }  # fmt: skip
+    path = tmp_path / "incidents.ndjson"
+    path.write_text("{}\n" + json.dumps(incident) + "\n")
+    assert run(options(small, tmp_path / "out", "--incident", path)) == 2
+    assert "is about model 'other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"{}", b"\xff\xfe"])
+def test_what_is_no_incident_is_refused(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "incident.json"
+    path.write_bytes(content)
+    assert run(options(small, tmp_path / "out", "--incident", path)) == 1
+    assert "is no tocsin.incident.v1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--vetting", "cannot be read"), ("--holdout", "cannot be read"), ("--incident", "cannot be read")],
+)
+def test_a_file_that_is_not_there_is_named(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, message: str
+) -> None:
+    assert run(options(small, tmp_path / "out", option, tmp_path / "none.ndjson")) == 1
+    said = capsys.readouterr().err
+    assert "none.ndjson" in said
+    assert message in said or "No such file" in said
+
+
+def test_an_unknown_recipe_names_those_that_there_are(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options(small, tmp_path / "out", "--recipe", "alchemy")) == 1
+    assert "no recipe 'alchemy'; there are: mlp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("blocked", "extra"), [("pyarrow", "tocsin[data]"), ("torch", "tocsin[retrain]")])
+def test_without_an_extra_the_command_says_what_to_install(
+    small: Small, tmp_path: Path, blocked: str, extra: str
+) -> None:
+    code = f"import sys; sys.modules['{blocked}'] = None\nfrom monitor.cli.main import main\nmain()"
+    command = [sys.executable, "-c", code, *options(small, tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert extra in done.stderr
