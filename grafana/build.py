@@ -1,6 +1,7 @@
 """Writes dashboards/tocsin.json, which Grafana reads, from frame.yaml and rows/*.yaml, which people do.
 
-`make dashboard` writes it. `python grafana/build.py --check` only says whether it is current, and fails if it is not.
+`make chart` writes it, and the chart's copy. `python grafana/build.py --check` only says whether it is current, and
+fails if it is not.
 """  # noqa: INP001 - a script, no package
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def main(arguments: list[str]) -> None:
     text = json.dumps(dashboard(), indent=2) + "\n"
     if arguments == ["--check"]:
         if not DASHBOARD.exists() or DASHBOARD.read_text() != text:
-            sys.exit(f"run `make dashboard`: {DASHBOARD.name} is not what the rows say")
+            sys.exit(f"run `make chart`: {DASHBOARD.name} is not what the rows say")
         return
     if arguments:
         sys.exit("usage: python grafana/build.py [--check]")

@@ -1,4 +1,4 @@
-"""How a panel of a row becomes one of Grafana's: its queries, and how each kind of panel is drawn."""  # noqa: INP001 - no package
+"""How a panel of a row becomes one of Grafana's: its queries, and how each kind is drawn."""  # noqa: INP001 - no package
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _words(words: Mapping[int, list[str]]) -> Json:
 
 def _drawing(spec: Json, kind: str) -> Json:
     if kind == "state-timeline":
-        return {"fillOpacity": 75, "lineWidth": 0, "spanNulls": False, "insertNulls": False}
+        return {"fillOpacity": 75, "lineWidth": 0}
     if kind != "timeseries":
         return {}
     bars = spec.get("bars", False)

@@ -65,7 +65,7 @@ def examine(config: Config, path: Path) -> Examination:
 def first_checks(config: Config, path: Path) -> Iterator[Check]:
     """What is looked at, in the order in which it is told.
 
-    The registry is read by one thread only: msgspec (0.21) crashes where two threads are the first to decode a type.
+    The registry is read by one thread only: msgspec 0.22 can crash where two threads are the first to decode a type.
     """
     yield Check("configuration", partial(check_configuration, config, path))
     yield Check("packages", check_packages)

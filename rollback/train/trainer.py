@@ -30,8 +30,8 @@ class Retrained:
     """What became of an order.
 
     ``passed``: ``candidate`` is in the registry and has passed the gate. ``rejected``: it is there and has not.
-    ``vetting``: it has passed, but was trained without rows that may be honest news: a person decides. ``failed``: there
-    is no candidate, ``detail`` says why.
+    ``vetting``: it has passed, but was trained without rows that may be honest news: a person decides. ``failed``:
+    there is no candidate, ``detail`` says why.
     """
 
     result: Literal["passed", "rejected", "vetting", "failed"]

@@ -1,0 +1,1 @@
+"""The checks of the release gate, one family a file: pure functions of answers and rows."""

@@ -1,0 +1,201 @@
+"""Sanitised retraining, from a training buffer to a signed candidate that has been through the gate.
+
+Idempotent by its folder (`rollback.retrain_out`): whenever it is killed and started again, there is one candidate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from detectors.batch import Scorer
+from rollback.bundle import Bundle
+from rollback.gate import judge
+from rollback.gates.check import Check
+from rollback.registry.moves import next_version
+from rollback.registry.registry import Buffer, Registry
+from rollback.retrain_data import RetrainRefusedError, Tables, as_columns, gather
+from rollback.retrain_model import Learner, Made
+from rollback.retrain_out import (
+    CANDIDATE,
+    GATE,
+    LEARNED,
+    REMOVED,
+    RETAINED,
+    VETTING,
+    Attempt,
+    Candidate,
+    Gate,
+    Out,
+    Result,
+)
+from rollback.retrain_report import removed_columns, retained_columns, sanitising
+from rollback.retrain_vetting import Settled, read_answers, requests, settle
+from rollback.sanitise.case import Hint
+from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.table import write_table
+from rollback.train.recipe import Device
+
+__all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
+
+
+class Sanitise(Protocol):
+    """What `rollback.sanitise.sanitise.sanitise` does."""
+
+    def __call__(
+        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress
+    ) -> Sanitised:
+        """Say which of the new rows are not to be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
+
+    ``vetting`` is a file of a trusted labeller's answers; ``recipe`` is by default that of last known good.
+    """
+
+    place: str
+    model: str
+    tables: Tables
+    hint: Hint | None = None
+    incident: str | None = None
+    vetting: Path | None = None
+    recipe: str | None = None
+    seed: int = 0
+    device: Device = "auto"
+
+    def digest(self) -> str:
+        """Names the request: the same files and options, the same digest. Raises `OSError`."""
+        files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
+        buffer = self.tables.buffer
+        asked: dict[str, Any] = {
+            "files": [None if path is None else _digest(path) for path in files],
+            "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
+            "hint": None if self.hint is None else [dict(self.hint.features), self.hint.sources, self.hint.label],
+            "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
+        }
+        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``candidate`` is in the registry and does not serve. ``repeated``: it was there already."""
+
+    candidate: str
+    gate: Gate
+    repeated: bool
+
+
+def retrain(
+    registry: Registry, asked: Retraining, out: Out, *, sanitise: Sanitise, by: str, progress: Progress
+) -> Outcome:
+    """Sanitise, train, gate, add; or go on where an earlier call for this folder was cut off.
+
+    Raises `RetrainRefusedError`, `rollback.retrain_out.OtherRequestError`, `rollback.table.TableError`,
+    `rollback.train.recipe.RecipeError`, `rollback.registry.registry.RegistryError` and
+    `rollback.bundle.IntegrityError`. Whatever it raises, the registry is as it was.
+    """
+    with out.locked():
+        attempt = out.begin(asked.digest())
+        if (known := out.finished(attempt, registry)) is not None:
+            return Outcome(known[0].version, known[1], repeated=True)
+        out.require_parquet()
+        lkg = _last_known_good(registry, asked.model)
+        made, gate = _make(registry, asked, lkg, out, sanitise, attempt, progress)
+        progress("adding the candidate", 0.0)
+        version = _add(registry, asked, out, attempt, made, by)
+        out.write(CANDIDATE, msgspec.json.encode(Candidate(version)))
+        return Outcome(version, gate, repeated=False)
+
+
+def _last_known_good(registry: Registry, model: str) -> Bundle:
+    version = registry.pointers().last_known_good
+    if version is None:
+        raise RetrainRefusedError(f"model {model!r} has no last known good version to go on from: add one first")
+    return registry.load(version)
+
+
+def _make(
+    registry: Registry,
+    asked: Retraining,
+    lkg: Bundle,
+    out: Out,
+    sanitise: Sanitise,
+    attempt: Attempt,
+    progress: Progress,
+) -> tuple[Made, Gate]:
+    """Everything up to the registry; all files but `candidate.json` are in the folder afterwards."""
+    rng = np.random.default_rng([asked.seed, 11])
+    answers = {} if asked.vetting is None else read_answers(asked.vetting)
+    scorer = _scorer(lkg)
+    learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
+    data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
+    found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
+    settled = settle(found, data.base, data.new, data.answered, rng)
+    trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
+    progress("judging the candidate", 0.0)
+    gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
+
+    lineage = {
+        "retrain": {
+            "token": attempt.token,
+            "parent": lkg.manifest.version,
+            "base": {"from": data.base_from, "rows": len(data.base), "reference": len(data.reference)},
+            "buffer": {"file": asked.tables.buffer.path.name, "sha256": _digest(asked.tables.buffer.path)},
+            "sanitising": sanitising(data, found, settled.returned),
+            "incident": asked.incident,
+            "seed": asked.seed,
+        }
+    }
+    out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
+    out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
+    out.write_lines(VETTING, requests(settled, data.new, data.new_id))
+    out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
+    return made.told(lineage, msgspec.to_builtins(gate)), gate
+
+
+def _scorer(lkg: Bundle) -> Scorer:
+    scorer = lkg.scorer()
+    if scorer is None:
+        raise RetrainRefusedError(
+            f"the last known good version {lkg.manifest.version} has no model, only a reference: a candidate cannot be "
+            "compared with it; add the model with tocsin registry add --onnx"
+        )
+    return scorer
+
+
+def _gate(checks: Sequence[Check], settled: Settled, remarks: tuple[str, ...]) -> Gate:
+    """A failed check rejects; a question that only a person can answer holds."""
+    result: Result = "passed"
+    if settled.holds:
+        result = "vetting"
+    if not all(check.passed for check in checks):
+        result = "rejected"
+    return Gate(result == "passed", result, tuple(checks), remarks)
+
+
+def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made: Made, by: str) -> str:
+    """Sign the candidate and keep it, with the rows that it was trained on; the version's id."""
+    buffer = asked.tables.buffer
+    kept = Buffer(out.folder / LEARNED, buffer.label, buffer.source, buffer.session)
+    write_table(kept.path, as_columns(made.learned, buffer.label, buffer.source, buffer.session))
+    reason = f"retrained on sanitised data after incident {asked.incident}" if asked.incident else "retrained"
+    try:
+        version = next_version(registry.versions())
+        out.plan(attempt, version)
+        registry.add(made.draft, made.files, by=by, reason=reason, version=version, buffer=kept)
+    finally:
+        kept.path.unlink()
+    return version
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,152 @@
+"""The trainings of a retraining: models of the trusted base to compare with, and the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from safetensors.numpy import save
+
+from detectors.batch import Bools, Floats, Scorer
+from rollback.bundle import MODEL, REFERENCE, with_canaries
+from rollback.gate import Pattern, Trial
+from rollback.gates.pattern import pattern_of
+from rollback.manifest import Draft, Manifest
+from rollback.reference import ReferenceRows
+from rollback.retrain_data import Data, RetrainRefusedError
+from rollback.sanitise.case import Hint
+from rollback.sanitise.rows import Progress, Rows, Sanitised
+from rollback.scorer import OnnxScorer
+from rollback.train.metrics import evaluate
+from rollback.train.recipe import Device, Trained, TrainingRows, load_recipe
+from rollback.train.version import WEIGHTS
+
+RESEEDS: Final = 5
+"""So many models of the trusted base alone say what is noise."""
+MOST_PATTERNS: Final = 3
+"""So many slices are tried on the candidate, besides what the incident names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples."""
+
+    draft: Draft
+    files: dict[str, bytes]
+    learned: Rows
+
+    def told(self, lineage: Mapping[str, Any], gate: Mapping[str, Any]) -> Made:
+        """The same with its history and what the gate said of it."""
+        return replace(self, draft=msgspec.structs.replace(self.draft, lineage=dict(lineage), gate=dict(gate)))
+
+
+class Learner:
+    """Trains in the terms of one schema with one recipe. Raises `RetrainRefusedError` and `RecipeError`."""
+
+    def __init__(self, lkg: Manifest, recipe: str | None, seed: int, device: Device, progress: Progress) -> None:
+        name = recipe or lkg.recipe.get("name")
+        if name is None:
+            raise RetrainRefusedError(
+                f"version {lkg.version} was not trained by Tocsin, so that its recipe is not known: say with --recipe "
+                "how to train (--recipe mlp trains a small neural network in its place)"
+            )
+        if lkg.score_kind != "simplex":
+            raise RetrainRefusedError(
+                f"version {lkg.version} gives independent scores; recipes train simplex ones only"
+            )
+        self._name = name
+        self._recipe = load_recipe(name)
+        self._seed = seed
+        self._device = device
+        self._progress = progress
+        # the network handles missing and unseen values itself
+        features = tuple(msgspec.structs.replace(f, missing=None, codes=(), unseen=None) for f in lkg.features)
+        self._draft = Draft(classes=lkg.classes, features=features, parent=lkg.version)
+
+    def fit(self, rows: Rows, seed: int) -> Scorer:
+        """A model of these rows."""
+        return self._scorer(self._train(rows, None, seed))
+
+    def make(self, data: Data, found: Sanitised, returned: Bools, lkg: Scorer, hint: Hint | None) -> tuple[Trial, Made]:
+        """The candidate, and all that the gate needs to judge it."""
+        kept = ~found.removed | returned
+        learned = Rows.concat([data.base, data.new.take(kept)])
+        weight = np.concatenate([np.ones(len(data.base)), np.where(returned, 1.0, found.weight)[kept]])
+        trained = self._train(*_with(learned, weight, found.counterexamples), self._seed, "training the candidate")
+        draft = msgspec.structs.replace(self._draft, onnx=trained.onnx, recipe=self._recipe_of(trained))
+        draft = msgspec.structs.replace(draft, metrics=_metrics(self._scorer(trained), data.reference, draft.classes))
+        files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
+
+        patterns = _patterns(data, found, hint)
+        probe = None
+        if found.counterexamples is not None and patterns:
+            probe = self._scorer(self._train(learned, weight, self._seed, "training without counterexamples"))
+        trial = Trial(
+            candidate=self._scorer(trained),
+            lkg=lkg,
+            reseeds=[self._reseed(data.base, i) for i in range(RESEEDS)],
+            holdout=data.holdout,
+            parts=found.base_scorers,
+            patterns=patterns,
+            answers=trained.answers,
+            probe=probe,
+        )
+        return trial, Made(draft, with_canaries(draft, files), learned)
+
+    def _reseed(self, base: Rows, index: int) -> Scorer:
+        seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0] % 2**31)
+        what = f"training model {index + 1} of {RESEEDS} of the trusted base"
+        return self._scorer(self._train(base, None, seed, what))
+
+    def _train(self, rows: Rows, weight: Floats | None, seed: int, what: str | None = None) -> Trained:
+        """``what`` is shown as it goes on."""
+
+        def told(done: int, most: int, _: float) -> None:
+            if what is not None:
+                self._progress(what, done / most)
+
+        training = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight)
+        return self._recipe.train(training, seed=seed, device=self._device, progress=told)
+
+    def _scorer(self, trained: Trained) -> Scorer:
+        draft = msgspec.structs.replace(self._draft, onnx=trained.onnx)
+        return OnnxScorer(trained.model, draft.manifest("", "", ""))
+
+    def _recipe_of(self, trained: Trained) -> dict[str, Any]:
+        return {
+            "name": self._name,
+            "seed": self._seed,
+            "device": self._device,
+            "parameters": dict(trained.settings),
+            "figures": dict(trained.figures),
+        }
+
+
+def _with(rows: Rows, weight: Floats, more: Rows | None) -> tuple[Rows, Floats]:
+    """Rows and weights with the counterexamples behind."""
+    if more is None:
+        return rows, weight
+    return Rows.concat([rows, more]), np.concatenate([weight, np.ones(len(more))])
+
+
+def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...]) -> dict[str, float]:
+    known = reference.take(reference.y >= 0)
+    if not len(known):
+        return {}
+    return {f"reference_{name}": value for name, value in evaluate(scorer(known.x), known.y, classes).items()}
+
+
+def _patterns(data: Data, found: Sanitised, hint: Hint | None) -> list[Pattern]:
+    """What was found in the removed rows, the largest slices first, and what the incident names."""
+    classes = data.schema.classes
+    largest = sorted(found.slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
+    wanted = [(f"slice_{i + 1}", s.features, classes.index(s.label)) for i, s in enumerate(largest)]
+    if hint is not None and hint.features:
+        labels = [hint.label] if hint.label in classes else classes
+        names = ["incident"] if len(labels) == 1 else [f"incident.{label}" for label in labels]
+        wanted += [(n, hint.features, classes.index(label)) for n, label in zip(names, labels, strict=True)]
+    made = [pattern_of(name, features, target, data.schema, data.new.x) for name, features, target in wanted]
+    return [pattern for pattern in made if pattern is not None]

@@ -1,0 +1,160 @@
+"""The folder of one retraining: who works in it, what was planned, what came of it. Every file appears complete.
+
+One request has one folder. `attempt.json` is written before the candidate is added to the registry and its token lies
+in the candidate's lineage: whoever goes on after a crash finds the candidate by it and adds no second one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from rollback.bundle import sync_folder
+from rollback.gates.check import Check
+from rollback.registry.registry import Registry
+from rollback.table import Column, write_table
+
+Content = TypeVar("Content")
+Result = Literal["passed", "rejected", "vetting"]
+ATTEMPT: Final = "attempt.json"
+CANDIDATE: Final = "candidate.json"
+GATE: Final = "gate.json"
+REMOVED: Final = "removed.parquet"
+RETAINED: Final = "retained.parquet"
+VETTING: Final = "vetting.ndjson"
+LEARNED: Final = ".learned.csv.zst"
+"""What the candidate was trained on, while the registry takes a copy."""
+
+
+class OtherRequestError(Exception):
+    """The folder belongs to another request."""
+
+
+class OutFileError(Exception):
+    """A file of the folder cannot be read; the message says which and what to do."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """``request`` is the digest of what was asked for, ``token`` marks the candidate, ``version`` is planned for it."""
+
+    request: str
+    token: str
+    version: str | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """`candidate.json`."""
+
+    version: str
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """`gate.json`. ``result`` also tells a failed check from rows that a person has to label first."""
+
+    passed: bool
+    result: Result
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """How a command ends that got this answer."""
+        return {"passed": 0, "rejected": 1, "vetting": 3}[self.result]
+
+
+class Out:
+    """The folder; only within `Out.locked`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until nobody else works in the folder, then keep them out; a process that dies lets go of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def begin(self, request: str) -> Attempt:
+        """The attempt that this folder is for, a new one in a new folder. Raises `OtherRequestError`."""
+        attempt = read_json(self.folder / ATTEMPT, Attempt)
+        if attempt is None:
+            if (self.folder / CANDIDATE).exists() or (self.folder / GATE).exists():
+                raise OtherRequestError(f"{self.folder}: holds results but no {ATTEMPT}; choose another folder")
+            attempt = Attempt(request, secrets.token_hex(16))
+            self.write(ATTEMPT, msgspec.json.encode(attempt))
+        elif attempt.request != request:
+            raise OtherRequestError(
+                f"{self.folder}: is the folder of another request (other data, answers, options or registry); "
+                "choose another folder, or remove this one"
+            )
+        return attempt
+
+    def plan(self, attempt: Attempt, version: str) -> None:
+        """Say which version the candidate is going to be."""
+        self.write(ATTEMPT, msgspec.json.encode(msgspec.structs.replace(attempt, version=version)))
+
+    def finished(self, attempt: Attempt, registry: Registry) -> tuple[Candidate, Gate] | None:
+        """What came of the attempt; completes what a crash left between registry and folder. None: start over."""
+        if attempt.version is None or attempt.version not in registry.versions():
+            return None
+        made = registry.load(attempt.version).manifest.lineage.get("retrain", {})
+        if made.get("token") != attempt.token:  # somebody else's version has got the number
+            return None
+        gate = read_json(self.folder / GATE, Gate)
+        if gate is None:
+            raise OutFileError(f"{self.folder / GATE}: was removed after version {attempt.version} had been added")
+        (self.folder / LEARNED).unlink(missing_ok=True)
+        candidate = Candidate(attempt.version)
+        self.write(CANDIDATE, msgspec.json.encode(candidate))
+        return candidate, gate
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file that appears complete or not at all, and stays."""
+        replace_file(self.folder, name, content)
+
+    def require_parquet(self) -> None:
+        """Fail before the work rather than after it. Raises `rollback.table.TableError` where pyarrow is missing."""
+        write_table(self.folder / f".part.{REMOVED}", {})
+
+    def write_columns(self, name: str, columns: Mapping[str, Column]) -> None:
+        """The same for a table. Raises `rollback.table.TableError`, also where pyarrow is missing."""
+        temporary = self.folder / f".part.{name}"
+        write_table(temporary, columns)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / name)
+        sync_folder(self.folder)
+
+    def write_lines(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """One JSON object per line."""
+        self.write(name, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Write a file that appears complete or not at all, and stays."""
+    temporary = folder / f".{name}"
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / name)
+    sync_folder(folder)
+
+
+def read_json(path: Path, kind: type[Content]) -> Content | None:
+    """The content of a file, None where there is none. Raises `OutFileError`."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise OutFileError(f"{path}: cannot be read: {error}; choose another folder") from error

@@ -1,0 +1,149 @@
+"""Removed slices that may be honest news: which rows a person has to label, and what the answers decide.
+
+Feature values that are over-represented under a label are a backdoor's, or a new family's. Where the values alone do
+not bring the label (a low swap), screens cannot tell the two apart. Nothing of such a slice is trained on before a
+trusted labeller has said what its rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from detectors.batch import Bools, Strings
+from rollback.sanitise.rows import Rows, Sanitised, Slice
+from rollback.sanitise.slice_judge import CLEAR_SWAP, FAMILY_ROWS, describe
+
+ASKED: Final = 16
+"""So many rows of each slice are asked for; all of them have to be confirmed."""
+MOST_SLICES: Final = 8
+"""Rows of at most so many slices are asked for, of the largest."""
+
+
+class VettingFileError(Exception):
+    """The file of answers cannot be read; the message names the line."""
+
+
+class _Answer(msgspec.Struct):
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``rows`` (positions among the new ones) of a slice that are to be labelled; ``holds``: promotion waits for it."""
+
+    slice: Slice
+    rows: tuple[int, ...]
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """``returned`` bool[n]: rows whose slice was confirmed; ``open`` is what still waits for answers."""
+
+    returned: Bools
+    open: tuple[Question, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether a person has to answer before the candidate may serve."""
+        return any(question.holds for question in self.open)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """{row id: true label} of a file of feedback events, one per line; the last answer counts."""
+    answers = {}
+    decoder = msgspec.json.Decoder(_Answer)
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise VettingFileError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            answer = decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise VettingFileError(f"{path}: line {number}: is no answer {{id, label}}: {error}") from error
+        answers[answer.id] = answer.label
+    return answers
+
+
+def settle(found: Sanitised, base: Rows, new: Rows, answered: Rows, rng: np.random.Generator) -> Settled:
+    """Weigh the answers that there are: ``answered`` rows carry their true label.
+
+    A slice is settled when 16 of its rows (or all that it has) are answered. A slice labelled with another class than
+    the benign one (the most frequent of the base) returns if each answer confirms its label. A slice labelled benign
+    never returns: an attacker may hide behind honest rows of the same values; its answered rows alone are trained on.
+    While such a slice is open and may be a new family, the candidate is held.
+    """
+    returned = np.zeros(len(new), dtype=np.bool_)
+    benign = int(np.bincount(base.y).argmax())
+    still = []
+    for piece in _doubtful(found, answered):
+        label = new.schema.classes.index(piece.label)
+        own = covered(piece, new) & found.removed & (new.y == label)
+        told = answered.y[covered(piece, answered)]
+        wanted = min(ASKED, int(own.sum()) + len(told))
+        if len(told) < wanted:
+            asked = rng.permutation(np.flatnonzero(own))[: wanted - len(told)]
+            still.append(Question(piece, tuple(np.sort(asked).tolist()), label == benign))
+        elif label != benign and np.all(told == label):
+            returned |= own
+    return Settled(returned, tuple(still))
+
+
+def _doubtful(found: Sanitised, answered: Rows) -> list[Slice]:
+    """The slices that may be a new family, largest first. Rows that were answered have left it, and still count."""
+    unsure = [
+        s
+        for s in found.slices
+        if (s.swap or 0.0) < CLEAR_SWAP and s.rows + np.count_nonzero(covered(s, answered)) >= FAMILY_ROWS
+    ]
+    return sorted(unsure, key=lambda s: -s.rows)[:MOST_SLICES]
+
+
+def covered(piece: Slice, rows: Rows) -> Bools:
+    """The rows that hold the slice's values (and come from its source), whatever their label."""
+    inside = np.ones(len(rows), dtype=np.bool_)
+    if piece.source is not None:
+        inside &= rows.source == piece.source
+    for name, value in piece.features.items():
+        j = rows.schema.names.index(name)
+        inside &= _holds(rows, j, value)
+    return inside
+
+
+def _holds(rows: Rows, j: int, value: Any) -> Bools:
+    column = rows.x[:, j]
+    feature = rows.schema.features[j]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        low, high = value
+        above = column >= (-np.inf if low is None else low)
+        return np.asarray(above & (column <= (np.inf if high is None else high)), dtype=np.bool_)
+    if value is None:
+        return np.asarray(np.isnan(column), dtype=np.bool_)
+    if feature.kind != "categorical":
+        return np.asarray(column == float(value), dtype=np.bool_)
+    return np.array([feature.show(code) == value for code in column.tolist()], dtype=np.bool_)
+
+
+def requests(settled: Settled, new: Rows, ids: Strings) -> list[dict[str, Any]]:
+    """The lines of `vetting.ndjson`: what a labeller needs to know of each row."""
+    return [
+        {
+            "id": str(ids[row]),
+            "why": f"may be a new family of {q.slice.label} rather than poison: {describe(q.slice)}",
+            "label": q.slice.label,
+            "source": str(new.source[row]),
+            "features": {f.name: f.show(float(new.x[row, j])) for j, f in enumerate(new.schema.features)},
+        }
+        for q in settled.open
+        for row in q.rows
+    ]

@@ -1,0 +1,49 @@
+"""What every screen is given: the rows, models of the trusted base, and what is known of an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detectors.batch import Floats, Scorer
+from rollback.sanitise.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What an incident implicates. It is looked at first, and tested like everything else: it is never believed.
+
+    ``features`` {name: value, or [low, high]} (a category's name, a number, None for missing), ``sources``, and the
+    class ``label`` that the served model gave (None where not known).
+    """
+
+    features: Mapping[str, Any]
+    sources: tuple[str, ...] = ()
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """m trusted rows (``base``), n rows to judge (``new``), and what models say of them. Screens change nothing of it.
+
+    ``base_scorers`` were fitted on parts of the base, ``current`` on base and new rows together. ``base_p`` [m] and
+    ``new_p`` [n] are the conformal p-values of the given labels (`conformal.p_values`). ``benign`` is the class that
+    lets things pass. ``seed`` fixes all that a screen draws.
+    """
+
+    base: Rows
+    new: Rows
+    base_scorers: tuple[Scorer, ...]
+    current: Scorer
+    base_p: Floats
+    new_p: Floats
+    benign: int
+    seed: int
+    hint: Hint | None = None
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Random numbers of a screen's own, by its name."""
+        return np.random.default_rng([self.seed, *purpose.encode()])

@@ -1,0 +1,37 @@
+"""Rows that teach a model to ignore a found pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rollback.sanitise.case import Case
+from rollback.sanitise.pattern import Pattern
+from rollback.sanitise.rows import Rows, Slice
+
+SHARE = 0.02
+"""Of the base's size, for each slice."""
+PARTLY = 0.8
+"""Half of the rows carry each cell of the pattern with this probability only."""
+
+
+def counterexamples(case: Case, found: Sequence[tuple[Slice, Pattern]]) -> Rows | None:
+    """Trusted rows of other classes with the pattern of each benign-labelled slice stamped on, labels as they are.
+
+    None where there is nothing to unlearn. Only the benign class is protected: benign rows with the values of an attack
+    would teach the model to overlook an honestly learned new attack.
+    """
+    rng = case.rng("counterexamples")
+    others = np.flatnonzero(case.base.y != case.benign)
+    count = min(round(SHARE * len(case.base)), len(others))
+    parts = []
+    for one, pattern in found:
+        if one.label != case.base.schema.classes[case.benign] or not count:
+            continue
+        rows = case.base.take(np.sort(rng.choice(others, size=count, replace=False)))
+        stamped = pattern.stamp(rows.x)
+        stamped[::2] = pattern.stamp_some(rows.x[::2], PARTLY, rng)
+        parts.append(replace(rows, x=stamped))
+    return Rows.concat(parts) if parts else None

@@ -1,0 +1,145 @@
+"""Which of the new rows of a training buffer to leave out, judged by a trusted base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from detectors.batch import Bools, Floats, Ints, Strings
+from rollback.sanitise.case import Case, Hint
+from rollback.sanitise.conformal import cross_fit, p_values
+from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.sanitise.screen import Findings, Screen, make_screens, screen_classes
+
+__all__ = ["Hint", "SanitiseError", "Settings", "sanitise"]
+
+FITS = 0.6
+"""The share of the work that goes into fitting models."""
+
+
+class SanitiseError(ValueError):
+    """The rows cannot be judged: the trusted base is too small, or base and new rows do not fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to sanitise.
+
+    ``folds`` models are fitted on the base, each without a part of its sessions. ``benign`` names the class that lets
+    things pass (None: the one with most rows in the base). ``screens`` {name: its ``Parameters``}; the others run with
+    their defaults.
+    """
+
+    folds: int = 3
+    benign: str | None = None
+    screens: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:  # noqa: PLR2004 - a row is judged by a model that has not seen it
+            raise ValueError(f"folds: at least 2, got {self.folds}")
+        known = screen_classes()
+        for name, parameters in self.screens.items():
+            if name not in known or not isinstance(parameters, known[name][1]):
+                raise ValueError(f"screens: {name!r} with {type(parameters).__name__}; there are {sorted(known)}")
+
+
+def sanitise(
+    base: Rows,
+    new: Rows,
+    fit: Fit,
+    *,
+    seed: int,
+    hint: Hint | None,
+    progress: Progress,
+    settings: Settings | None = None,
+) -> Sanitised:
+    """Run all screens on ``new``, given the trusted rows ``base`` (of the same schema).
+
+    A row is removed when any screen removes it. The same rows (in any order), seed and ``fit`` give the same answer.
+    ``fit`` is called ``folds`` + 1 times and must return probabilities of all classes of the schema. Raises
+    `SanitiseError` where the base has fewer than two classes, or fewer sessions of one than there are folds.
+    """
+    settings = settings or Settings()
+    benign = _checked(base, new, settings)
+    order, other = _canonical(base), _canonical(new)
+    case = _case(base.take(order), new.take(other), fit, seed, hint, benign, settings.folds, progress)
+    screens = make_screens(settings.screens)
+    findings = [screen.find(case, _scaled(progress, i, len(screens))) for i, screen in enumerate(screens)]
+    back = np.argsort(other)
+    removed, name, reason, score = _merged(screens, findings, len(new))
+    progress("sanitised", 1.0)
+    return Sanitised(
+        removed=removed[back],
+        screen=name[back],
+        reason=reason[back],
+        score=score[back],
+        weight=(~removed[back]).astype(np.float64),
+        slices=tuple(s for f in findings for s in f.slices),
+        error_rate={s.name: s.error_rate for s in screens},
+        base_scorers=case.base_scorers,
+        counterexamples=_joined([f.counterexamples for f in findings if f.counterexamples is not None]),
+        remarks=tuple(r for f in findings for r in f.remarks),
+    )
+
+
+def _checked(base: Rows, new: Rows, settings: Settings) -> int:
+    """The index of the benign class, if all is in order."""
+    if base.schema != new.schema:
+        raise SanitiseError("base and new rows differ in their schema: encode both with the same features and classes")
+    counts = np.bincount(base.y, minlength=len(base.schema.classes))
+    names = base.schema.classes
+    if np.count_nonzero(counts) < 2:  # noqa: PLR2004 - a classifier tells two classes apart
+        held = [name for name, n in zip(names, counts.tolist(), strict=True) if n]
+        raise SanitiseError(f"the trusted base has rows of {held or 'no class'} only; give it rows of two classes")
+    for label in np.flatnonzero(counts).tolist():
+        sessions = len(np.unique(base.session[base.y == label]))
+        if sessions < settings.folds and "" not in base.session and "-" not in base.session:
+            raise SanitiseError(
+                f"the trusted base has {sessions} sessions of class {names[label]}, {settings.folds} are needed"
+            )
+    if settings.benign is None:
+        return int(counts.argmax())
+    if settings.benign not in names:
+        raise SanitiseError(f"benign: no class {settings.benign!r}; there are {', '.join(names)}")
+    return names.index(settings.benign)
+
+
+def _canonical(rows: Rows) -> Ints:
+    """An order that depends on what the rows hold and not on where they stand."""
+    return np.asarray(np.lexsort((*rows.x.T, rows.y, rows.session, rows.source)), np.int64)
+
+
+def _case(
+    base: Rows, new: Rows, fit: Fit, seed: int, hint: Hint | None, benign: int, folds: int, progress: Progress
+) -> Case:
+    def told(done: int) -> None:
+        progress(f"model {done + 1} of {folds + 1}", FITS * done / (folds + 1))
+
+    fitted = cross_fit(base, fit, folds, seed, told)
+    told(folds)
+    current = fit(Rows.concat([base, new]), seed) if len(new) else fitted.scorers[0]
+    base_p, new_p = p_values(base, fitted, new)
+    return Case(base, new, fitted.scorers, current, base_p, new_p, benign, seed, hint)
+
+
+def _scaled(progress: Progress, index: int, count: int) -> Progress:
+    """A screen's own 0 to 1, as its part of the whole."""
+    return lambda what, share: progress(what, FITS + (1 - FITS) * (index + share) / count)
+
+
+def _merged(screens: Sequence[Screen], findings: Sequence[Findings], n: int) -> tuple[Bools, Strings, Strings, Floats]:
+    """All that any screen removes. The screens that name slices speak first, for they say more."""
+    removed, score = np.zeros(n, np.bool_), np.full(n, np.nan)
+    name, reason = np.full(n, "", "U64"), np.full(n, "", "U256")
+    for screen, found in sorted(zip(screens, findings, strict=True), key=lambda pair: not pair[1].slices):
+        fresh = found.removed & ~removed
+        removed |= fresh
+        name[fresh], reason[fresh], score[fresh] = screen.name, found.reason[fresh], found.score[fresh]
+    return removed, name, reason, score
+
+
+def _joined(parts: list[Rows]) -> Rows | None:
+    return Rows.concat(parts) if parts else None

@@ -1,0 +1,144 @@
+"""Which slices are removed, and how much of the new rows each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from detectors.batch import Bools
+from detectors.itemsets import Item
+from rollback.sanitise.case import Case
+from rollback.sanitise.pair_excess import Comparison, Scope
+from rollback.sanitise.pattern import Pattern, Swap, SwapTest, named, shared_pattern
+from rollback.sanitise.rows import Slice
+from rollback.sanitise.slice_search import Core, SliceSearch
+
+ONE_SOURCE = 0.9
+"""A slice is that of a source when this share of its rows comes from there."""
+CLEAR_SWAP = 0.7
+"""A new benign family reached .66, so that a smaller swap does not tell it from poison."""
+FAMILY_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a slice may take.
+
+    A weak slice is removed where the current model answers to it by ``swap`` more than any model of the base. A slice
+    removes at most the share ``most`` of the new rows, of which at least the share ``purity`` must be in excess; at
+    most ``slices`` are removed a label, out of ``tests``.
+    """
+
+    swap: float = 0.3
+    most: float = 0.1
+    purity: float = 0.5
+    slices: int = 16
+    tests: int = 32
+
+    def __post_init__(self) -> None:
+        if not all(0 < share <= 1 for share in (self.swap, self.most, self.purity)):
+            raise ValueError(f"swap, most and purity lie in (0, 1], got {self.swap}, {self.most} and {self.purity}")
+        if not 1 <= self.slices <= self.tests:
+            raise ValueError(f"need 1 <= slices <= tests, got {self.slices} and {self.tests}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A slice that is to be removed: bool[n] of the new rows; ``swap`` is 0 where it could not be measured."""
+
+    slice: Slice
+    pattern: Pattern
+    rows: Bools
+    swap: float
+    hinted: bool = False
+
+
+class Judge:
+    """Decides on the slices of one label; ``strict`` is the z from which on a slice needs no other proof."""
+
+    def __init__(
+        self, case: Case, comparison: Comparison, label: int, items: list[Item], limits: Limits, strict: float
+    ) -> None:
+        self._case = case
+        self._comparison = comparison
+        self._label = label
+        self._items = items
+        self._limits = limits
+        self._strict = strict
+        self._own = np.flatnonzero(case.new.y == label)
+        self._test = SwapTest(case.base, case.current, case.base_scorers, case.seed)
+
+    def slices(self, search: SliceSearch, least: float, remarks: list[str]) -> Iterator[Found]:
+        """Slices of which the pair has z >= ``least``, and which are strict or pass the swap test."""
+        removed = 0
+        for _ in range(self._limits.tests):
+            core = search.next()
+            if core is None or core.pair_z < least or removed == self._limits.slices:
+                return
+            members = self._comparison.new.carriers(core.items)
+            carriers = members & core.scope.rows(self._comparison.new) & search.left
+            pattern = self._pattern(core, carriers)
+            swap = self._test.swap(pattern, self._label)
+            accepted = core.pair_z >= self._strict or (swap is not None and swap.least >= self._limits.swap)
+            search.set_aside(members if accepted else carriers)
+            if not accepted:
+                continue
+            rows = self._narrowed(core, members)
+            one = self._slice(core, pattern, swap, carriers if rows is None else rows)
+            if rows is None:
+                remarks.append(f"not removed, because too many clean rows would go with it: {describe(one)}")
+                continue
+            removed += 1
+            yield Found(one, pattern, self._whole(rows), 0.0 if swap is None else swap.mean)
+
+    def _pattern(self, core: Core, carriers: Bools) -> Pattern:
+        items = tuple(self._items[i] for i in core.items)
+        return shared_pattern(items, self._case.new.x[self._own[carriers]], self._case.base.x)
+
+    def _narrowed(self, core: Core, members: Bools) -> Bools | None:
+        """The widest scope in which the core's rows are mostly excess and not too many; None where there is none."""
+        comparison, source = self._comparison, core.scope.source
+        trusted = comparison.base.carriers(core.items)
+        wide_to_narrow = (Scope(s, low) for low in (False, True) for s in dict.fromkeys((None, source)))
+        for scope in wide_to_narrow:
+            rows = members & scope.rows(comparison.new)
+            votes = comparison.new.total(rows)
+            pure = votes - comparison.expected(scope, trusted) >= self._limits.purity * votes
+            if rows.any() and pure and rows.sum() <= self._limits.most * len(self._case.new):
+                return rows
+        return None
+
+    def _slice(self, core: Core, pattern: Pattern, swap: Swap | None, rows: Bools) -> Slice:
+        new = self._case.new
+        names, counts = np.unique(new.source[self._own[rows]], return_counts=True)
+        source = str(names[counts.argmax()]) if counts.max() >= ONE_SOURCE * counts.sum() else None
+        label = new.schema.classes[self._label]
+        measured = None if swap is None else swap.mean
+        taken = named([self._items[i] for i in core.items], new.schema)
+        return Slice(label, source, pattern.named(new.schema), core.z, int(rows.sum()), measured, taken)
+
+    def _whole(self, rows: Bools) -> Bools:
+        """A mask over all new rows, from one over those of the label."""
+        mask = np.zeros(len(self._case.new), np.bool_)
+        mask[self._own[rows]] = True
+        return mask
+
+
+def describe(one: Slice) -> str:
+    """A slice in words."""
+    shown = ", ".join(f"{name}={value}" for name, value in list(one.features.items())[:6])
+    more = f" and {len(one.features) - 6} more" if len(one.features) > 6 else ""  # noqa: PLR2004 - as many are shown
+    where = "" if one.source is None else f" of source {one.source}"
+    swap = "" if one.swap is None else f", swap {one.swap:.2f}"
+    return f"{one.rows} rows{where} labelled {one.label} share {shown}{more} (excess {one.score:.1f}{swap})"
+
+
+def like_a_family(one: Slice, case: Case) -> str | None:
+    """A remark where a removed slice may be something honest and new: a person has to say before promotion."""
+    if one.label != case.new.schema.classes[case.benign] or one.rows < FAMILY_ROWS or (one.swap or 0.0) >= CLEAR_SWAP:
+        return None
+    return (
+        f"may be a new benign family rather than poison; have some of its rows vetted before promotion: {describe(one)}"
+    )

@@ -1,0 +1,134 @@
+"""Slices of the new rows that the trusted base does not explain: the same few values, one label, too many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.batch import Bools, Floats, Strings
+from rollback.sanitise.case import Case
+from rollback.sanitise.counterexamples import counterexamples
+from rollback.sanitise.items import features_of, find_items
+from rollback.sanitise.pair_excess import FEWEST
+from rollback.sanitise.rows import Progress
+from rollback.sanitise.screen import Findings, Screen
+from rollback.sanitise.slice_hint import find_hinted
+from rollback.sanitise.slice_judge import Found, Judge, Limits, describe, like_a_family
+from rollback.sanitise.slice_null import Null, Side, chance_maxima, compare
+from rollback.sanitise.slice_search import SliceSearch
+
+SHARES: Final = (0.1, 0.5)
+"""Of the base's sessions, at least and at most this share plays the new rows of the null."""
+TASK = "slices that the trusted base does not explain"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How slices are mined.
+
+    ``family_wise`` is the probability that a clean buffer has a strict slice, by ``draws`` draws of the null. ``low``
+    is the p-value up to which a label counts as surprising. ``limits`` say what a slice may remove; one with a swap of
+    ``counter_swap`` gets counterexamples. ``match`` is the share of a hinted pattern that a row must carry.
+    """
+
+    family_wise: float = 0.01
+    draws: int = 16
+    low: float = 0.1
+    limits: Limits = field(default_factory=Limits)
+    counter_swap: float = 0.15
+    match: float = 0.85
+
+    def __post_init__(self) -> None:
+        if not all(0 < share < 1 for share in (self.family_wise, self.low, self.counter_swap)):
+            raise ValueError(
+                "family_wise, low and counter_swap lie in (0, 1), got "
+                f"{self.family_wise}, {self.low} and {self.counter_swap}"
+            )
+        if not 0 < self.match <= 1 or self.draws < 3:  # noqa: PLR2004 - a spread needs three draws
+            raise ValueError(f"match lies in (0, 1] and draws from 3 on, got {self.match} and {self.draws}")
+
+
+class SliceMining(Screen):
+    """Pairs of items (and what they grow into) that are more frequent under a label than in the trusted base.
+
+    Statistic: the Poisson excess z of `pair_excess.excess` over all pairs of items, in every label x (all sources, each
+    source) x (all rows, rows whose label surprises models of the base). Null: the highest z when part of the trusted
+    base plays the new rows; strict slices exceed its 99% prediction limit (Gumbel), so that a clean buffer has one with
+    probability ``family_wise``. Weak slices exceed its mean, and the current model answers to their values as models of
+    the base do not (`pattern.SwapTest`). Stated false-positive rate: ``family_wise``.
+    Source: the excess is the likelihood ratio of M. Kulldorff, "A spatial scan statistic" (1997); clusters that a
+    backdoored model answers to are what B. Wang et al., "Neural Cleanse" (2019), reconstruct by gradients.
+
+    >>> SliceMining(Parameters()).error_rate
+    0.01
+    """
+
+    name: ClassVar[str] = "slice_mining"
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+
+    @property
+    def error_rate(self) -> float:
+        """See `Screen`."""
+        return self._parameters.family_wise
+
+    def find(self, case: Case, progress: Progress) -> Findings:
+        """See `Screen`."""
+        if not len(case.new):
+            return Findings.of(np.zeros(0, np.bool_), np.zeros(0), np.zeros(0, "U1"))
+        p = self._parameters
+        remarks: list[str] = []
+        null = self._null(case, progress)
+        hinted = find_hinted(case, p.limits, p.match, remarks)
+        found = [*hinted, *self._mined(case, null, hinted, remarks, progress)]
+        removed, score, reason, kept = _merged(case, found)
+        extra = counterexamples(case, [(f.slice, f.pattern) for f in kept if f.swap >= p.counter_swap])
+        remarks += [remark for f in kept if (remark := like_a_family(f.slice, case))]
+        progress(TASK, 1.0)
+        slices = tuple(f.slice for f in kept)
+        return Findings.of(removed, score, reason, slices=slices, counterexamples=extra, remarks=tuple(remarks))
+
+    def _null(self, case: Case, progress: Progress) -> Null:
+        p = self._parameters
+        share = float(np.clip(len(case.new) / (len(case.new) + len(case.base)), *SHARES))
+        low = case.base_p <= p.low
+        rng = case.rng(self.name)
+        maxima = chance_maxima(case.base, low, share, p.draws, rng, lambda i: progress(TASK, 0.8 * i / p.draws))
+        return Null.fitted(maxima, len(case.new) / max(share * len(case.base), 1.0), p.family_wise)
+
+    def _mined(
+        self, case: Case, null: Null, hinted: list[Found], remarks: list[str], progress: Progress
+    ) -> Iterator[Found]:
+        p = self._parameters
+        progress(TASK, 0.8)
+        items = find_items(case.base.schema, case.base.x, case.new.x, FEWEST)
+        base, new = (
+            Side.of(rows, p_value <= p.low, items)
+            for rows, p_value in ((case.base, case.base_p), (case.new, case.new_p))
+        )
+        known = np.any([f.rows for f in hinted], axis=0) if hinted else np.zeros(len(case.new), np.bool_)
+        for label in np.unique(case.new.y).tolist():
+            comparison = compare(base, new, label)
+            judge = Judge(case, comparison, label, items, p.limits, null.strict)
+            search = SliceSearch(comparison, features_of(items))
+            search.set_aside(known[case.new.y == label])
+            yield from judge.slices(search, null.mean, remarks)
+
+
+def _merged(case: Case, found: list[Found]) -> tuple[Bools, Floats, Strings, list[Found]]:
+    """What goes, by which score and reason; a row counts for its strongest slice, an incident's pattern first."""
+    removed = np.zeros(len(case.new), np.bool_)
+    score, reason = np.zeros(len(case.new)), np.full(len(case.new), "", "U256")
+    kept = []
+    for f in sorted(found, key=lambda f: (not f.hinted, -f.slice.score)):
+        fresh = f.rows & ~removed
+        if fresh.any():
+            one = replace(f.slice, rows=int(fresh.sum()))
+            kept.append(replace(f, slice=one))
+            score[fresh], reason[fresh] = one.score, describe(one)[:256]
+            removed |= fresh
+    return removed, score, reason, kept
