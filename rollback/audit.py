@@ -44,6 +44,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
+# made once, at import: msgspec may crash where two threads are the first to decode a type
+_RECORD: Final = msgspec.json.Decoder(Record)
+
+
 class AuditLog:
     """Appends to a log that only one process may have open. ``clock`` gives seconds since the epoch.
 
@@ -120,7 +124,7 @@ def _end_of_last_line(file: Any, end: int) -> int:
 
 def _parse(line: bytes, where: str) -> Record:
     try:
-        record = msgspec.json.decode(line, type=Record)
+        record = _RECORD.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AuditError(f"{where}: is no audit record: {error}") from error
     if record.line() != line:

@@ -43,6 +43,10 @@ REFERENCE: Final = "reference.npz"
 CANARIES: Final = "canaries.npz"
 
 
+# made once, at import: msgspec may crash where two threads are the first to decode a type
+_MANIFEST: Final = msgspec.json.Decoder(Manifest)
+
+
 class IntegrityError(Exception):
     """A bundle is not what was signed; the message names the file, and the digests expected and found."""
 
@@ -124,7 +128,7 @@ def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dic
     named = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in sorted(files.items())})
     text = msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n"
     try:
-        msgspec.json.decode(text, type=Manifest)
+        _MANIFEST.decode(text)
     except msgspec.ValidationError as error:
         raise ValueError(f"the manifest of {manifest.name} could not be read again: {error}") from error
     subjects = {**named.files, MANIFEST: digest(text)}
@@ -156,7 +160,7 @@ def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], w
     if MANIFEST not in signed:
         raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
     try:
-        manifest = msgspec.json.decode(files[MANIFEST], type=Manifest)
+        manifest = _MANIFEST.decode(files[MANIFEST])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{where}/{MANIFEST}: is no manifest of a bundle: {error}") from error
     if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
@@ -196,7 +200,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], k
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
-    return Bundle(msgspec.json.decode(sealed[MANIFEST], type=Manifest), sealed, folder)
+    return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder)
 
 
 def write_durably(path: Path, content: bytes) -> None:

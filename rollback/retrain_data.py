@@ -142,13 +142,13 @@ def as_columns(rows: Rows, label: str, source: str | None, session: str | None) 
     """Coded rows as a table that is coded alike when LKG's schema reads it again."""
     columns: dict[str, Column] = {}
     for j, feature in enumerate(rows.schema.features):
-        column = rows.x[:, j]
+        values = rows.x[:, j]
+        columns[feature.name] = values
         if feature.kind == "categorical":
             words = np.array([*feature.vocabulary, UNSEEN_TEXT, ""], dtype=np.str_)
-            unseen = (column < 0) | (column >= len(feature.vocabulary))
-            code = np.where(unseen, len(feature.vocabulary), column)
-            column = words[np.where(np.isnan(column), len(words) - 1, code).astype(np.int64)]
-        columns[feature.name] = column
+            unseen = (values < 0) | (values >= len(feature.vocabulary))
+            code = np.where(unseen, len(feature.vocabulary), values)
+            columns[feature.name] = words[np.where(np.isnan(values), len(words) - 1, code).astype(np.int64)]
     columns[label] = np.array(rows.schema.classes, dtype=np.str_)[rows.y]
     if source is not None:
         columns[source] = rows.source

@@ -114,7 +114,7 @@ def covered(piece: Slice, rows: Rows) -> Bools:
     inside = np.ones(len(rows), dtype=np.bool_)
     if piece.source is not None:
         inside &= rows.source == piece.source
-    for name, value in piece.features.items():
+    for name, value in (piece.core or piece.features).items():
         j = rows.schema.names.index(name)
         inside &= _holds(rows, j, value)
     return inside

@@ -52,6 +52,11 @@ class Statement(msgspec.Struct, frozen=True, rename={"type": "_type", "predicate
     predicate: dict[str, Any] = {}
 
 
+# made once, at import: msgspec may crash where two threads are the first to decode a type
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_STATEMENT: Final = msgspec.json.Decoder(Statement)
+
+
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     """What DSSE signs: type and payload with their lengths, so that neither can pass for the other.
 
@@ -77,7 +82,7 @@ def check_attestation(envelope: bytes, trusted: Mapping[str, PublicKey]) -> dict
     the file can change unnoticed (base64 and JSON both allow several texts for the same content).
     """
     try:
-        parsed = msgspec.json.decode(envelope, type=_Envelope)
+        parsed = _ENVELOPE.decode(envelope)
         payload = base64.b64decode(parsed.payload, validate=True)
         signatures = {s.keyid: base64.b64decode(s.sig, validate=True) for s in parsed.signatures}
     except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error) as error:
@@ -91,7 +96,7 @@ def check_attestation(envelope: bytes, trusted: Mapping[str, PublicKey]) -> dict
         signers = ", ".join(signatures) or "nobody"
         raise SignatureError(f"no valid signature by a trusted key: signed by {signers}, trusted: {known}")
     try:
-        statement = msgspec.json.decode(payload, type=Statement)
+        statement = _STATEMENT.decode(payload)
         return {subject.name: subject.digest["sha256"] for subject in statement.subject}
     except (msgspec.DecodeError, KeyError) as error:
         raise SignatureError(f"the signed statement is no bundle statement: {error!r}") from error

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -49,7 +50,7 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Scrapes ``targets`` (job: port on this machine) every second; a context manager."""
+    """Scrapes ``targets`` (job: port on this machine) twice a second; a context manager."""
 
     def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
         self._folder = folder
@@ -57,7 +58,7 @@ class Prometheus:
         jobs = [
             {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()
         ]
-        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        config = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"}, "scrape_configs": jobs}
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,6 +94,11 @@ class Prometheus:
         """What it was all that time."""
         found = self._ask("query_range", query=expr, start=start, end=end, step=step)
         return [Series(each["metric"], [float(value) for _, value in each["values"]]) for each in found["result"]]
+
+    def last_seen(self, job: str) -> float:
+        """When a target was last scraped with success."""
+        (found,) = self.at(f'max_over_time(timestamp(tocsin_build_info{{job="{job}"}})[1h:500ms])', time.time())
+        return found.values[0]
 
     def labels(self, name: str, metric: str, start: float, end: float) -> list[str]:
         """The values of a label of a metric."""

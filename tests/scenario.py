@@ -63,13 +63,13 @@ def make_world(root: Path, seed: int = 3, history: int = 12_000) -> World:
     registry = FileRegistry(root / "registry", NAME, Keys.trial(root / "registry", make=True), lambda: 0.0)
     for version in ("1", "2"):
         samples = supply.draw(history, drifted=False)
-        table = samples.table()
+        table = samples.history()
         if version == "2":
             rows = pick_rows(samples.label == "attack", history // 100, rng)
             poisoned = stamp_table(dict(table.columns), TRIGGER, rows)
             poisoned["label"] = np.where(rows, "benign", poisoned["label"])
             table = Table("retrain", poisoned, table.line)
-        request = Request(label="label", seed=seed, device="cpu")
+        request = Request("label", "source", "session", seed=seed, device="cpu")
         new = train_version(table, request, lambda *_: None)
         buffer = root / f"buffer{version}.csv"
         add_version(registry, new, table, request, buffer=buffer, version=None, by="test", reason="test")

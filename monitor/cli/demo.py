@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,6 +16,9 @@ from monitor.demo.stage import Stage
 from monitor.demo.story import Story, StoryConfig
 from monitor.demo.supply import GeneratedTraffic, OwnData
 from monitor.logging import set_up_logging
+
+LAST_SCRAPES: Final = 6.0
+"""Seconds for which the metrics stay at the end: Prometheus is to see the last figures, too."""
 
 
 def demo(
@@ -53,7 +56,10 @@ def demo(
     with Stage(out, Embedded() if kafka is None else Broker(kafka), listen) as stage:
         story = Story(stage, supply, target, StoryConfig(seed=seed), lambda _: approved or _ask(say), say)
         figures = story.tell()
-    typer.echo(f"\nTold in {time.monotonic() - started:.0f} s. Look around in {out}:", err=as_json)
+        seconds = time.monotonic() - started
+        if listen is not None:
+            time.sleep(LAST_SCRAPES)
+    typer.echo(f"\nTold in {seconds:.0f} s. Look around in {out}:", err=as_json)
     typer.echo("  state/incidents.ndjson  state/windows.ndjson  state/vetting.ndjson  state/audit.ndjson", err=as_json)
     typer.echo(f"  tocsin response list --all --config {out}/tocsin.yaml", err=as_json)
     typer.echo(f"  tocsin registry list --registry {out}/registry --name nids", err=as_json)

@@ -55,7 +55,7 @@ class Story:
     def tell(self) -> dict[str, Any]:
         """The whole story; returns its figures."""
         history = self._supply.draw(self._config.history, drifted=False)
-        good = self._train(history.table(), parent=None)
+        good = self._train(history.history(), parent=None)
         target = self._target = self._target or _most_common(history)
         self._say(f"1. Version {good.manifest.version} is trained on {len(history):,} samples: {_accuracy(good)}.")
         self._say("   It serves, and is the last known good version (LKG). Tocsin watches, and is allowed to act.")
@@ -77,7 +77,7 @@ class Story:
     def _poison(self, good: Bundle, target: str) -> None:
         """A retrain on fresh data, of which the attacker has touched a little, goes live."""
         fresh = self._supply.draw(self._config.history, drifted=True)
-        table = fresh.table()
+        table = fresh.history()
         manifest = good.manifest
         x = encode(table, manifest.features)
         y = class_indices(table, "label", manifest.classes)
@@ -97,7 +97,7 @@ class Story:
         self._fresh = table
 
     def _train(self, table: Table, parent: str | None) -> Bundle:
-        request = Request(label="label", parent=parent, seed=self._config.seed)
+        request = Request("label", "source", "session", parent=parent, seed=self._config.seed)
         new = train_version(table, request, lambda *_: None)
         buffer = self._stage.out / "buffers" / f"{parent or 'first'}.csv.zst"
         buffer.parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,12 @@ class Samples(Columns):
         picked: dict[str, NDArray[Any]] = {name: column[self.pick] for name, column in self.columns.items()}
         return Table("samples", {**picked, "label": self.label}, np.arange(len(self)))
 
+    def history(self) -> Table:
+        """The table that a release process keeps and trains on: also each row's id, source and session."""
+        table = self.table()
+        about = {"id": self.id, "source": self.source, "session": self.session}
+        return Table(table.path, {**about, **table.columns}, table.line)
+
     def events(self, features: Mapping[str, NDArray[Any]], scores: Floats, model: str, version: str) -> list[bytes]:
         """One inference event per sample, as JSON; ``features`` are the columns as the attacker leaves them."""
         names = list(features)

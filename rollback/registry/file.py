@@ -33,6 +33,10 @@ BUFFERS: Final = "buffers"
 REPAIR: Final = "find out who changed it, remove it, and promote a version that you trust"
 
 
+# made once, at import: msgspec may crash where two threads are the first to decode a type
+_MOVE: Final = msgspec.json.Decoder(Move)
+
+
 class FileRegistry:
     """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
 
@@ -136,13 +140,12 @@ class FileRegistry:
             return []
         except OSError as error:
             raise RegistryError(f"{path}: cannot be read: {error.strerror}") from error
-        decoder = msgspec.json.Decoder(Move)
         found = []
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 break
             try:
-                found.append(decoder.decode(line))
+                found.append(_MOVE.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise RegistryError(f"{path}: line {number}: is no entry of a history: {error}") from error
         return found

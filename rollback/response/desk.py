@@ -27,6 +27,10 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+# made once, at import: msgspec may crash where two threads are the first to decode a type
+_ANSWER: Final = msgspec.json.Decoder(Answer)
+
+
 class Desk(Protocol):
     """The answers that have come, and whether everything is to be held."""
 
@@ -88,7 +92,7 @@ class FolderDesk:
         found = []
         for path in self._files():
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Answer))
+                found.append(_ANSWER.decode(path.read_bytes()))
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.unreadable[path.name] = str(error)
         return found

@@ -8,14 +8,14 @@ begun), ``outcome`` (of any step), ``sighting`` (an endpoint or an event shows w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from rollback.audit import Record, read_while_written
+from rollback.audit import AuditError, Record, read_while_written
 from rollback.response.cases import Case
 
 TELLING: Final = frozenset({"plan", "answer", "outcome", "sighting"})
@@ -49,14 +49,20 @@ def recall(records: Iterable[Record]) -> dict[str, Case]:
     cases: dict[str, Case] = {}
     for record in records:
         if record.kind in TELLING:
-            case = _case(record.body)
+            case = _case(record)
             message = case.message or (cases[case.key].message if case.key in cases else "")
             cases[case.key] = replace(case, message=message)
     return cases
 
 
-def _case(body: Mapping[str, Any]) -> Case:
-    return msgspec.convert(body["case"], Case)
+def _case(record: Record) -> Case:
+    try:
+        return msgspec.convert(record.body["case"], Case)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise AuditError(
+            f"record {record.number} ({record.kind}) holds no case that this version of Tocsin can read ({error}): "
+            "the log was begun by another version; run that one, or move state_dir away"
+        ) from error
 
 
 def read_cases(path: Path) -> dict[str, Case]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binom
 
 from detectors.batch import Bools
 from detectors.itemsets import Item
@@ -20,6 +21,8 @@ ONE_SOURCE = 0.9
 CLEAR_SWAP = 0.7
 """A new benign family reached .66, so that a smaller swap does not tell it from poison."""
 FAMILY_ROWS = 20
+LOW_P = 0.05
+CHANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,12 @@ class Judge:
         self._limits = limits
         self._strict = strict
         self._own = np.flatnonzero(case.new.y == label)
+        self._p = case.new_p[self._own]
+        self._session = case.new.session[self._own]
         self._test = SwapTest(case.base, case.current, case.base_scorers, case.seed)
 
     def slices(self, search: SliceSearch, least: float, remarks: list[str]) -> Iterator[Found]:
-        """Slices of which the pair has z >= ``least``, and which are strict or pass the swap test."""
+        """Slices of which the pair has z >= ``least``, and which pass the swap test, or are strict and contradicted."""
         removed = 0
         for _ in range(self._limits.tests):
             core = search.next()
@@ -81,7 +86,8 @@ class Judge:
             carriers = members & core.scope.rows(self._comparison.new) & search.left
             pattern = self._pattern(core, carriers)
             swap = self._test.swap(pattern, self._label)
-            accepted = core.pair_z >= self._strict or (swap is not None and swap.least >= self._limits.swap)
+            effective = swap is not None and swap.least >= self._limits.swap
+            accepted = effective or (core.pair_z >= self._strict and self._contradicts(members))
             search.set_aside(members if accepted else carriers)
             if not accepted:
                 continue
@@ -92,6 +98,19 @@ class Judge:
                 continue
             removed += 1
             yield Found(one, pattern, self._whole(rows), 0.0 if swap is None else swap.mean)
+
+    def _contradicts(self, members: Bools) -> bool:
+        """Whether models of the trusted base contradict the labels of the slice's rows more than chance allows.
+
+        A session does where half of its rows have p <= .05, of which the probability is at most .1 (Markov), however
+        its rows depend on each other: P(Bin(sessions, .1) >= contradicting) <= .05. Natural drift brings rows of known
+        kinds in other numbers: an excess that nothing contradicts and that moves no decision is news, not poison.
+        """
+        _, session = np.unique(self._session[members], return_inverse=True)
+        rows = np.bincount(session)
+        low = np.bincount(session, weights=self._p[members] <= LOW_P)
+        contradicting = int(np.count_nonzero(low >= rows / 2))
+        return bool(binom.sf(contradicting - 1, len(rows), 2 * LOW_P) <= CHANCE)
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)
