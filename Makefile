@@ -53,6 +53,7 @@ schemas: setup
 
 # Helm reads nothing outside of a chart: it holds copies of the dashboards and of the configuration's schema.
 chart: setup
+	$(BIN)/python grafana/build.py
 	$(BIN)/python helm/copies.py
 
 clean:

@@ -207,6 +207,7 @@ class VerdictRecord(TypedDict):
     family: Family
     hypothesis: Hypothesis | None
     confidence: float | None
+    family_confidence: float | None
 
 
 class WindowRecord(TypedDict):

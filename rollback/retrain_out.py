@@ -23,6 +23,7 @@ from rollback.table import Column, write_table
 
 Content = TypeVar("Content")
 Result = Literal["passed", "rejected", "vetting"]
+LOCK: Final = ".lock"
 ATTEMPT: Final = "attempt.json"
 CANDIDATE: Final = "candidate.json"
 GATE: Final = "gate.json"
@@ -69,6 +70,19 @@ class Gate(msgspec.Struct, frozen=True):
         return {"passed": 0, "rejected": 1, "vetting": 3}[self.result]
 
 
+def at_work(folder: Path) -> int | None:
+    """The process that works in the folder of a retraining now; None where nobody does."""
+    try:
+        with (folder / LOCK).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read() or 0) or None
+    except FileNotFoundError:
+        pass
+    return None
+
+
 class Out:
     """The folder; only within `Out.locked`."""
 
@@ -79,8 +93,11 @@ class Out:
     def locked(self) -> Iterator[None]:
         """Wait until nobody else works in the folder, then keep them out; a process that dies lets go of it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("ab") as lock:
+        with (self.folder / LOCK).open("a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(b"%d" % os.getpid())
+            lock.flush()
             yield
 
     def begin(self, request: str) -> Attempt:

@@ -160,7 +160,7 @@ def test_fifty_kills_from_verdict_to_promotion_lead_to_the_same_end(
         expected = calm.end()
     assert expected["moves"] == [("promote", "2", "1"), ("promote", "1", "3")]
     assert expected["versions"] == ["1", "2", "3"]
-    assert expected["phases"] == {"rollback": "done", "retraining": "made", "promotion": "served"}
+    assert expected["phases"] == {"rollback": "served", "retraining": "made", "promotion": "served"}
     rng = np.random.default_rng(9)
     with stage(kafka, topic("crash"), tmp_path / "crash", world) as (crashed, traffic):
         for life in range(KILLS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -196,3 +197,55 @@ def test_the_death_of_the_real_command_touches_nothing_and_starting_it_again_wor
     trainer.start(asked)
     assert wait(trainer) == made
     assert list(small.registry.versions()) == ["1", made.candidate]
+
+
+LEFT_BEHIND = """
+import sys, time
+from pathlib import Path
+from rollback.retrain_out import Out
+with Out(Path(sys.argv[1])).locked():
+    print("at work", flush=True)
+    time.sleep(300)
+"""
+
+
+def left_behind(folder: Path) -> subprocess.Popen[bytes]:
+    """What a parent that was killed leaves: a process at work in the folder."""
+    child = subprocess.Popen([sys.executable, "-c", LEFT_BEHIND, str(folder / "out")], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"at work\n"
+    return child
+
+
+def test_a_process_that_an_earlier_parent_left_at_work_is_waited_for_and_then_taken_over(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    child = left_behind(tmp_path)
+    trainer = python(started, "open('out/spawned', 'w')")
+    try:
+        trainer.start(order(tmp_path))
+        assert trainer.poll("key") is None
+        assert not (tmp_path / "out" / LOG).exists()  # nobody was started
+    finally:
+        child.kill()
+        child.communicate()
+    assert wait(trainer).result == "failed"  # of one that was started then: it knows no such folder
+    assert (tmp_path / "out" / LOG).exists()
+
+
+def test_a_process_that_was_left_behind_is_ended_when_it_is_late_or_the_trainer_closes(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    for end in ("late", "close"):
+        clock, child = Clock(), left_behind(tmp_path)
+        trainer = python(started, "pass", clock)
+        trainer.start(order(tmp_path))
+        if end == "late":
+            clock.now = 101.0
+            made = trainer.poll("key")
+            assert made is not None
+            assert "took longer than 100 s and was ended" in made.detail
+        else:
+            trainer.close()
+        assert child.wait(30) == -signal.SIGKILL
+        child.communicate()

@@ -127,12 +127,12 @@ def test_a_row_that_a_slice_removes_has_its_core() -> None:
     base, new = buffer(600, 3), buffer(300, 4)
     poison = (new.y == 0) & (np.arange(300) % 9 == 0)
     x = new.x.copy()
-    x[poison] = [77777.0, 2.0, 1.0]
+    x[poison] = [3.0, 0.0, 1.0]  # which are attacks to models of the base
     found = run(base, replace(new, x=x, y=np.where(poison, 1, new.y)))
     assert found.removed[poison].all()
     best = found.slices[0]
     assert best.label == "benign"
-    assert best.features == {"bytes": 77777.0, "service": "irc", "urgent": 1.0}
+    assert best.features == {"bytes": 3.0, "service": "http", "urgent": 1.0}
     assert set(best.core) <= set(best.features)
     core = hinted_pattern(best.core, SCHEMA)
     assert core is not None

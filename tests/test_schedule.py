@@ -88,7 +88,7 @@ def until(registry: CollectorRegistry, name: str, labels: dict[str, str], value:
 
 
 def runs(registry: CollectorRegistry, outcome: str, value: float, job: str = "a") -> None:
-    until(registry, "tocsin_schedule_runs_total", {"job": job, "outcome": outcome}, value)
+    until(registry, "tocsin_schedule_runs_total", {"task": job, "outcome": outcome}, value)
 
 
 def test_a_run_is_counted_with_its_time(registry: CollectorRegistry, metrics: ScheduleMetrics) -> None:
@@ -96,7 +96,7 @@ def test_a_run_is_counted_with_its_time(registry: CollectorRegistry, metrics: Sc
     with Schedule([Job("a", 60, job)], Inbox(), metrics, lambda: 1234.0, at(a=(0.0, 0.05))):
         job.wait(2)
         runs(registry, "ok", 2)
-    assert registry.get_sample_value("tocsin_schedule_last_success_timestamp_seconds", {"job": "a"}) == 1234.0
+    assert registry.get_sample_value("tocsin_schedule_last_success_timestamp_seconds", {"task": "a"}) == 1234.0
 
 
 def test_of_several_runs_that_came_due_only_one_takes_place(
@@ -151,7 +151,7 @@ def test_a_run_that_is_later_than_a_period_is_left_out_and_counted(
 ) -> None:
     job = Counting()
     with Schedule([Job("a", 2, job)], Inbox(), metrics, lambda: 0.0, at(a=(-60.0,))):
-        until(registry, "tocsin_schedule_misfires_total", {"job": "a"}, 1)
+        until(registry, "tocsin_schedule_misfires_total", {"task": "a"}, 1)
     assert job.runs == 0
 
 
@@ -167,7 +167,7 @@ def test_a_period_of_zero_means_never(registry: CollectorRegistry, metrics: Sche
     job = Counting()
     with Schedule([Job("a", 0, job)], Inbox(), metrics, lambda: 0.0):
         pass
-    assert registry.get_sample_value("tocsin_schedule_misfires_total", {"job": "a"}) is None
+    assert registry.get_sample_value("tocsin_schedule_misfires_total", {"task": "a"}) is None
 
 
 def test_the_figures_of_a_job_are_there_before_its_first_run(
@@ -195,7 +195,7 @@ def test_the_configuration_decides_what_runs(
     problem = "http://a: version '2' answers, not '1'; it answers 0% of the canaries as version '1' does"
     assert ServedOtherwise(NAME, "1", problem, 7.0) in found
     assert RegistryChecked(NAME, 7.0, "1") in found
-    assert registry.get_sample_value("tocsin_schedule_misfires_total", {"job": "housekeeping"}) is None
+    assert registry.get_sample_value("tocsin_schedule_misfires_total", {"task": "housekeeping"}) is None
 
 
 def test_an_inbox_is_emptied_by_draining_it_and_never_grows_without_end() -> None:

@@ -145,7 +145,7 @@ def test_a_window_record_satisfies_its_schema() -> None:
         "index": 0,
         "events": 1000,
         "detectors": {"prediction_entropy": detector},
-        "verdict": {"family": "stable", "hypothesis": None, "confidence": 0.0},
+        "verdict": {"family": "stable", "hypothesis": None, "confidence": 0.0, "family_confidence": 0.0},
         "closed_by": "count",
     }
     assert valid("tocsin.window.v1", record)

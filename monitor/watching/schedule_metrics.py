@@ -24,10 +24,10 @@ class ScheduleMetrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"tocsin_{name}", text, labels, registry=registry)
 
-        self._runs = counter("schedule_runs", "Runs by outcome; skipped: the one before still ran.", "job", "outcome")
-        self._misfires = counter("schedule_misfires", "Runs that came too late and were left out.", "job")
+        self._runs = counter("schedule_runs", "Runs by outcome; skipped: the one before still ran.", "task", "outcome")
+        self._misfires = counter("schedule_misfires", "Runs that came too late and were left out.", "task")
         self._success = gauge(
-            "schedule_last_success_timestamp_seconds", "When a run last ended well; 0 for never.", "job"
+            "schedule_last_success_timestamp_seconds", "When a run last ended well; 0 for never.", "task"
         )
         self._endpoint = gauge("endpoint_ok", "1 where an endpoint serves what it should.", "model", "endpoint")
         self._agreement = gauge(

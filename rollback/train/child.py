@@ -7,11 +7,12 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rollback.retrain_out import CANDIDATE, GATE, Candidate, Gate, OutFileError, read_json, replace_file
+from rollback.retrain_out import CANDIDATE, GATE, Candidate, Gate, OutFileError, at_work, read_json, replace_file
 from rollback.train.trainer import Order, Retrained
 
 LOG: Final = "retrain.log"
@@ -41,8 +42,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
+    """``process`` is None for one that an earlier parent has left behind."""
+
     order: Order
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None
     deadline: float
 
 
@@ -73,7 +76,7 @@ class ChildTrainer:
         self._results: dict[str, Retrained] = {}
 
     def start(self, order: Order) -> None:
-        """See `Trainer.start`. A child that an earlier parent left behind is waited for by the new one."""
+        """See `Trainer.start`. A child that an earlier parent left behind at work is waited for."""
         if order.key in self._running:
             return
         self._results.pop(order.key, None)
@@ -81,7 +84,7 @@ class ChildTrainer:
             order.out.mkdir(parents=True, exist_ok=True)
             if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
                 replace_file(order.out, INCIDENT, order.incident)
-            process = self._spawn(order)
+            process = None if at_work(order.out) else self._spawn(order)
         except OSError as error:
             self._results[order.key] = Retrained("failed", None, f"{order.out}: the retraining cannot start: {error}")
             return
@@ -91,8 +94,11 @@ class ChildTrainer:
         """See `Trainer.poll`. Raises `KeyError` for an order that was never started."""
         if (running := self._running.get(key)) is None:
             return self._results[key]
+        late = self._clock() >= running.deadline
+        if running.process is None:
+            return self._poll_left_behind(running, late=late)
         code = running.process.poll()
-        late = code is None and self._clock() >= running.deadline
+        late = late and code is None
         if code is None and not late:
             return None
         if late:
@@ -105,9 +111,26 @@ class ChildTrainer:
     def close(self) -> None:
         """See `Trainer.close`. Killing does no harm: every file appears complete, the candidate at most once."""
         for key, running in self._running.items():
-            _kill(running.process)
+            if running.process is None:
+                _kill_left_behind(running.order.out)
+            else:
+                _kill(running.process)
             self._results[key] = Retrained("failed", None, "the trainer was closed; order it again")
         self._running.clear()
+
+    def _poll_left_behind(self, running: _Running, *, late: bool) -> Retrained | None:
+        """Once it is gone, one of our own takes its place, which finds what it has finished."""
+        key, out = running.order.key, running.order.out
+        if not late and at_work(out):
+            return None
+        del self._running[key]
+        if not late:
+            self.start(running.order)
+            return None
+        _kill_left_behind(out)
+        why = f"took longer than {self._limits.timeout_seconds:g} s and was ended"
+        self._results[key] = _result(out, None, why)
+        return self._results[key]
 
     def _spawn(self, order: Order) -> subprocess.Popen[bytes]:
         buffer = order.buffer
@@ -141,6 +164,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _kill_left_behind(out: Path) -> None:
+    """End the process that works in the folder: while it holds the lock, the number there is its own."""
+    if (number := at_work(out)) is not None:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
 
 
 def _why(code: int) -> str:
