@@ -147,6 +147,7 @@ def complete(stage: Stage) -> None:
         assert not halted, (halted, stage.daemon.log())
         return any(i["activity"] == "close" and i["version"] == "2" for i in stage.daemon.incidents())
 
+    stage.daemon.says('"event": "listening"')  # from then on it stops in order
     wait_until(over, "the end of the story", PATIENCE)
     assert stage.daemon.stop() == 0, stage.daemon.log()
 

@@ -18,7 +18,7 @@ from rollback.table import write_table
 
 
 def demo(out: Path, *more: str) -> tuple[dict[str, Any], str]:
-    command = [sys.executable, "-m", "monitor", "demo", "--out", str(out), "--json", *more]
+    command = [sys.executable, "-m", "monitor", "demo", "--approve", "--out", str(out), "--json", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
@@ -28,20 +28,33 @@ def check(figures: dict[str, Any]) -> None:
     assert figures["drift"] == ["drift"]
     assert figures["poisoning"] == "backdoor"
     assert figures["named"] == figures["trigger"]
-    assert figures["serving"] == figures["last_known_good"] == "1"
-    passed, triggered = figures["passed_before"]
+    assert (figures["last_known_good"], figures["poisoned"], figures["serving"]) == ("1", "2", "3")
+    assert (figures["rollback"], figures["gate"], figures["promoted"]) == ("served", True, True)
+    assert figures["caught"] >= 0.95 * figures["poison"] > 0
+    passed, triggered = figures["attack_success"]["2"]
     assert passed >= 0.8 * triggered > 0
-    passed, triggered = figures["passed_after"]
-    assert passed <= 0.25 * triggered
+    for version in ("1", "3"):
+        passed, triggered = figures["attack_success"][version]
+        assert passed <= 0.25 * triggered
+    assert figures["accuracy"]["3"] > figures["accuracy"]["2"] - 0.01
 
 
 def test_on_generated_traffic_the_drift_is_let_be_and_the_backdoor_is_rolled_back(tmp_path: Path) -> None:
     figures, told = demo(tmp_path)
     check(figures)
-    assert "rollback to version 1: done" in told
+    assert "rollback: done" in told
+    assert "The incident is closed: resolved." in told
     assert verify(tmp_path / "state" / FILE_NAME) >= 2
     windows = (tmp_path / "state" / "windows.ndjson").read_text().splitlines()
     assert len(windows) == figures["windows"] == 24
+    command = [sys.executable, "-m", "monitor", "response", "list", "--all", "--json"]
+    command += ["--config", str(tmp_path / "tocsin.yaml")]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [(c["kind"], c["phase"]) for c in json.loads(listed.stdout)] == [
+        ("rollback", "served"),
+        ("retraining", "made"),
+        ("promotion", "served"),
+    ]
 
 
 def test_a_table_of_ones_own_tells_it_too(tmp_path: Path) -> None:
@@ -50,7 +63,7 @@ def test_a_table_of_ones_own_tells_it_too(tmp_path: Path) -> None:
     about = {"id": np.asarray(samples.id), "ts": samples.ts, "source": np.asarray(samples.source)}
     write_table(tmp_path / "own.csv", {**about, **columns, "verdict": np.asarray(samples.label)})
     figures, told = demo(tmp_path / "out", "--data", str(tmp_path / "own.csv"), "--label", "verdict")
-    assert (figures["poisoning"], figures["serving"]) == ("backdoor", "1")
+    assert (figures["poisoning"], figures["rollback"]) == ("backdoor", "served")
     assert "other samples become more common" in told
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.batch import Bools
+from detectors.batch import Strings
 from monitor.demo.stage import Stage, StageError
 from rollback.response.cases import WORKING, Case
 from rollback.response.desk import Answer
@@ -23,13 +23,14 @@ NO_DOUBT: Final = "it waits for approval"
 WAITING: Final = frozenset({"approval"}) | WORKING
 
 
-def cure(stage: Stage, poisoned: str, rows: Bools, approve: Approve, say: Say) -> dict[str, Any]:
-    """From the rollback to the promotion; ``rows`` [n] marks the poisoned rows of version ``poisoned``'s buffer."""
+def cure(stage: Stage, poisoned: str, planted: Strings, approve: Approve, say: Say) -> dict[str, Any]:
+    """From the rollback to the promotion; ``planted`` are the ids of the rows that the attacker put in the data."""
     rollback = stage.case("rollback")
     if rollback is None:
         say("\n6. Tocsin has not rolled back: nothing follows.")
         return {"promoted": False}
-    say(f"\n6. Rolled back: {rollback.phase}. {rollback.detail}.")
+    say(f"\n6. The way back to version {rollback.target}, from the audit log:")
+    _steps(stage, rollback, say)
     retraining = stage.case("retraining")
     if retraining is None:
         return {"promoted": False, "rollback": rollback.phase}
@@ -40,7 +41,7 @@ def cure(stage: Stage, poisoned: str, rows: Bools, approve: Approve, say: Say) -
     if retraining.phase != "made":
         say(f"   It ends: {retraining.phase}. {retraining.detail}")
         return figures | {"promoted": False}
-    figures |= _sanitised(stage, rows, say)
+    figures |= _sanitised(stage, poisoned, planted, say)
     return figures | {"promoted": _promoted(stage, approve, say)}
 
 
@@ -51,17 +52,31 @@ def _now(stage: Stage, kind: str) -> Case:
     return case
 
 
-def _sanitised(stage: Stage, poisoned: Bools, say: Say) -> dict[str, Any]:
+def _steps(stage: Stage, case: Case, say: Say) -> None:
+    """Each step of a case that came to an end, and what came of it."""
+    for step, detail in stage.steps(case.key):
+        say(f"   {step:<9}{detail or 'done'}")
+
+
+def _sanitised(stage: Stage, version: str, planted: Strings, say: Say) -> dict[str, Any]:
     folder = _folder(stage)
-    removed = read_table(folder / "removed.parquet", text=["screen"])
+    removed = read_table(folder / "removed.parquet", text=["id", "screen"])
+    buffer = stage.registry.buffer(version)
+    if buffer is None:
+        raise StageError(f"version {version} has no training buffer")
+    rows = read_table(buffer.path, text=["id"])
+    poison = np.isin(rows.strings("id"), planted)
+    caught = int(np.isin(rows.strings("id")[poison], removed.strings("id")).sum())
     gate = json.loads((folder / "gate.json").read_text())
     screens, counts = np.unique(removed.strings("screen"), return_counts=True)
     by_screen = ", ".join(f"{n} by {name}" for name, n in zip(screens.tolist(), counts.tolist(), strict=True))
-    say(f"   {len(removed):,} rows are removed ({by_screen}); {int(poisoned.sum())} were the attacker's.")
+    say(f"   Of {len(rows):,} rows {len(removed):,} are removed: {by_screen}.")
+    stay = int(poison.sum()) - caught
+    say(f"   Of the attacker's {caught + stay} rows among them, {caught} are removed and {stay} stay.")
     for check in gate["checks"]:
         verdict = "passed" if check["passed"] else "FAILED"
         say(f"   gate: {check['name']:<28}{verdict:<8}{check['value']:.4f} (limit {check['limit']:.4f})")
-    return {"removed": len(removed), "poisoned_rows": int(poisoned.sum()), "gate": gate["passed"]}
+    return {"removed": len(removed), "poison": int(poison.sum()), "caught": caught, "gate": gate["passed"]}
 
 
 def _folder(stage: Stage) -> Path:
@@ -81,5 +96,5 @@ def _promoted(stage: Stage, approve: Approve, say: Say) -> bool:
         stage.answers(Answer(promotion.key, "approve", "demo"))
     stage.until(lambda: _now(stage, "promotion").phase not in WAITING)
     promotion = _now(stage, "promotion")
-    say(f"   {promotion.phase}: {promotion.detail}")
+    _steps(stage, promotion, say)
     return promotion.phase == "done"

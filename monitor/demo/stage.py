@@ -30,7 +30,7 @@ from monitor.state.settlement import Checkpoints, Stateful
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
-from rollback.audit import FILE_NAME, AuditLog
+from rollback.audit import FILE_NAME, AuditLog, read_records
 from rollback.keys import Keys
 from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry
@@ -46,6 +46,10 @@ TEMPO: Final = 0.05
 """How fast the story's time goes by while nothing comes in: a retraining must not overtake the traffic."""
 MOVING: Final[frozenset[Phase]] = frozenset({"verify", "swap", "reload", "confirm"})
 """While the pointer or the server is being moved, no traffic comes: in the story this takes no time."""
+
+
+NAMES: Final = {"approve": "approval", "seen": "events", "stale": "events"}
+"""What the demonstration calls an event of a case."""
 
 
 class Medium(Protocol):
@@ -182,6 +186,12 @@ class Stage:
     def case(self, kind: str) -> Case | None:
         """The last case of that kind."""
         return next((c for c in reversed(list(self.responder.cases.values())) if c.kind == kind), None)
+
+    def steps(self, key: str) -> list[tuple[str, str]]:
+        """What was done for a case, step by step, from the audit log: the step and what came of it."""
+        bodies = [r.body for r in read_records(self.state / FILE_NAME) if r.kind in {"answer", "outcome", "sighting"}]
+        told = [(b.get("step") or b["event"], b["case"]["detail"]) for b in bodies if b["case"]["key"] == key]
+        return [(NAMES.get(step, step), detail) for step, detail in told]
 
     def answers(self, answer: Answer) -> None:
         """Decide about a case, as `tocsin response` does."""

@@ -51,6 +51,8 @@ class Story:
         self._rng = np.random.default_rng(config.seed)
         self._tallies = Tallies()
         self._asked = 0
+        self._line = ""
+        self._actions: dict[str, str] = {}
 
     def tell(self) -> dict[str, Any]:
         """The whole story; returns its figures."""
@@ -93,8 +95,7 @@ class Story:
             f"   Nobody knows that an attacker put {int(rows.sum())} rows ({self._config.poisoning_rate:.1%}) with a "
             f"trigger among them, labelled {target}."
         )
-        self._trigger, self._bad, self._poisoned = trigger, bad, rows
-        self._fresh = table
+        self._trigger, self._bad, self._planted = trigger, bad, fresh.id[rows]
 
     def _train(self, table: Table, parent: str | None) -> Bundle:
         request = Request("label", "source", "session", parent=parent, seed=self._config.seed)
@@ -131,9 +132,14 @@ class Story:
         for incident in incidents:
             what = f"{incident.family}/{incident.hypothesis}" if incident.hypothesis else incident.family
             sure = f", confidence {incident.family_confidence:.2f}" if incident.status == "confirmed" else ""
-            self._say(f"   window {incident.window.index}: {incident.activity} {what} ({incident.status}{sure})")
+            line = f"   window {incident.window.index}: {incident.activity} {what} ({incident.status}{sure})"
+            if line != self._line:  # else only what is done about it is new
+                self._say(line)
+            self._line = line
             for action in incident.action:
-                self._say(f"      {action.action} to version {action.target}: {action.result}")
+                if self._actions.get(action.key) != action.result:
+                    self._actions[action.key] = action.result
+                    self._say(f"      {action.action}: {action.result}")
         if not incidents:
             self._say("   Tocsin raises nothing.")
 
@@ -157,11 +163,12 @@ class Story:
 
     def _cured(self, target: str) -> dict[str, Any]:
         """What follows the verdict: the way back, the retraining, and what the new version makes of the trigger."""
-        told = cure(self._stage, self._bad.manifest.version, self._poisoned, self._approve, self._say)
+        told = cure(self._stage, self._bad.manifest.version, self._planted, self._approve, self._say)
         if told["promoted"]:
-            self._phase(self._config.cured_batches, drifted=True, trigger=self._trigger)
-            self._tell_end()
-        self._say(f"\n9. Attacks with the trigger that were taken for {target}, and everything else decided rightly:")
+            self._tell_end(self._phase(self._config.cured_batches, drifted=True, trigger=self._trigger))
+        self._say(
+            f"\n9. Attacks with the trigger that were taken for {target}, and all other traffic that a version served:"
+        )
         for line in self._tallies.table(self._stage.manifest):
             self._say(f"   {line}")
         serving = self._stage.registry.pointers().serving
@@ -172,8 +179,8 @@ class Story:
             "accuracy": self._tallies.accuracy(),
         }
 
-    def _tell_end(self) -> None:
-        closed = [i for i in self._stage.incidents() if i.activity == "close"]
+    def _tell_end(self, incidents: Sequence[Incident]) -> None:
+        closed = [i for i in incidents if i.activity == "close" and i.family == "poisoning"]
         if closed:
             self._say(f"   The incident is closed: {closed[-1].status}.")
 
