@@ -181,6 +181,8 @@ def test_fifty_kills_from_verdict_to_promotion_lead_to_the_same_end(
         crashed.daemon.start()
         complete(crashed)
         assert crashed.end() == expected
-        assert crashed.daemon.held() == list(range(traffic.sent))
+        held = crashed.daemon.held()
+        assert held == list(range(len(held)))  # each event in one window
+        assert len(held) >= traffic.sent - BATCH  # but for those that came at the very end
         kinds = verify(crashed.daemon.state / FILE_NAME)
     assert kinds > KILLS

@@ -75,9 +75,14 @@ def test_an_endpoint_that_never_comes_halts_the_case_after_as_many_tries_as_are_
 
 
 def test_reload_and_confirm_count_their_failures_together() -> None:
-    case = after(replace(CASE, phase="reload"), "retry", "ok", "retry", "ok", "retry")
-    assert (case.phase, case.attempt) == ("reload", 3)
+    case = after(replace(CASE, phase="reload"), "retry", "ok", "retry")
+    assert (case.phase, case.attempt) == ("reload", 2)
     assert after(case, "ok", "ok").attempt == 0
+
+
+def test_a_server_is_asked_twice_before_it_is_told_again() -> None:
+    asked_again = after(replace(CASE, phase="confirm"), "retry")
+    assert (asked_again.phase, after(asked_again, "retry").phase) == ("confirm", "reload")
 
 
 def test_an_old_version_that_comes_back_reopens_the_case_and_too_often_halts_it() -> None:

@@ -3,7 +3,7 @@
 A rollback and a promotion move the ``serving`` pointer and then see to it that every endpoint serves it::
 
     approval -> verify -> swap -> reload -> confirm -> done -> served
-                                    ^---------^          (an old version is seen: reload again)
+                                    ^---------^          (not confirmed, or an old version is seen: told again)
 
 A retraining has one step: train -> made. Whatever fails for good or too often is ``halted`` until a person answers.
 """
@@ -48,7 +48,7 @@ TABLE: Final[Mapping[tuple[Phase, Event], Phase]] = {
     ("reload", "retry"): "reload",
     ("reload", "refused"): "halted",
     ("confirm", "ok"): "done",
-    ("confirm", "retry"): "reload",
+    ("confirm", "retry"): "confirm",
     ("confirm", "refused"): "halted",
     ("done", "seen"): "served",
     ("done", "stale"): "reload",
@@ -125,7 +125,7 @@ def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> C
     'done'
     >>> again = advance(case, "retry", 5.0, "one is away", Tries())
     >>> again.phase, again.attempt, again.due
-    ('reload', 1, 10.0)
+    ('confirm', 1, 10.0)
     >>> advance(replace(case, attempt=5), "retry", 5.0, "one is away", Tries()).phase
     'halted'
     """
@@ -152,7 +152,9 @@ def _retried(moved: Case, case: Case, at: float, tries: Tries) -> Case:
     if attempt >= (tries.trainings if case.kind == "retraining" else tries.attempts):
         return replace(moved, phase="halted", attempt=attempt, detail=f"given up after {attempt} tries: {moved.detail}")
     wait = min(tries.retry_seconds * 2 ** (attempt - 1), tries.longest_seconds)
-    return replace(moved, attempt=attempt, due=at + wait)
+    # a server that is loading would begin anew if it were told again: it is asked twice before it is told once more
+    phase: Phase = "reload" if case.phase == "confirm" and attempt % 2 == 0 else moved.phase
+    return replace(moved, phase=phase, attempt=attempt, due=at + wait)
 
 
 def _reopened(moved: Case, case: Case, tries: Tries) -> Case:
