@@ -138,7 +138,11 @@ class IncidentBook:
         for key, case in self._open.items():
             if case.uid == uid:
                 return [self._close(key, "resolved", at)]
-        return []
+        last = self._closed.get(uid)
+        if last is None or last["activity"] == "close":
+            return []
+        last |= {"activity": "close", "status": "resolved", "at": at}  # it had come undone, and is mended
+        return [Incident(**last)]
 
     def _last(self, uid: str) -> dict[str, Any] | None:
         for case in self._open.values():

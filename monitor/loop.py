@@ -70,7 +70,9 @@ class Loop:
         half judged: what is in memory must not be settled any more, the last checkpoint is where to go on.
         """
         now = self._parts.clock()
-        self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
+        # not before the checkpoint is back: news would be told to an empty book, acts done on an unchecked audit log
+        if self._resumed:
+            self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
             self._judge(closed)

@@ -100,5 +100,7 @@ def action(case: Case) -> ActionTaken:
 
 
 def remedied(cases: Sequence[Case]) -> bool:
-    """Whether a retrained version serves, as events show: then nothing is left to be done."""
-    return any(case.kind == "promotion" and case.phase == "served" for case in cases)
+    """Whether a retrained version serves, or the good one and nothing more is to come, as events show."""
+    served = {case.kind for case in cases if case.phase == "served"}
+    over = all(case.phase in {"served", "declined", "rejected"} for case in cases)
+    return "promotion" in served or ("rollback" in served and over)

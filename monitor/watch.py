@@ -50,11 +50,26 @@ class Watch:
         self._unregistered: set[str] = set()
         self._panels: dict[str, Panel] = {}
         self._known_good: str | None = None
+        self._pointers: Pointers | None = None
+        self._unreadable = ""
         self.refused: dict[str, str] = {}
 
     def pointers(self) -> Pointers:
-        """Where the registry's pointers are now."""
-        return self._registry.pointers()
+        """Where the registry's pointers are now; where they were, while they cannot be read.
+
+        Raises `RegistryError` where they never could.
+        """
+        try:
+            self._pointers = self._registry.pointers()
+        except RegistryError as error:
+            if self._pointers is None:
+                raise
+            if str(error) != self._unreadable:
+                log.warning("the registry's pointers cannot be read: those of before are taken", reason=str(error))
+            self._unreadable = str(error)
+            return self._pointers
+        self._unreadable = ""
+        return self._pointers
 
     def served(self, version: str) -> Served | None:
         """How the events of ``version`` are read; None for one unregistered version too many, or without LKG."""

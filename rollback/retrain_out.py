@@ -70,17 +70,30 @@ class Gate(msgspec.Struct, frozen=True):
         return {"passed": 0, "rejected": 1, "vetting": 3}[self.result]
 
 
-def at_work(folder: Path) -> int | None:
-    """The process that works in the folder of a retraining now; None where nobody does."""
+def at_work(folder: Path) -> bool:
+    """Whether a process works in the folder of a retraining now."""
     try:
         with (folder / LOCK).open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(lock.read() or 0) or None
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
-        pass
-    return None
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def worker(folder: Path) -> int | None:
+    """The number of the process that works in the folder; None where nobody does, or it cannot be told for sure.
+
+    A number in the file may be that of an earlier worker, and belong to somebody else by now: the process must have
+    the folder among its arguments.
+    """
+    try:
+        number = int((folder / LOCK).read_bytes())
+        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return number if at_work(folder) and os.fsencode(folder) in arguments else None
 
 
 class Out:
@@ -106,6 +119,9 @@ class Out:
         if attempt is None:
             if (self.folder / CANDIDATE).exists() or (self.folder / GATE).exists():
                 raise OtherRequestError(f"{self.folder}: holds results but no {ATTEMPT}; choose another folder")
+            attempt = Attempt(request, secrets.token_hex(16))
+            self.write(ATTEMPT, msgspec.json.encode(attempt))
+        elif attempt.request != request and attempt.version is None:  # nothing came of it: its cause was mended
             attempt = Attempt(request, secrets.token_hex(16))
             self.write(ATTEMPT, msgspec.json.encode(attempt))
         elif attempt.request != request:

@@ -16,6 +16,7 @@ POISONED = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99, "{}")
 FAMILIES = ("stable", "drift", "poisoning", "evasion", "fault", "inconclusive")
 POINTERS = Pointers("2", "1")
 HOUR = 3600.0
+BACK = Pointers("1", "1")
 
 
 def decided(
@@ -93,7 +94,7 @@ def test_proposals_that_nobody_approved_use_up_no_budget() -> None:
 
 
 def test_a_rollback_that_is_done_leads_to_a_retraining_and_that_to_a_promotion_which_waits_for_approval() -> None:
-    retraining = follow(replace(rolled_back(0.0), phase="done"), "1", PolicySettings(), now=5.0)
+    retraining = follow(replace(rolled_back(0.0), phase="done"), BACK, "act", PolicySettings(), now=5.0)
     assert retraining is not None
     assert (retraining.kind, retraining.phase, retraining.expected, retraining.target) == (
         "retraining",
@@ -101,7 +102,7 @@ def test_a_rollback_that_is_done_leads_to_a_retraining_and_that_to_a_promotion_w
         "2",
         "",
     )
-    promotion = follow(replace(retraining, phase="made", target="3"), "1", PolicySettings(), now=9.0)
+    promotion = follow(replace(retraining, phase="made", target="3"), BACK, "act", PolicySettings(), now=9.0)
     assert promotion is not None
     assert (promotion.kind, promotion.phase, promotion.expected, promotion.target) == (
         "promotion",
@@ -109,21 +110,51 @@ def test_a_rollback_that_is_done_leads_to_a_retraining_and_that_to_a_promotion_w
         "1",
         "3",
     )
-    assert follow(replace(promotion, phase="done"), "3", PolicySettings(), now=10.0) is None
+    assert follow(replace(promotion, phase="done"), Pointers("3", "1"), "act", PolicySettings(), now=10.0) is None
 
 
 def test_an_automatic_release_waits_for_nobody() -> None:
     retraining = replace(rolled_back(0.0), kind="retraining", phase="made", target="3")
-    promotion = follow(retraining, "1", PolicySettings(release="automatic"), now=9.0)
+    promotion = follow(retraining, BACK, "act", PolicySettings(release="automatic"), now=9.0)
     assert promotion is not None
     assert promotion.phase == "verify"
+
+
+def test_an_automatic_release_waits_where_nothing_may_be_done_unasked_and_where_something_else_serves() -> None:
+    retraining = replace(rolled_back(0.0), kind="retraining", phase="made", target="3")
+    automatic = PolicySettings(release="automatic")
+    proposed = follow(retraining, BACK, "propose", automatic, now=9.0)
+    overtaken = follow(retraining, Pointers("9", "1"), "act", automatic, now=9.0)
+    assert proposed is not None
+    assert overtaken is not None
+    assert (proposed.phase, overtaken.phase) == ("approval", "approval")
+    assert overtaken.detail == "version 9 was made to serve meanwhile: it waits for approval"
+
+
+def test_a_rollback_that_somebody_has_moved_on_from_leads_to_no_retraining() -> None:
+    done = replace(rolled_back(0.0), phase="served")
+    assert follow(done, Pointers("9", "9"), "act", PolicySettings(), now=5.0) is None
+
+
+def test_a_poisoned_version_that_is_promoted_again_is_rolled_back_again_after_approval() -> None:
+    done = rolled_back(0.0, "i1")
+    again = decided(POISONED, done, now=10 * HOUR)
+    assert again is not None
+    assert (again.key, again.phase) == (f"{done.key}/2", "approval")
+    assert "somebody made version 2 serve again" in again.detail
+    assert decided(POISONED, done, again, now=10 * HOUR) is None
+
+
+def test_another_incident_about_a_version_that_is_being_rolled_back_opens_no_second_case() -> None:
+    waiting = replace(rolled_back(0.0), phase="approval")
+    assert decided(POISONED, waiting, now=10 * HOUR) is None
 
 
 @pytest.mark.parametrize("phase", ["verify", "swap", "reload", "confirm", "halted", "declined", "approval"])
 def test_nothing_follows_a_rollback_that_is_not_done(phase: str) -> None:
     case = replace(rolled_back(0.0), phase=phase)  # type: ignore[arg-type]  # each is a phase
-    assert follow(case, "1", PolicySettings(), now=5.0) is None
-    assert follow(replace(rolled_back(0.0), phase="done"), "1", PolicySettings(retrain=False), now=5.0) is None
+    assert follow(case, BACK, "act", PolicySettings(), now=5.0) is None
+    assert follow(replace(rolled_back(0.0), phase="done"), BACK, "act", PolicySettings(retrain=False), now=5.0) is None
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -26,7 +26,10 @@ ConfigFile: TypeAlias = Annotated[
     Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
 ]
 Key: TypeAlias = Annotated[
-    str, typer.Argument(help="The case, as `response list` shows it; its first letters do.", show_default=False)
+    str,
+    typer.Argument(
+        help="The case, as `response list` shows it; its first letters, where they fit no other.", show_default=False
+    ),
 ]
 By: TypeAlias = Annotated[str | None, typer.Option("--by", help="Who decides; the user who runs this, unless said.")]
 Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
@@ -79,7 +82,7 @@ def approve(
 ) -> None:
     """Approve a rollback or a promotion that waits for it.
 
-    Example: tocsin response approve --config tocsin.yaml 4f2a
+    Example: tocsin response approve --config tocsin.yaml 4f2a/rollback
     """
     _answer(config, key, "approve", by, reason, known_good=known_good)
 
@@ -149,12 +152,10 @@ def _find(cases: Mapping[str, Case], key: str) -> Case:
     if key in cases:
         return cases[key]
     fitting = [case for name, case in cases.items() if name.startswith(key)]
-    # an incident's letters fit all of its cases: what can be decided is meant
-    waiting = [case for case in fitting if case.phase in {"approval", "halted"}] or fitting
-    if len(waiting) != 1:
-        found = "\n  ".join(case.key for case in waiting) or "none"
+    if len(fitting) != 1:
+        found = "\n  ".join(case.key for case in fitting) or "none"
         raise AnswerError(f"{key!r} must name one case (tocsin response list shows them); it fits:\n  {found}")
-    return waiting[0]
+    return fitting[0]
 
 
 def _standing(case: Case) -> str:

@@ -90,7 +90,8 @@ class Case:
     A move makes ``target`` serve instead of ``expected``; a retraining replaces ``expected``, its ``target`` is the
     candidate once there is one. ``attempt`` counts the failures in a row, ``reopened`` how often an old version was
     seen after all was done. ``since`` is when the phase began, ``due`` when its step may be begun (seconds since the
-    epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``detail`` says why the case
+    epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``approved``: a person has
+    approved it. ``detail`` says why the case
     stands where it stands, ``message`` is the incident as it was published.
     """
 
@@ -108,6 +109,7 @@ class Case:
     reopened: int = 0
     known_good: bool = False
     doubted: bool = False
+    approved: bool = False
     detail: str = ""
     message: str = ""
 
@@ -132,8 +134,8 @@ def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> C
     phase = TABLE.get((case.phase, event))
     if phase is None:
         return case
-    doubted = case.doubted or event == "doubted"
-    moved = replace(case, phase=phase, since=at, due=at, detail=detail, doubted=doubted)
+    doubted, approved = case.doubted or event == "doubted", case.approved or event in {"approve", "again"}
+    moved = replace(case, phase=phase, since=at, due=at, detail=detail, doubted=doubted, approved=approved)
     if event == "retry":
         return _retried(moved, case, at, tries)
     if event == "stale":

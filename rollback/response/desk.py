@@ -73,8 +73,8 @@ class FolderDesk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.unreadable: dict[str, str] = {}
-        """Files that hold no answer, by name: why."""
+        self.unreadable: dict[tuple[str, int], str] = {}
+        """Files that hold no answer, by name and time: why. One that is written anew is read again."""
 
     def give(self, answer: Answer) -> None:
         """Put an answer down; a later one about the same case replaces it."""
@@ -94,7 +94,7 @@ class FolderDesk:
             try:
                 found.append(_ANSWER.decode(path.read_bytes()))
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self.unreadable[path.name] = str(error)
+                self.unreadable[path.name, _changed(path)] = str(error)
         return found
 
     def taken(self, answer: Answer) -> None:
@@ -120,8 +120,15 @@ class FolderDesk:
             names = [entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".json")]
         except FileNotFoundError:
             return []
-        paths = [self._folder / name for name in names if name not in self.unreadable]
-        return sorted(paths, key=lambda path: path.stat().st_mtime_ns) if paths else []
+        timed = sorted((_changed(self._folder / name), name) for name in names)
+        return [self._folder / name for at, name in timed if (name, at) not in self.unreadable]
 
     def _path(self, answer: Answer) -> Path:
         return self._folder / f"{hashlib.sha256(answer.key.encode()).hexdigest()[:32]}.json"
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

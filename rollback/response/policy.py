@@ -71,10 +71,16 @@ def decide(
         return None
     if good is None or finding.version != pointers.serving or pointers.serving == good:
         return None
-    key = f"{finding.incident}/rollback/{finding.version}/{good}"
-    if key in cases:
+    same = [c for c in cases.values() if (c.model, c.kind, c.expected) == (finding.model, "rollback", finding.version)]
+    if any(c.phase not in {"done", "served", "declined"} for c in same):
+        return None  # it is being done, or waits for a person
+    own = [c for c in same if c.incident == finding.incident and c.target == good]
+    if any(c.phase == "declined" for c in own):
         return None
+    key = "/".join([finding.incident, "rollback", finding.version, good, *([str(len(own) + 1)] if own else [])])
     held = _held(finding.model, cases, mode, settings, now)
+    if own and not held:
+        held = f"somebody made version {finding.version} serve again after the last rollback: it waits for approval"
     reason = (
         f"{finding.family} in version {finding.version} (confidence {finding.confidence:.3f}), "
         f"incident {finding.incident}"
@@ -108,19 +114,24 @@ def _held(model: str, cases: Mapping[str, Case], mode: Mode, settings: PolicySet
     return ""
 
 
-def follow(case: Case, serving: str | None, settings: PolicySettings, now: float) -> Case | None:
+def follow(case: Case, pointers: Pointers, mode: Mode, settings: PolicySettings, now: float) -> Case | None:
     """What a finished case leads to: a rollback to a retraining, a retraining to the promotion of its candidate."""
-    if case.kind == "rollback" and case.phase in {"done", "served"} and settings.retrain:
+    still = case.target == pointers.serving  # else it is history: somebody has moved on since
+    if case.kind == "rollback" and case.phase in {"done", "served"} and still and settings.retrain:
         reason = f"version {case.expected} is poisoned, incident {case.incident}"
         key = f"{case.incident}/retraining/{case.expected}"
         return replace(_after(case, key, reason, now), kind="retraining", target="", phase="train")
     if case.phase == "made":
         reason = f"candidate {case.target} passed the gate, incident {case.incident}"
         key = f"{case.incident}/promotion/{case.target}"
-        after = replace(_after(case, key, reason, now), kind="promotion", expected=serving or "", phase="verify")
+        serving = pointers.serving or ""
+        after = replace(_after(case, key, reason, now), kind="promotion", expected=serving, phase="verify")
         if case.doubted:
             return replace(after, phase="approval", detail=f"it waits for approval: {case.detail}")
-        waits = settings.release == "approval"
+        if pointers.serving is None or pointers.serving != pointers.last_known_good:
+            moved = f"version {pointers.serving} was made to serve meanwhile: it waits for approval"
+            return replace(after, phase="approval", detail=moved)
+        waits = settings.release == "approval" or mode != "act"
         return replace(after, phase="approval", detail="it waits for approval") if waits else after
     return None
 

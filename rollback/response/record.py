@@ -3,7 +3,8 @@
 Whatever moves a case is written, with the case as it is then, before anything follows from it: after a crash at any
 moment the cases stand where they stood, and a step whose outcome is missing is done once more; every step may be.
 Kinds of records: ``plan`` (a case is opened), ``answer`` (a person's), ``intent`` (a step that changes something is
-begun), ``outcome`` (of any step), ``sighting`` (an endpoint or an event shows which version serves).
+begun), ``outcome`` (of any step), ``sighting`` (an endpoint or an event shows which version serves), ``held`` (a start
+in mode propose found a step that nobody has approved).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from rollback.audit import AuditError, Record, read_while_written
 from rollback.response.cases import Case
 
-TELLING: Final = frozenset({"plan", "answer", "outcome", "sighting"})
+TELLING: Final = frozenset({"plan", "answer", "outcome", "sighting", "held"})
 """Kinds of records that hold a case as it is from then on."""
 
 

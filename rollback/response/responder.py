@@ -11,7 +11,8 @@ from typing import Final
 
 from detectors.evidence import State
 from rollback.audit import START, AuditError, AuditLog, read_records
-from rollback.registry.registry import Buffer, RegistryError
+from rollback.bundle import IntegrityError
+from rollback.registry.registry import Buffer, Pointers, RegistryError
 from rollback.response.cases import ACTS, TABLE, Case, Tries, advance
 from rollback.response.desk import Answer, Desk
 from rollback.response.policy import Finding, Mode, PolicySettings, decide, follow
@@ -22,6 +23,15 @@ from rollback.train.trainer import Order, Retrained, Trainer
 
 EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "doubted", "failed": "retry"}
 """What a retraining's result means to its case."""
+
+OVER: Final = frozenset({"served", "declined", "rejected"})
+HANGS_SECONDS: Final = 3600.0
+"""Longer than any step may take by its own limits."""
+
+
+def _job(case: Case) -> str:
+    """Each try of a step is a job of its own: what a hung one says in the end is about no later one."""
+    return f"{case.key} {case.phase} {case.since} {case.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,12 @@ class Responder:
         self._clock = clock
         self._cases = recall(read_records(path))
         self._training: set[str] = set()
+        self._begun: dict[str, float] = {}
+        self._buffers: dict[str, Buffer] = {}
+        self._also: dict[str, str] = {}
         self._news = dict.fromkeys(case.incident for case in self._cases.values())
         for case in list(self._cases.values()):
+            self._hold_back(case)
             self._follow(case)
 
     @property
@@ -83,24 +97,35 @@ class Responder:
 
     def of(self, incident: str) -> list[Case]:
         """The cases of an incident, in the order in which they were opened."""
-        return [case for case in self._cases.values() if case.incident == incident]
+        names = {incident, self._also.get(incident, incident)}
+        return [case for case in self._cases.values() if case.incident in names]
 
     def consider(self, finding: Finding) -> None:
         """Decide about a finding; the same finding is decided once."""
         charge = self._charges.get(finding.model)
         if charge is None:
             return
-        pointers = charge.target.registry.pointers()
+        pointers = _pointers(charge)
         case = decide(finding, pointers, self._cases, self._mode, charge.policy, self._clock())
         if case is not None:
             self._open(case)
+        elif not self.of(finding.incident):
+            self._share(finding)
+
+    def _share(self, finding: Finding) -> None:
+        """After a crash windows may be cut otherwise, and the incident that a case is about has another name."""
+        about = (finding.model, "rollback", finding.version)
+        same = [c for c in self._cases.values() if (c.model, c.kind, c.expected) == about]
+        going_on = [c.incident for c in same if c.phase not in OVER]
+        if going_on:
+            self._also[finding.incident] = going_on[-1]
 
     def seen(self, model: str, version: str, at: float) -> None:
         """Events that ``version`` served came in, the last one from ``at``: proof of what serves."""
         for case in self._moves(model):
             if version == case.target and case.phase == "done" and at > case.since:
                 self._move(case, "sighting", "seen", f"events of version {version} come in")
-            elif version == case.expected and at > case.since + self._charges[model].grace_seconds:
+            elif version in self._replaced(case) and at > case.since + self._charges[model].grace_seconds:
                 self._move(case, "sighting", "stale", f"version {version} still serves, by its events")
 
     def probed(self, model: str, version: str, problem: str, at: float) -> None:
@@ -120,14 +145,15 @@ class Responder:
                 self._begin_next()
         news = list(self._news)
         self._news.clear()
-        return news
+        return news + [name for name, other in self._also.items() if other in news]
 
     def state(self) -> State:
         """For the checkpoint: how far the audit log had come."""
-        return {"audit_head": self._audit.head}
+        return {"audit_head": self._audit.head, "also": dict(self._also)}
 
     def restore(self, state: State) -> None:
         """Check that the log still holds what it held at the checkpoint. Raises `AuditError`."""
+        self._also = dict(state.get("also", {}))
         head = state["audit_head"]
         if head != START and all(record.hash != head for record in read_records(self._path)):
             raise AuditError(
@@ -142,13 +168,18 @@ class Responder:
 
     def _moves(self, model: str) -> Iterator[Case]:
         """The newest finished move of the pointer that names what serves now."""
-        serving = self._charges[model].target.registry.pointers().serving if model in self._charges else None
+        serving = _pointers(self._charges[model]).serving if model in self._charges else None
         done = [
             c
             for c in self._cases.values()
             if c.model == model and c.kind != "retraining" and c.phase in {"done", "served"} and c.target == serving
         ]
         yield from done[-1:]
+
+    def _replaced(self, case: Case) -> set[str]:
+        """What must not serve any more: what this move replaced, and what those before it did."""
+        moves = (c for c in self._cases.values() if c.model == case.model and c.kind != "retraining")
+        return {c.expected for c in moves if c.phase in {"done", "served"}} - {case.target}
 
     def _take_answers(self) -> None:
         for answer in self._desk.answers():
@@ -160,7 +191,10 @@ class Responder:
     def _answer(self, case: Case, answer: Answer) -> None:
         said = f"{answer.decision} by {answer.by}" + (f": {answer.reason}" if answer.reason else "")
         if (case.phase, answer.decision) in TABLE:
-            case = replace(case, known_good=answer.known_good)
+            case = replace(case, known_good=case.known_good or answer.known_good)
+            if answer.decision == "again" and case.kind == "promotion" and case.model in self._charges:
+                # the person has seen what serves by now
+                case = replace(case, expected=_pointers(self._charges[case.model]).serving or "")
             self._move(case, "answer", answer.decision, said, by=answer.by)
         else:
             self._audit.append("ignored", {"key": case.key, "answer": said, "why": f"the case is {case.phase}"})
@@ -168,7 +202,7 @@ class Responder:
     def _take_result(self) -> bool:
         """Whether a step has ended."""
         for case in self._working():
-            result = self._trained(case) if case.phase == "train" else self._worker.poll(case.key)
+            result = self._trained(case) if case.phase == "train" else self._performed(case)
             if result is not None:
                 at = replace(case, target=result.candidate or case.target)
                 self._move(at, "outcome", result.event, result.detail, step=case.phase)
@@ -177,38 +211,71 @@ class Responder:
 
     def _begin_next(self) -> None:
         now = self._clock()
-        for case in self._working():
-            begun = case.key in self._training if case.phase == "train" else self._worker.busy(case.key)
-            if not begun and case.due <= now:
+        working = self._working()
+        moving = {c.model for c in working if c.phase != "train" and self._worker.busy(_job(c))}
+        for case in working:
+            # one move of a model at a time: what an older one still tells the servers must not come after ours
+            training = case.key in self._training or self._worker.busy(_job(case))
+            begun = training if case.phase == "train" else case.model in moving
+            # a clock that was set back is before the phase began: nobody waits for it to catch up
+            if not begun and (case.due <= now or now < case.since):
                 self._begin(case)
                 return
 
     def _begin(self, case: Case) -> None:
         charge = self._charges[case.model]
-        if case.phase == "train":
-            self._train(case, charge)
-            return
         if case.phase in ACTS:
             self._audit.append("intent", intent(case))
-        self._worker.submit(case.key, partial(perform, case, charge.target))
+        self._begun[_job(case)] = self._clock()
+        job = partial(self._locate, case, charge) if case.phase == "train" else partial(perform, case, charge.target)
+        self._worker.submit(_job(case), job)
 
-    def _train(self, case: Case, charge: Charge) -> None:
+    def _hold_back(self, case: Case) -> None:
+        """What mode act has planned, and not begun, waits for approval in mode propose."""
+        if self._mode == "propose" and case.phase in {"verify", "swap"} and not case.approved:
+            held = replace(case, phase="approval", detail="mode is propose now: it waits for approval")
+            self._audit.append("held", moved(held, "held"))
+            self._cases[case.key] = held
+
+    def _locate(self, case: Case, charge: Charge) -> Result:
+        """Find the training buffer, by the worker: its digest is checked, and it may be large."""
         try:
             buffer = charge.buffer(case.expected)
-        except (RegistryError, OSError) as error:
-            self._move(case, "outcome", "refused", str(error), step="train")
-            return
+        except (RegistryError, IntegrityError, OSError) as error:
+            return Result("refused", str(error))
         if buffer is None:
             why = f"no training buffer of version {case.expected} is known: give it with registry add --buffer"
-            self._move(case, "outcome", "refused", why, step="train")
-            return
-        self._audit.append("intent", intent(case))
+            return Result("refused", why)
+        self._buffers[case.key] = buffer
+        return Result("ok")
+
+    def _train(self, case: Case) -> None:
         self._training.add(case.key)
-        message = case.message.encode()
-        charge.trainer.start(Order(case.key, case.model, case.expected, buffer, message, self._out(case)))
+        order = Order(
+            case.key,
+            case.model,
+            case.expected,
+            self._buffers.pop(case.key),
+            case.message.encode(),
+            self._out(case),
+        )
+        self._charges[case.model].trainer.start(order)
+
+    def _performed(self, case: Case) -> Result | None:
+        job = _job(case)
+        result = self._worker.poll(job)
+        if result is None and self._worker.busy(job) and self._clock() - self._begun[job] > HANGS_SECONDS:
+            result = Result("refused", f"the step {case.phase} has hung for {HANGS_SECONDS:.0f} s")
+        if result is not None:
+            self._begun.pop(job, None)
+        return result
 
     def _trained(self, case: Case) -> Result | None:
         if case.key not in self._training:
+            located = self._performed(case)
+            if located is None or located.event != "ok":
+                return located
+            self._train(case)
             return None
         made: Retrained | None = self._charges[case.model].trainer.poll(case.key)
         if made is None:
@@ -242,7 +309,14 @@ class Responder:
         charge = self._charges.get(case.model)
         if charge is None or self._mode == "observe":
             return
-        serving = charge.target.registry.pointers().serving
-        follower = follow(case, serving, charge.policy, self._clock())
+        follower = follow(case, _pointers(charge), self._mode, charge.policy, self._clock())
         if follower is not None and follower.key not in self._cases:
             self._open(follower)
+
+
+def _pointers(charge: Charge) -> Pointers:
+    """Where they are; nowhere while they cannot be read: then nothing is decided, and the watch goes on."""
+    try:
+        return charge.target.registry.pointers()
+    except RegistryError:
+        return Pointers(None, None)

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rollback.retrain_out import CANDIDATE, GATE, Candidate, Gate, OutFileError, at_work, read_json, replace_file
+from rollback.retrain_out import (
+    CANDIDATE,
+    GATE,
+    Candidate,
+    Gate,
+    OutFileError,
+    at_work,
+    read_json,
+    replace_file,
+    worker,
+)
 from rollback.train.trainer import Order, Retrained
 
 LOG: Final = "retrain.log"
@@ -167,9 +177,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_left_behind(out: Path) -> None:
-    """End the process that works in the folder: while it holds the lock, the number there is its own."""
-    if (number := at_work(out)) is not None:
-        with suppress(ProcessLookupError):
+    """End the process that works in the folder, if it is known which."""
+    if (number := worker(out)) is not None:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(number, signal.SIGKILL)
 
 
