@@ -100,7 +100,7 @@ class ScriptedServer(JsonServer):
 
 
 class RawServer:
-    """Takes connections, reads some of the request, and lets ``talk`` write whatever it likes; a context manager."""
+    """Takes connections, reads the request, and lets ``talk`` write whatever it likes; a context manager."""
 
     def __init__(
         self, talk: Callable[[socket.socket, threading.Event], None], context: ssl.SSLContext | None = None
@@ -130,8 +130,19 @@ class RawServer:
                 self._talk_on(wrapped)
 
     def _talk_on(self, connection: socket.socket) -> None:
-        connection.recv(65536)
+        self._read_request(connection)
         self._talk(connection, self._over)
+
+    @staticmethod
+    def _read_request(connection: socket.socket) -> None:
+        """All of it: who closes with something unread resets the connection, and the answer with it."""
+        read = b""
+        while b"\r\n\r\n" not in read and (more := connection.recv(65536)):
+            read += more
+        head, _, body = read.partition(b"\r\n\r\n")
+        wanted = next((int(h[15:]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length:")), 0)
+        while len(body) < wanted and (more := connection.recv(65536)):
+            body += more
 
     def __enter__(self) -> Self:
         return self

@@ -100,12 +100,26 @@ def test_an_unknown_recipe_names_those_that_there_are(
     assert "no recipe 'alchemy'; there are: mlp" in capsys.readouterr().err
 
 
+WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "{blocked}":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from monitor.cli.main import main
+main()
+"""
+
+
 @pytest.mark.parametrize(("blocked", "extra"), [("pyarrow", "tocsin[data]"), ("torch", "tocsin[retrain]")])
 def test_without_an_extra_the_command_says_what_to_install(
     small: Small, tmp_path: Path, blocked: str, extra: str
 ) -> None:
-    code = f"import sys; sys.modules['{blocked}'] = None\nfrom monitor.cli.main import main\nmain()"
-    command = [sys.executable, "-c", code, *options(small, tmp_path / "out")]
+    command = [sys.executable, "-c", WITHOUT.format(blocked=blocked), *options(small, tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert (done.returncode, done.stdout) == (1, "")
     assert extra in done.stderr
