@@ -18,9 +18,10 @@ from rollback.reload.reloader import Reloader
 from rollback.reload.v2 import V2Reloader
 from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
+from rollback.response.charge import Charge
 from rollback.response.desk import FolderDesk
 from rollback.response.policy import Mode, PolicySettings
-from rollback.response.responder import Charge, Responder
+from rollback.response.responder import Responder
 from rollback.response.steps import Target
 from rollback.response.worker import Threads
 from rollback.train.child import ChildTrainer, Limits

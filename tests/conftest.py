@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from kafka_broker import BrokerUnavailableError, KafkaBroker, collect_sockets, jars
 from scenario import World, make_world
+from theatre import Theatre
 
 from monitor.sources.source import Committed, Partition
+from rollback.reload.memory import Behaviour
 
 # A machine under load is slow: that is no failure of a law.
 settings.register_profile("tocsin", deadline=None)
@@ -81,3 +85,17 @@ def topic(kafka: KafkaBroker) -> Callable[[str, int], str]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A registry with a good version 1 and a poisoned version 2, and samples without end; see `scenario`."""
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def theatre(tmp_path: Path) -> Iterator[Callable[..., Theatre]]:
+    """Makes responders between doubles, see `theatre`: ``theatre(Behaviour("busy"), mode="propose")``."""
+    made: list[Theatre] = []
+
+    def make(*endpoints: Behaviour, **how: Any) -> Theatre:
+        made.append(Theatre(tmp_path, *endpoints, **how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

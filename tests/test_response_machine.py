@@ -2,133 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from theatre import PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre, tamper
 
-from rollback.audit import FILE_NAME, AuditError, AuditLog, read_records, verify
-from rollback.bundle import CANARIES
-from rollback.canaries import Canaries
-from rollback.keys import Keys, new_signing_key
-from rollback.manifest import Draft, FeatureSpec
-from rollback.registry.memory import MemoryRegistry
-from rollback.registry.registry import Buffer
-from rollback.reload.memory import Behaviour, MemoryReloader
-from rollback.response.cases import Case, Tries
-from rollback.response.desk import Answer, MemoryDesk
-from rollback.response.policy import Finding, Mode, PolicySettings
-from rollback.response.responder import Charge, Responder
-from rollback.response.steps import ACTOR, Target
-from rollback.response.worker import Inline
-from rollback.train.memory import MemoryTrainer
+from rollback.audit import AuditError, read_records, verify
+from rollback.reload.memory import Behaviour
+from rollback.response.desk import Answer
+from rollback.response.policy import PolicySettings
 from rollback.train.trainer import Retrained
-
-POISONED = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99, '{"uid": "i1"}')
-ROLLBACK, RETRAINING, PROMOTION = "i1/rollback/2/1", "i1/retraining/2", "i1/promotion/3"
-BUFFER = Buffer(Path("buffer.csv"), "label")
-PASSED = Retrained("passed", "3", "passed the gate")
-
-
-class Theatre:
-    """What outlives a crash of the responder: registry, servers, trainer, desk and audit log."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *endpoints: Behaviour,
-        mode: Mode = "act",
-        policy: PolicySettings | None = None,
-        buffer: Buffer | None = BUFFER,
-    ) -> None:
-        self.now = 1000.0
-        self.folder = folder
-        self.mode = mode
-        self.registry = MemoryRegistry("nids", Keys.of(new_signing_key()), lambda: self.now)
-        draft = Draft(classes=("attack", "benign"), features=(FeatureSpec("bytes"),))
-        canaries = Canaries(draft.manifest("", "", "").schema, np.array([[1.0]]), np.array([[0.3, 0.7]]))
-        for _ in range(3):
-            self.registry.add(draft, {CANARIES: canaries.to_npz()}, by="test", reason="test")
-        self.registry.promote("2", expected="1", known_good=False, by="release", reason="retrain")
-        servers = endpoints or (Behaviour(),)
-        self.servers = MemoryReloader({f"server {i}": b for i, b in enumerate(servers)}, "2")
-        self.trainer = MemoryTrainer()
-        self._result: Retrained | None = None
-        self.desk = MemoryDesk()
-        self.charge = Charge(
-            Target(self.registry, self.servers),
-            self.trainer,
-            lambda _: buffer,
-            policy or PolicySettings(),
-            Tries(attempts=3, retry_seconds=5.0),
-            grace_seconds=60.0,
-        )
-        self.path = folder / FILE_NAME
-        self._log: AuditLog | None = None
-        self.start()
-
-    def start(self) -> Responder:
-        """Begin, also after a crash: whatever was in memory is gone."""
-        self.close()
-        self._log = AuditLog(self.path, lambda: self.now)
-        self.responder = Responder(
-            self.mode, {"nids": self.charge}, self.desk, Inline(), self._log, self.path, self.folder, lambda: self.now
-        )
-        return self.responder
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
-
-    def run(self, turns: int = 40) -> None:
-        for _ in range(turns):
-            self.step()
-
-    def will(self, result: Retrained) -> None:
-        """What is going to become of every retraining."""
-        self._result = result
-
-    def step(self) -> None:
-        """A turn of the loop, and what goes on elsewhere meanwhile."""
-        self.now += 1.0
-        self.responder.step()
-        for order in self.trainer.orders:
-            with suppress(KeyError):  # it does not run
-                if self._result is not None:
-                    self.trainer.finish(order.key, self._result)
-
-    def phase(self, key: str) -> str | None:
-        case = self.case(key)
-        return case.phase if case else None
-
-    def case(self, key: str) -> Case | None:
-        return self.responder.cases.get(key)
-
-    def kinds(self, kind: str) -> list[str]:
-        """The phases of the audit's records of a kind."""
-        bodies = [r.body for r in read_records(self.path) if r.kind == kind]
-        return [body.get("phase") or body.get("step") or body["case"]["kind"] for body in bodies]
-
-    def moves(self) -> list[tuple[str, str | None]]:
-        return [(m.version, m.previous) for m in self.registry.history() if m.by == ACTOR]
-
-
-@pytest.fixture
-def theatre(tmp_path: Path) -> Iterator[Callable[..., Theatre]]:
-    made: list[Theatre] = []
-
-    def make(*endpoints: Behaviour, **how: Any) -> Theatre:
-        made.append(Theatre(tmp_path, *endpoints, **how))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def test_the_whole_way_from_a_finding_to_a_retrained_version_that_serves(theatre: Callable[..., Theatre]) -> None:
@@ -377,7 +262,3 @@ def test_an_audit_log_whose_end_was_cut_off_stops_the_start(theatre: Callable[..
     t.path.write_bytes(b"".join(lines[:-1]))
     with pytest.raises(AuditError, match="the end of the log was cut off or it was replaced"):
         t.start().restore(state)
-
-
-def tamper(registry: MemoryRegistry, version: str) -> None:
-    registry._bundles[version]["manifest.json"] += b" "

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from detectors.evidence import State
 from rollback.audit import START, AuditError, AuditLog, read_records
-from rollback.bundle import IntegrityError
-from rollback.registry.registry import Buffer, Pointers, RegistryError
 from rollback.response.cases import ACTS, TABLE, Case, Tries, advance
+from rollback.response.charge import Charge
 from rollback.response.desk import Answer, Desk
-from rollback.response.policy import Finding, Mode, PolicySettings, decide, follow
+from rollback.response.policy import Finding, Mode, decide, follow
 from rollback.response.record import intent, moved, opened, recall
-from rollback.response.steps import Result, Target, perform
+from rollback.response.work import Work
 from rollback.response.worker import Worker
-from rollback.train.trainer import Order, Retrained, Trainer
-
-EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "doubted", "failed": "retry"}
-"""What a retraining's result means to its case."""
 
 OVER: Final = frozenset({"served", "declined", "rejected"})
-HANGS_SECONDS: Final = 3600.0
-"""Longer than any step may take by its own limits."""
-
-
-def _job(case: Case) -> str:
-    """Each try of a step is a job of its own: what a hung one says in the end is about no later one."""
-    return f"{case.key} {case.phase} {case.since} {case.attempt}"
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One model in the responder's charge.
-
-    ``buffer`` finds a version's training buffer. An event of a replaced version counts as proof that it still serves
-    when it is from more than ``grace_seconds`` after the move.
-    """
-
-    target: Target
-    trainer: Trainer
-    buffer: Callable[[str], Buffer | None]
-    policy: PolicySettings = field(default_factory=PolicySettings)
-    tries: Tries = field(default_factory=Tries)
-    grace_seconds: float = 300.0
 
 
 class Responder:
@@ -71,15 +41,11 @@ class Responder:
         self._mode = mode
         self._charges = charges
         self._desk = desk
-        self._worker = worker
+        self._work = Work(charges, worker, folder, clock)
         self._audit = audit
         self._path = path
-        self._folder = folder
         self._clock = clock
         self._cases = recall(read_records(path))
-        self._training: set[str] = set()
-        self._begun: dict[str, float] = {}
-        self._buffers: dict[str, Buffer] = {}
         self._also: dict[str, str] = {}
         self._news = dict.fromkeys(case.incident for case in self._cases.values())
         for case in list(self._cases.values()):
@@ -105,7 +71,7 @@ class Responder:
         charge = self._charges.get(finding.model)
         if charge is None:
             return
-        pointers = _pointers(charge)
+        pointers = charge.pointers()
         case = decide(finding, pointers, self._cases, self._mode, charge.policy, self._clock())
         if case is not None:
             self._open(case)
@@ -163,12 +129,11 @@ class Responder:
 
     def close(self) -> None:
         """End what runs; a restart goes on with it."""
-        for trainer in {id(c.trainer): c.trainer for c in self._charges.values()}.values():
-            trainer.close()
+        self._work.close()
 
     def _moves(self, model: str) -> Iterator[Case]:
         """The newest finished move of the pointer that names what serves now."""
-        serving = _pointers(self._charges[model]).serving if model in self._charges else None
+        serving = self._charges[model].pointers().serving if model in self._charges else None
         done = [
             c
             for c in self._cases.values()
@@ -194,7 +159,7 @@ class Responder:
             case = replace(case, known_good=case.known_good or answer.known_good)
             if answer.decision == "again" and case.kind == "promotion" and case.model in self._charges:
                 # the person has seen what serves by now
-                case = replace(case, expected=_pointers(self._charges[case.model]).serving or "")
+                case = replace(case, expected=self._charges[case.model].pointers().serving or "")
             self._move(case, "answer", answer.decision, said, by=answer.by)
         else:
             self._audit.append("ignored", {"key": case.key, "answer": said, "why": f"the case is {case.phase}"})
@@ -202,7 +167,7 @@ class Responder:
     def _take_result(self) -> bool:
         """Whether a step has ended."""
         for case in self._working():
-            result = self._trained(case) if case.phase == "train" else self._performed(case)
+            result = self._work.result(case)
             if result is not None:
                 at = replace(case, target=result.candidate or case.target)
                 self._move(at, "outcome", result.event, result.detail, step=case.phase)
@@ -212,23 +177,19 @@ class Responder:
     def _begin_next(self) -> None:
         now = self._clock()
         working = self._working()
-        moving = {c.model for c in working if c.phase != "train" and self._worker.busy(_job(c))}
+        moving = {c.model for c in working if c.phase != "train" and self._work.under_way(c)}
         for case in working:
             # one move of a model at a time: what an older one still tells the servers must not come after ours
-            training = case.key in self._training or self._worker.busy(_job(case))
-            begun = training if case.phase == "train" else case.model in moving
+            begun = self._work.under_way(case) if case.phase == "train" else case.model in moving
             # a clock that was set back is before the phase began: nobody waits for it to catch up
             if not begun and (case.due <= now or now < case.since):
                 self._begin(case)
                 return
 
     def _begin(self, case: Case) -> None:
-        charge = self._charges[case.model]
         if case.phase in ACTS:
             self._audit.append("intent", intent(case))
-        self._begun[_job(case)] = self._clock()
-        job = partial(self._locate, case, charge) if case.phase == "train" else partial(perform, case, charge.target)
-        self._worker.submit(_job(case), job)
+        self._work.begin(case)
 
     def _hold_back(self, case: Case) -> None:
         """What mode act has planned, and not begun, waits for approval in mode propose."""
@@ -236,55 +197,6 @@ class Responder:
             held = replace(case, phase="approval", detail="mode is propose now: it waits for approval")
             self._audit.append("held", moved(held, "held"))
             self._cases[case.key] = held
-
-    def _locate(self, case: Case, charge: Charge) -> Result:
-        """Find the training buffer, by the worker: its digest is checked, and it may be large."""
-        try:
-            buffer = charge.buffer(case.expected)
-        except (RegistryError, IntegrityError, OSError) as error:
-            return Result("refused", str(error))
-        if buffer is None:
-            why = f"no training buffer of version {case.expected} is known: give it with registry add --buffer"
-            return Result("refused", why)
-        self._buffers[case.key] = buffer
-        return Result("ok")
-
-    def _train(self, case: Case) -> None:
-        self._training.add(case.key)
-        order = Order(
-            case.key,
-            case.model,
-            case.expected,
-            self._buffers.pop(case.key),
-            case.message.encode(),
-            self._out(case),
-        )
-        self._charges[case.model].trainer.start(order)
-
-    def _performed(self, case: Case) -> Result | None:
-        job = _job(case)
-        result = self._worker.poll(job)
-        if result is None and self._worker.busy(job) and self._clock() - self._begun[job] > HANGS_SECONDS:
-            result = Result("refused", f"the step {case.phase} has hung for {HANGS_SECONDS:.0f} s")
-        if result is not None:
-            self._begun.pop(job, None)
-        return result
-
-    def _trained(self, case: Case) -> Result | None:
-        if case.key not in self._training:
-            located = self._performed(case)
-            if located is None or located.event != "ok":
-                return located
-            self._train(case)
-            return None
-        made: Retrained | None = self._charges[case.model].trainer.poll(case.key)
-        if made is None:
-            return None
-        self._training.discard(case.key)
-        return Result(EVENTS[made.result], made.detail, made.candidate)  # type: ignore[arg-type]  # all are events
-
-    def _out(self, case: Case) -> Path:
-        return self._folder / hashlib.sha256(case.key.encode()).hexdigest()[:16]
 
     def _working(self) -> list[Case]:
         return [case for case in self._cases.values() if case.working and case.model in self._charges]
@@ -309,14 +221,6 @@ class Responder:
         charge = self._charges.get(case.model)
         if charge is None or self._mode == "observe":
             return
-        follower = follow(case, _pointers(charge), self._mode, charge.policy, self._clock())
+        follower = follow(case, charge.pointers(), self._mode, charge.policy, self._clock())
         if follower is not None and follower.key not in self._cases:
             self._open(follower)
-
-
-def _pointers(charge: Charge) -> Pointers:
-    """Where they are; nowhere while they cannot be read: then nothing is decided, and the watch goes on."""
-    try:
-        return charge.target.registry.pointers()
-    except RegistryError:
-        return Pointers(None, None)
