@@ -130,6 +130,17 @@ def test_a_folder_of_another_request_is_refused(done: tuple[Small, Outcome, Path
         run(small, out, seed=1)
 
 
+def test_a_buffer_that_was_mended_after_a_failure_is_no_other_request(small: Small, tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.parquet", tmp_path / "out"
+    write_table(rows, {"id": np.array(["1"]), "label": np.array(["benign"])})
+    with pytest.raises((RetrainRefusedError, TableError)):
+        run(small, out, buffer=rows)
+    assert (out / "attempt.json").exists()
+    rows.write_bytes(small.buffer.read_bytes())
+    made = run(small, out, buffer=rows)
+    assert (made.repeated, made.candidate in small.registry.versions()) == (False, True)
+
+
 def test_a_slice_that_may_be_a_new_family_waits_for_a_person_and_passes_with_answers(
     small: Small, tmp_path: Path
 ) -> None:

@@ -6,50 +6,19 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
-from session_stream import schema, window
+from session_stream import window
+from telling import Lines, Surroundings
 
 from detectors.batch import Batch
 from detectors.evidence import Ask, Evidence
 from detectors.verdict import judge
-from monitor.decoding.reader import Served
 from monitor.incidents import IncidentBook
-from monitor.labels.scored import FoundEvent
 from monitor.response import NoResponse
 from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Judged
 from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
-from rollback.registry.registry import Pointers
-
-
-class Lines:
-    """An outlet in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def append(self, line: bytes) -> None:
-        self.lines.append(line)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-
-class Surroundings:
-    """What a teller asks of intake and watch."""
-
-    def event(self, model: str, version: str, ident: str) -> FoundEvent:  # noqa: ARG002 - every event is held
-        return FoundEvent(np.zeros(len(schema().features)), np.array([0.5, 0.5]), "")
-
-    def partition(self, index: int) -> tuple[str, int]:
-        return ("events", index)
-
-    def pointers(self) -> Pointers:
-        return Pointers("2", "1", assumed=False)
-
-    def served(self, version: str) -> Served:  # noqa: ARG002 - all are read alike
-        return Served(schema(), simplex=True)
 
 
 def suspicious(asks: int, asked: int) -> Evidence:

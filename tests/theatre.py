@@ -17,9 +17,10 @@ from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer
 from rollback.reload.memory import Behaviour, MemoryReloader
 from rollback.response.cases import Case, Tries
+from rollback.response.charge import Charge
 from rollback.response.desk import MemoryDesk
 from rollback.response.policy import Finding, Mode, PolicySettings
-from rollback.response.responder import Charge, Responder
+from rollback.response.responder import Responder
 from rollback.response.steps import ACTOR, Target
 from rollback.response.worker import Inline, Job, Worker
 from rollback.train.memory import MemoryTrainer
@@ -108,6 +109,10 @@ class Theatre:
         """A turn of the loop, and what goes on elsewhere meanwhile."""
         self.now += 1.0
         self.responder.step()
+        self.train()
+
+    def train(self) -> None:
+        """Let the retrainings that run come to the end that `will` has said."""
         for order in self.trainer.orders:
             with suppress(KeyError):  # it does not run
                 if self._result is not None:

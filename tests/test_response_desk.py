@@ -1,0 +1,80 @@
+"""The desk in a folder: answers come to the daemon whole, in order, once, whatever else lies there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rollback.response.desk import HOLD, Answer, FolderDesk
+
+APPROVED = Answer("i1/rollback/2/1", "approve", "ann", reason="seen")
+
+
+def written(folder: Path, answer: Answer, at: int) -> Path:
+    """The answer's file, as if it had been put down at that second."""
+    before = set(folder.glob("*"))
+    FolderDesk(folder).give(answer)
+    (path,) = set(folder.glob("*")) - before
+    os.utime(path, (at, at))
+    return path
+
+
+def test_answers_come_oldest_first_until_they_are_taken(tmp_path: Path) -> None:
+    later, sooner = Answer("a", "decline", "bob"), Answer("b", "again", "ann", known_good=True)
+    written(tmp_path, later, 200)
+    written(tmp_path, sooner, 100)
+    desk = FolderDesk(tmp_path)
+    assert desk.answers() == [sooner, later]
+    desk.taken(sooner)
+    desk.taken(sooner)
+    assert FolderDesk(tmp_path).answers() == [later]
+
+
+def test_a_later_answer_about_the_same_case_replaces_the_one_that_was_not_yet_taken(tmp_path: Path) -> None:
+    desk = FolderDesk(tmp_path)
+    changed_mind = Answer(APPROVED.key, "decline", "ann", reason="it was a test")
+    desk.give(APPROVED)
+    desk.give(changed_mind)
+    assert desk.answers() == [changed_mind]
+
+
+def test_a_file_that_is_no_answer_is_named_once_and_holds_up_no_other(tmp_path: Path) -> None:
+    for number, content in enumerate([b"", b"{}", b"\xff\xfe", b'{"key": "a", "decision": "burn", "by": "x"}']):
+        (tmp_path / f"{number}.json").write_bytes(content)
+    (tmp_path / "folder.json").mkdir()
+    desk = FolderDesk(tmp_path)
+    desk.give(APPROVED)
+    assert desk.answers() == [APPROVED]
+    found = dict(desk.unreadable)
+    assert sorted(name for name, _ in found) == ["0.json", "1.json", "2.json", "3.json", "folder.json"]
+    assert desk.answers() == [APPROVED]
+    assert desk.unreadable == found
+
+
+def test_an_answer_is_read_once_its_unreadable_file_was_written_anew(tmp_path: Path) -> None:
+    path = written(tmp_path, APPROVED, 100)
+    path.write_bytes(path.read_bytes()[:10])
+    os.utime(path, (200, 200))
+    desk = FolderDesk(tmp_path)
+    assert desk.answers() == []
+    desk.give(APPROVED)
+    assert desk.answers() == [APPROVED]
+
+
+def test_an_answer_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "half.tmp").write_bytes(b'{"key": "i1/ro')
+    desk = FolderDesk(tmp_path)
+    assert (desk.answers(), desk.unreadable) == ([], {})
+
+
+def test_a_hold_lasts_until_it_is_ended_and_both_may_be_said_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "answers"
+    desk, other = FolderDesk(folder), FolderDesk(folder)
+    assert (desk.held(), desk.answers()) == (False, [])
+    for _ in range(2):
+        other.hold()
+        assert desk.held()
+    assert ((folder / HOLD).exists(), desk.answers()) == (True, [])
+    for _ in range(2):
+        other.resume()
+        assert not desk.held()
