@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import structlog
+
 from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
@@ -27,6 +29,8 @@ from rollback.response.worker import Threads
 from rollback.train.child import ChildTrainer, Limits
 from rollback.train.trainer import Trainer
 
+log = structlog.get_logger()
+
 
 def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
     """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
@@ -41,7 +45,8 @@ def open_responder(
 ) -> Responder:
     """The responder of a state folder: its memory is the audit log there, its desk and its results lie beside it."""
     folder = config.state_dir
-    desk = FolderDesk(folder / ANSWERS)
+    (folder / ANSWERS).mkdir(parents=True, exist_ok=True)  # ours: else whoever answers first would own it
+    desk = FolderDesk(folder / ANSWERS, lambda why: log.warning("an answer cannot be used", why=why))
     return Responder(mode, charged, desk, Threads(), audit, folder / FILE_NAME, folder / RETRAININGS, clock)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from monitor.response import ANSWERS
 from rollback.reload.memory import Behaviour
 from rollback.response.desk import Answer, FolderDesk
 from rollback.response.policy import PolicySettings
+from rollback.train.trainer import Retrained
 
 Run = Callable[..., tuple[int, str, str]]
 CONFIG = """
+mode: {mode}
 kafka: {{bootstrap_servers: [localhost:9092], inference_topic: soc.inference}}
 models: {{nids: {{}}}}
 registry: {folder}
@@ -29,7 +32,7 @@ state_dir: {folder}
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs ``tocsin response`` on the state folder of the theatre; returns exit code, stdout and stderr."""
     config = tmp_path / "tocsin.yaml"
-    config.write_text(CONFIG.format(folder=tmp_path))
+    config.write_text(CONFIG.format(folder=tmp_path, mode="propose"))
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:
@@ -235,6 +238,50 @@ def test_a_key_that_fits_nothing_says_where_keys_are_shown(theatre: Callable[...
     said = "tocsin: 'i7' must name one case (tocsin response list shows them); it fits:\n  none\n"
     assert run("approve", "i7") == (1, "", said)
     assert not (t.folder / ANSWERS).exists()
+
+
+def test_an_empty_key_names_no_case(theatre: Callable[..., Theatre], run: Run) -> None:
+    t = theatre(mode="propose")
+    t.responder.consider(POISONED)
+    said = "tocsin: '' must name one case (tocsin response list shows them); it fits:\n  none\n"
+    assert run("approve", "") == (1, "", said)  # a script's variable was not set
+    assert answers(t) == []
+
+
+def test_a_retraining_that_was_rejected_is_over(theatre: Callable[..., Theatre], run: Run) -> None:
+    t = theatre()
+    t.will(Retrained("rejected", "3", "holdout accuracy"))
+    t.responder.consider(POISONED)
+    t.run()
+    assert t.phase(RETRAINING) == "rejected"
+    assert run("list") == (0, "nothing is being done, and nothing waits for a decision\n", "")
+    assert "  rejected for " in run("list", "--all")[1]
+
+
+def test_in_mode_observe_no_answer_is_taken_though_what_stands_is_listed(
+    theatre: Callable[..., Theatre], run: Run, tmp_path: Path
+) -> None:
+    t = theatre(mode="propose")
+    t.responder.consider(POISONED)
+    (tmp_path / "tocsin.yaml").write_text(CONFIG.format(folder=tmp_path, mode="observe"))
+    said = "tocsin: mode is observe: nothing is done, and no answer is taken up; set mode to propose or act\n"
+    assert run("approve", "i1") == (1, "", said)
+    assert (answers(t), run("list")[1].splitlines()[0]) == ([], ROLLBACK)
+
+
+def test_a_user_without_a_name_is_asked_who_decides(
+    theatre: Callable[..., Theatre], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)  # a container that runs under a number
+    t = theatre(mode="propose")
+    t.responder.consider(POISONED)
+    said = f"tocsin: user {os.getuid()} has no name here: say with --by who does this\n"
+    assert run("approve", "i1") == (1, "", said)
+    assert run("approve", "i1", "--by", "ann")[0] == 0
+    assert answers(t) == [Answer(ROLLBACK, "approve", "ann")]
 
 
 def test_a_promotion_that_somebody_vouches_for_becomes_last_known_good(

@@ -42,13 +42,13 @@ def test_a_file_that_is_no_answer_is_named_once_and_holds_up_no_other(tmp_path: 
     for number, content in enumerate([b"", b"{}", b"\xff\xfe", b'{"key": "a", "decision": "burn", "by": "x"}']):
         (tmp_path / f"{number}.json").write_bytes(content)
     (tmp_path / "folder.json").mkdir()
-    desk = FolderDesk(tmp_path)
+    said: list[str] = []
+    desk = FolderDesk(tmp_path, said.append)
     desk.give(APPROVED)
-    assert desk.answers() == [APPROVED]
-    found = dict(desk.unreadable)
-    assert sorted(name for name, _ in found) == ["0.json", "1.json", "2.json", "3.json", "folder.json"]
-    assert desk.answers() == [APPROVED]
-    assert desk.unreadable == found
+    for _ in range(2):
+        assert desk.answers() == [APPROVED]
+    names = [f"{tmp_path}/{name}.json: holds no answer: " for name in (0, 1, 2, 3, "folder")]
+    assert [line[: len(name)] for line, name in zip(sorted(said), names, strict=True)] == names
 
 
 def test_an_answer_is_read_once_its_unreadable_file_was_written_anew(tmp_path: Path) -> None:
@@ -63,8 +63,29 @@ def test_an_answer_is_read_once_its_unreadable_file_was_written_anew(tmp_path: P
 
 def test_an_answer_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "half.tmp").write_bytes(b'{"key": "i1/ro')
-    desk = FolderDesk(tmp_path)
-    assert (desk.answers(), desk.unreadable) == ([], {})
+    said: list[str] = []
+    assert (FolderDesk(tmp_path, said.append).answers(), said) == ([], [])
+
+
+def test_an_answer_that_cannot_be_removed_is_taken_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    desk = FolderDesk(tmp_path, said.append)
+    desk.give(APPROVED)
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()  # not even its owner can unlink a folder
+    desk.taken(APPROVED)
+    assert desk.answers() == []
+    assert [line.startswith(f"{path}: was taken up, but cannot be removed: ") for line in said] == [True]
+
+
+def test_a_desk_whose_folder_cannot_be_read_complains_once_and_has_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "answers").write_bytes(b"no folder")
+    said: list[str] = []
+    desk = FolderDesk(tmp_path / "answers", said.append)
+    for _ in range(2):
+        assert (desk.answers(), desk.held()) == ([], False)
+    assert said == [f"{tmp_path / 'answers'}: cannot be read: Not a directory"]
 
 
 def test_a_hold_lasts_until_it_is_ended_and_both_may_be_said_twice(tmp_path: Path) -> None:

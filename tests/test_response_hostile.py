@@ -177,6 +177,33 @@ def test_what_mode_act_had_planned_and_not_begun_is_asked_for_in_mode_propose(th
     assert (t.phase(ROLLBACK), t.moves()) == ("done", [("1", "2")])
 
 
+def test_a_swap_that_was_done_before_a_crash_is_followed_through_in_mode_propose(
+    theatre: Callable[..., Theatre],
+) -> None:
+    t = theatre(policy=ALONE)
+    t.responder.consider(POISONED)
+    while not t.moves():
+        t.step()
+    assert t.phase(ROLLBACK) == "swap"  # its outcome is in no record yet
+    t.mode = "propose"
+    t.start()
+    t.run()
+    assert (t.phase(ROLLBACK), t.servers.serving(), t.moves()) == ("done", {"server 0": "1"}, [("1", "2")])
+
+
+def test_an_answer_about_no_case_is_written_down_as_ignored(theatre: Callable[..., Theatre]) -> None:
+    t = theatre(mode="propose")
+    t.desk.give(Answer("i9/rollback/2/1", "approve", "ann", reason="typed by hand"))
+    t.run(2)
+    (ignored,) = [r.body for r in read_records(t.path) if r.kind == "ignored"]
+    assert ignored == {
+        "key": "i9/rollback/2/1",
+        "answer": "approve by ann: typed by hand",
+        "why": "there is no such case",
+    }
+    assert t.desk.answers() == ()
+
+
 def test_an_automatic_release_does_not_replace_a_hotfix(theatre: Callable[..., Theatre]) -> None:
     t = theatre(policy=AUTOMATIC)
     t.responder.consider(POISONED)

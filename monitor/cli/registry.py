@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from monitor.cli.output import Busy, show, table
+from monitor.cli.who import user_name
 from rollback.bundle import IntegrityError
 from rollback.keys import Keys
 from rollback.own_model import ReferenceTable, own_model
@@ -93,7 +93,7 @@ def add(
         made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
-    bundle = keeper.add(made.draft, made.files, by=by or getpass.getuser(), reason=reason, version=version, buffer=kept)
+    bundle = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=version, buffer=kept)
     if made.warning:
         typer.echo(f"warning: {made.warning}", err=True)
     manifest = bundle.manifest
@@ -212,7 +212,7 @@ def promote(
     """
     keeper = open_registry(registry, name, trusted_key)
     moved = keeper.promote(
-        version, expected=keeper.pointers().serving, known_good=known_good, by=by or getpass.getuser(), reason=reason
+        version, expected=keeper.pointers().serving, known_good=known_good, by=by or user_name(), reason=reason
     )
     show(_pointers(moved), as_json=as_json)
 
@@ -232,7 +232,7 @@ def rollback(
     Example: tocsin registry rollback --registry registry --name nids --reason "incident 4f2a"
     """
     keeper = open_registry(registry, name, trusted_key)
-    moved = keeper.rollback(expected=keeper.pointers().serving, by=by or getpass.getuser(), reason=reason)
+    moved = keeper.rollback(expected=keeper.pointers().serving, by=by or user_name(), reason=reason)
     show(_pointers(moved), as_json=as_json)
 
 

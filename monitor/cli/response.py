@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
 from monitor.cli.output import show
+from monitor.cli.who import user_name
 from monitor.response import ANSWERS, RESULTS
 from monitor.settings.config import load_config
 from rollback.audit import FILE_NAME
 from rollback.response.cases import TABLE, Case
 from rollback.response.desk import Answer, FolderDesk
 from rollback.response.record import read_cases
+
+OVER: Final = frozenset({"done", "declined", "rejected"})
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -57,7 +59,7 @@ def list_cases(
     """
     folder = load_config(config, os.environ).state_dir
     cases = read_cases(folder / FILE_NAME)
-    shown = [case for case in cases.values() if everything or RESULTS.get(case.phase) not in {"done", "declined"}]
+    shown = [case for case in cases.values() if everything or RESULTS.get(case.phase) not in OVER]
     if as_json:
         show([{k: v for k, v in asdict(case).items() if k != "message"} for case in shown], as_json=True)
         return
@@ -138,20 +140,23 @@ def _answer(
     *,
     known_good: bool = False,
 ) -> None:
-    folder = load_config(config, os.environ).state_dir
+    settings = load_config(config, os.environ)
+    folder = settings.state_dir
+    if settings.mode == "observe":
+        raise AnswerError("mode is observe: nothing is done, and no answer is taken up; set mode to propose or act")
     case = _find(read_cases(folder / FILE_NAME), key)
     if (case.phase, decision) not in TABLE:
         raise AnswerError(f"{case.key} is {_standing(case)}: there is nothing to {decision} about it")
     if known_good and case.kind != "promotion":
         raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
-    FolderDesk(folder / ANSWERS).give(Answer(case.key, decision, by or getpass.getuser(), known_good, reason))
+    FolderDesk(folder / ANSWERS).give(Answer(case.key, decision, by or user_name(), known_good, reason))
     typer.echo(f"{decision}: {_line(case, time.time())}\nThe daemon takes it up at its next turn.")
 
 
 def _find(cases: Mapping[str, Case], key: str) -> Case:
     if key in cases:
         return cases[key]
-    fitting = [case for name, case in cases.items() if name.startswith(key)]
+    fitting = [case for name, case in cases.items() if key and name.startswith(key)]
     if len(fitting) != 1:
         found = "\n  ".join(case.key for case in fitting) or "none"
         raise AnswerError(f"{key!r} must name one case (tocsin response list shows them); it fits:\n  {found}")

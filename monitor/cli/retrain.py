@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,6 +10,7 @@ import typer
 
 from monitor.cli.output import Progress, show
 from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, Trusted, open_registry
+from monitor.cli.who import user_name
 from monitor.messages import Incident
 from rollback.registry.registry import Buffer
 from rollback.retrain import Outcome, Retraining, retrain
@@ -92,7 +92,7 @@ def retrain_command(
             progress.update(steps, f"{what} {share:.0%}")
 
         try:
-            done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or getpass.getuser(), progress=told)
+            done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or user_name(), progress=told)
         except OtherRequestError as error:
             raise typer.BadParameter(str(error), param_hint="--out") from error
     _tell(done, out, as_json=as_json)

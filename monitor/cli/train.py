@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry import AsJson, By, Name, Reason, Root, SigningKeyFile, Trusted, open_registry
+from monitor.cli.who import user_name
 from rollback.bundle import Bundle
 from rollback.table import read_table
 from rollback.train.recipe import Device
@@ -55,7 +55,7 @@ def train(
         typer.echo(f"note: {remark}", err=True)
     with tempfile.TemporaryDirectory() as folder:
         buffer = Path(folder) / "rows.csv.zst"
-        who = by or getpass.getuser()
+        who = by or user_name()
         bundle = add_version(keeper, new, table, request, buffer=buffer, version=version, by=who, reason=reason)
     typer.echo(_in_words(bundle), err=True)
     show(_result(bundle, new), as_json=as_json, text=bundle.manifest.version)

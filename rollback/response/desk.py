@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -69,12 +69,16 @@ class MemoryDesk:
 
 
 class FolderDesk:
-    """A desk in a folder, shared between the daemon and the commands that answer. Raises `OSError`."""
+    """A desk in a folder, shared between the daemon and the commands that answer.
 
-    def __init__(self, folder: Path) -> None:
+    ``complain`` hears once of each file that cannot be used, and why; one that is written anew is read again. Raises
+    `OSError` where an answer cannot be put down.
+    """
+
+    def __init__(self, folder: Path, complain: Callable[[str], None] = lambda _: None) -> None:
         self._folder = folder
-        self.unreadable: dict[tuple[str, int], str] = {}
-        """Files that hold no answer, by name and time: why. One that is written anew is read again."""
+        self._complain = complain
+        self._unusable: set[tuple[str, int]] = set()
 
     def give(self, answer: Answer) -> None:
         """Put an answer down; a later one about the same case replaces it."""
@@ -94,16 +98,24 @@ class FolderDesk:
             try:
                 found.append(_ANSWER.decode(path.read_bytes()))
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self.unreadable[path.name, _changed(path)] = str(error)
+                self._pass_over(path, f"{path}: holds no answer: {error}")
         return found
 
     def taken(self, answer: Answer) -> None:
         """See `Desk`."""
-        self._path(answer).unlink(missing_ok=True)
+        path = self._path(answer)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # somebody else's folder: the answer stays, and is not taken twice
+            self._pass_over(path, f"{path}: was taken up, but cannot be removed: {error.strerror}")
 
     def held(self) -> bool:
-        """See `Desk`."""
-        return (self._folder / HOLD).exists()
+        """See `Desk`. Where that cannot be seen, it is taken for a hold."""
+        try:
+            return (self._folder / HOLD).exists()
+        except OSError as error:
+            self._pass_over(self._folder / HOLD, f"{self._folder / HOLD}: cannot be looked for: {error.strerror}")
+            return True
 
     def hold(self) -> None:
         """From now on no step is begun."""
@@ -120,8 +132,17 @@ class FolderDesk:
             names = [entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".json")]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            self._pass_over(self._folder, f"{self._folder}: cannot be read: {error.strerror}")
+            return []
         timed = sorted((_changed(self._folder / name), name) for name in names)
-        return [self._folder / name for at, name in timed if (name, at) not in self.unreadable]
+        return [self._folder / name for at, name in timed if (name, at) not in self._unusable]
+
+    def _pass_over(self, path: Path, why: str) -> None:
+        known = (path.name, _changed(path))
+        if known not in self._unusable:
+            self._unusable.add(known)
+            self._complain(why)
 
     def _path(self, answer: Answer) -> Path:
         return self._folder / f"{hashlib.sha256(answer.key.encode()).hexdigest()[:32]}.json"
@@ -130,5 +151,5 @@ class FolderDesk:
 def _changed(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -151,18 +151,22 @@ class Responder:
             case = self._cases.get(answer.key)
             if case is not None:
                 self._answer(case, answer)
+            else:
+                self._ignore(answer, "there is no such case")
             self._desk.taken(answer)
 
     def _answer(self, case: Case, answer: Answer) -> None:
-        said = f"{answer.decision} by {answer.by}" + (f": {answer.reason}" if answer.reason else "")
         if (case.phase, answer.decision) in TABLE:
             case = replace(case, known_good=case.known_good or answer.known_good)
             if answer.decision == "again" and case.kind == "promotion" and case.model in self._charges:
                 # the person has seen what serves by now
                 case = replace(case, expected=self._charges[case.model].pointers().serving or "")
-            self._move(case, "answer", answer.decision, said, by=answer.by)
+            self._move(case, "answer", answer.decision, _said(answer), by=answer.by)
         else:
-            self._audit.append("ignored", {"key": case.key, "answer": said, "why": f"the case is {case.phase}"})
+            self._ignore(answer, f"the case is {case.phase}")
+
+    def _ignore(self, answer: Answer, why: str) -> None:
+        self._audit.append("ignored", {"key": answer.key, "answer": _said(answer), "why": why})
 
     def _take_result(self) -> bool:
         """Whether a step has ended."""
@@ -193,7 +197,9 @@ class Responder:
 
     def _hold_back(self, case: Case) -> None:
         """What mode act has planned, and not begun, waits for approval in mode propose."""
-        if self._mode == "propose" and case.phase in {"verify", "swap"} and not case.approved:
+        charge = self._charges.get(case.model)
+        swapped = case.phase == "swap" and charge is not None and charge.pointers().serving == case.target
+        if self._mode == "propose" and case.phase in {"verify", "swap"} and not case.approved and not swapped:
             held = replace(case, phase="approval", detail="mode is propose now: it waits for approval")
             self._audit.append("held", moved(held, "held"))
             self._cases[case.key] = held
@@ -224,3 +230,7 @@ class Responder:
         follower = follow(case, charge.pointers(), self._mode, charge.policy, self._clock())
         if follower is not None and follower.key not in self._cases:
             self._open(follower)
+
+
+def _said(answer: Answer) -> str:
+    return f"{answer.decision} by {answer.by}" + (f": {answer.reason}" if answer.reason else "")
