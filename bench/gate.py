@@ -22,7 +22,7 @@ from nsl_kdd_data import read_part
 
 from detectors.batch import Scorer
 from monitor.demo.supply import GeneratedTraffic
-from rollback.gate import Trial, judge
+from rollback.gates.gate import Trial, judge
 from rollback.gates.pattern import pattern_of
 from rollback.manifest import Draft, FeatureSpec
 from rollback.redteam.backdoor import choose_trigger, poison

@@ -35,8 +35,8 @@ from rollback.redteam.backdoor import Trigger
 from rollback.redteam.success import attack_success_rate
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer
-from rollback.retrain_data import Tables, gather
-from rollback.retrain_model import Learner
+from rollback.retraining.data import Tables, gather
+from rollback.retraining.model import Learner
 from rollback.sanitise.rows import Rows
 from rollback.table import class_indices, encode, read_table, write_table
 

@@ -16,8 +16,8 @@ from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp_table
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer
-from rollback.retrain import Retraining
-from rollback.retrain_data import Tables
+from rollback.retraining.data import Tables
+from rollback.retraining.retrain import Retraining
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
 from rollback.table import Table, write_table
 from rollback.train.version import Request, add_version, train_version

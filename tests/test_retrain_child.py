@@ -202,7 +202,7 @@ def test_the_death_of_the_real_command_touches_nothing_and_starting_it_again_wor
 LEFT_BEHIND = """
 import sys, time
 from pathlib import Path
-from rollback.retrain_out import Out
+from rollback.retraining.out import Out
 with Out(Path(sys.argv[1])).locked():
     print("at work", flush=True)
     time.sleep(300)

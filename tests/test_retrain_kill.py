@@ -14,8 +14,8 @@ import pytest
 from small_registry import Small, make_small, oracle
 
 from rollback.registry.file import FileRegistry
-from rollback.retrain import Outcome, retrain
-from rollback.retrain_out import Out
+from rollback.retraining.out import Out
+from rollback.retraining.retrain import Outcome, retrain
 from rollback.table import read_table
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")

@@ -12,9 +12,9 @@ from small_registry import TRIGGER, Small, flows, make_small, oracle
 
 from rollback.manifest import Draft
 from rollback.redteam.success import attack_success_rate
-from rollback.retrain import Outcome, RetrainRefusedError, retrain
-from rollback.retrain_data import row_ids
-from rollback.retrain_out import OtherRequestError, Out
+from rollback.retraining.data import row_ids
+from rollback.retraining.out import OtherRequestError, Out
+from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
 from rollback.sanitise.case import Hint
 from rollback.table import TableError, read_table, write_table
 

@@ -13,9 +13,9 @@ from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, Trusted
 from monitor.cli.who import user_name
 from monitor.messages import Incident
 from rollback.registry.registry import Buffer
-from rollback.retrain import Outcome, Retraining, retrain
-from rollback.retrain_data import Tables
-from rollback.retrain_out import OtherRequestError, Out
+from rollback.retraining.data import Tables
+from rollback.retraining.out import OtherRequestError, Out
+from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.sanitise.sanitise import Hint, sanitise
 from rollback.train.recipe import Device
 

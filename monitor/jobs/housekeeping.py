@@ -22,7 +22,7 @@ import structlog
 
 from monitor.response import RETRAININGS
 from monitor.watching.schedule_metrics import ScheduleMetrics
-from rollback.retrain_out import ATTEMPT, RETAINED
+from rollback.retraining.out import ATTEMPT, RETAINED
 from rollback.train.child import LOG
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rollback.retrain_out import (
+from rollback.retraining.out import (
     CANDIDATE,
     GATE,
     Candidate,

@@ -1,6 +1,6 @@
 """Sanitised retraining, from a training buffer to a signed candidate that has been through the gate.
 
-Idempotent by its folder (`rollback.retrain_out`): whenever it is killed and started again, there is one candidate.
+Idempotent by its folder (`rollback.retraining.out`): whenever it is killed and started again, there is one candidate.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 from detectors.batch import Scorer
 from rollback.bundle import Bundle
-from rollback.gate import judge
 from rollback.gates.check import Check
+from rollback.gates.gate import judge
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
-from rollback.retrain_data import RetrainRefusedError, Tables, as_columns, gather
-from rollback.retrain_model import Learner, Made
-from rollback.retrain_out import (
+from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.model import Learner, Made
+from rollback.retraining.out import (
     CANDIDATE,
     GATE,
     LEARNED,
@@ -35,8 +35,8 @@ from rollback.retrain_out import (
     Out,
     Result,
 )
-from rollback.retrain_report import removed_columns, retained_columns, sanitising
-from rollback.retrain_vetting import Settled, read_answers, requests, settle
+from rollback.retraining.report import removed_columns, retained_columns, sanitising
+from rollback.retraining.vetting import Settled, read_answers, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.table import write_table
@@ -98,7 +98,7 @@ def retrain(
 ) -> Outcome:
     """Sanitise, train, gate, add; or go on where an earlier call for this folder was cut off.
 
-    Raises `RetrainRefusedError`, `rollback.retrain_out.OtherRequestError`, `rollback.table.TableError`,
+    Raises `RetrainRefusedError`, `rollback.retraining.out.OtherRequestError`, `rollback.table.TableError`,
     `rollback.train.recipe.RecipeError`, `rollback.registry.registry.RegistryError` and
     `rollback.bundle.IntegrityError`. Whatever it raises, the registry is as it was.
     """

@@ -12,11 +12,11 @@ from safetensors.numpy import save
 
 from detectors.batch import Bools, Floats, Scorer
 from rollback.bundle import MODEL, REFERENCE, with_canaries
-from rollback.gate import Pattern, Trial
+from rollback.gates.gate import Pattern, Trial
 from rollback.gates.pattern import pattern_of
 from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
-from rollback.retrain_data import Data, RetrainRefusedError
+from rollback.retraining.data import Data, RetrainRefusedError
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress, Rows, Sanitised
 from rollback.scorer import OnnxScorer

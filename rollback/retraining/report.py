@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from detectors.batch import Bools
-from rollback.retrain_data import Data
+from rollback.retraining.data import Data
 from rollback.sanitise.rows import Sanitised
 from rollback.table import Column
 

@@ -1,0 +1,1 @@
+"""From a training buffer to a signed candidate that has been through the gate."""
