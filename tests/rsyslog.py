@@ -90,7 +90,8 @@ class Rsyslog:
         self._process.send_signal(signal.SIGSTOP)
 
     def lines(self) -> list[str]:
-        return self._out.read_text().splitlines() if self._out.exists() else []
+        """The whole ones: the last one may be being written."""
+        return self._out.read_text().split("\n")[:-1] if self._out.exists() else []
 
     def _listens(self) -> bool:
         assert self._process is not None

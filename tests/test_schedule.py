@@ -29,7 +29,8 @@ class At(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
 
     def __init__(self, *seconds: float) -> None:
         now = datetime.now(UTC)
-        self._times = [now + timedelta(seconds=each) for each in seconds]
+        # the last one never comes: a job without a next time is removed, which may be while the scheduler shuts down
+        self._times = [now + timedelta(seconds=each) for each in (*seconds, 86_400.0)]
 
     def get_next_fire_time(self, previous: datetime | None, _now: datetime) -> datetime | None:
         return next((each for each in self._times if previous is None or each > previous), None)
