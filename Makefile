@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 demo: setup
-	$(BIN)/tocsin demo --out demo-out
+	$(BIN)/tocsin demo --approve --out demo-out
 
 bench: setup
 	$(BIN)/python bench/throughput.py

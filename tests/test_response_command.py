@@ -89,8 +89,7 @@ def test_what_waits_is_listed_with_what_it_would_do_and_why_it_waits(theatre: Ca
     key, what, standing = out.splitlines()
     assert (code, err, key) == (0, "", ROLLBACK)
     assert what == "  roll nids back from version 2 to 1"
-    assert standing.startswith("  proposed for ")
-    assert standing.endswith(" s: mode is propose: it waits for approval")
+    assert standing == "  proposed since 1970-01-01T00:16:40+00:00: mode is propose: it waits for approval"
 
 
 def test_what_is_over_is_listed_only_where_everything_is_asked_for(theatre: Callable[..., Theatre], run: Run) -> None:
@@ -127,7 +126,7 @@ def test_an_approval_moves_what_waited_and_says_who_and_why(theatre: Callable[..
     t.responder.consider(POISONED)
     code, out, err = run("approve", "i1", "--by", "ann", "--reason", "seen")
     assert (code, err) == (0, "")
-    assert out.startswith(f"approve: {ROLLBACK}\n  roll nids back from version 2 to 1\n  proposed for ")
+    assert out.startswith(f"approve: {ROLLBACK}\n  roll nids back from version 2 to 1\n  proposed since ")
     assert out.endswith("\nThe daemon takes it up at its next turn.\n")
     assert answers(t) == [Answer(ROLLBACK, "approve", "ann", reason="seen")]
     assert t.moves() == []
@@ -158,7 +157,7 @@ def test_what_was_declined_stays_so_and_can_no_longer_be_approved(theatre: Calla
 
 def test_what_is_halted_is_tried_again_when_somebody_says_so(theatre: Callable[..., Theatre], run: Run) -> None:
     t = halted(theatre)
-    assert "  halted for " in run("list")[1]
+    assert "  halted since " in run("list")[1]
     assert run("again", "i1", "--by", "ann")[0] == 0
     t.servers.behave("server 0", Behaviour())
     take_up(t)
@@ -255,7 +254,7 @@ def test_a_retraining_that_was_rejected_is_over(theatre: Callable[..., Theatre],
     t.run()
     assert t.phase(RETRAINING) == "rejected"
     assert run("list") == (0, "nothing is being done, and nothing waits for a decision\n", "")
-    assert "  rejected for " in run("list", "--all")[1]
+    assert "  rejected since " in run("list", "--all")[1]
 
 
 def test_in_mode_observe_no_answer_is_taken_though_what_stands_is_listed(

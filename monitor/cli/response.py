@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -66,7 +66,7 @@ def list_cases(
     if FolderDesk(folder / ANSWERS).held():
         typer.echo("everything is on hold: tocsin response resume goes on")
     for case in shown:
-        typer.echo(_line(case, time.time()))
+        typer.echo(_line(case))
     if not shown:
         typer.echo("nothing is being done, and nothing waits for a decision")
 
@@ -150,7 +150,7 @@ def _answer(
     if known_good and case.kind != "promotion":
         raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
     FolderDesk(folder / ANSWERS).give(Answer(case.key, decision, by or user_name(), known_good, reason))
-    typer.echo(f"{decision}: {_line(case, time.time())}\nThe daemon takes it up at its next turn.")
+    typer.echo(f"{decision}: {_line(case)}\nThe daemon takes it up at its next turn.")
 
 
 def _find(cases: Mapping[str, Case], key: str) -> Case:
@@ -167,11 +167,12 @@ def _standing(case: Case) -> str:
     return RESULTS.get(case.phase) or f"running ({case.phase})"
 
 
-def _line(case: Case, now: float) -> str:
+def _line(case: Case) -> str:
     what = {
         "rollback": f"roll {case.model} back from version {case.expected} to {case.target}",
         "retraining": f"retrain {case.model}'s version {case.expected} on sanitised data",
         "promotion": f"promote {case.model}'s version {case.target} in place of {case.expected}",
     }[case.kind]
     detail = f": {case.detail}" if case.detail else ""
-    return f"{case.key}\n  {what}\n  {_standing(case)} for {max(now - case.since, 0):.0f} s{detail}"
+    since = datetime.fromtimestamp(case.since, UTC).isoformat(timespec="seconds")
+    return f"{case.key}\n  {what}\n  {_standing(case)} since {since}{detail}"
