@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
 
+from monitor.line_queue import LineQueue
+
 log = structlog.get_logger()
 
-WAITING: Final = 1000
-"""Lines that may wait for a slow reader; more are dropped, counted and said."""
 RETRY_SECONDS: Final = 5.0
-LOOK_UP_SECONDS: Final = 0.2
-"""How soon `Background.close` is noticed."""
 
 
 class Outlet(Protocol):
@@ -68,23 +65,14 @@ class Background:
         self._send = send
         self._dropped = dropped
         self._retry_seconds = retry_seconds
-        self._lines: queue.Queue[bytes] = queue.Queue(WAITING)
-        self._full = False
+        self._lines = LineQueue(name, dropped)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tocsin-{name}", daemon=True)
         self._thread.start()
 
     def append(self, line: bytes) -> None:
         """See `Outlet`."""
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self._dropped(1)
-            if not self._full:
-                log.warning("lines are dropped: too many wait", outlet=self._name, waiting=WAITING)
-            self._full = True
-        else:
-            self._full = False
+        self._lines.put(line)
 
     def flush(self) -> None:
         """See `Outlet`: they are on their way."""
@@ -93,16 +81,13 @@ class Background:
         """Send what waits, for ``patience`` seconds at most."""
         self._stopping.set()
         self._thread.join(patience)
-        if self._thread.is_alive() or not self._lines.empty():
+        if self._thread.is_alive() or len(self._lines):
             log.warning("leaving with unsent lines", outlet=self._name)
 
     def _run(self) -> None:
-        while not (self._stopping.is_set() and self._lines.empty()):
-            try:
-                line = self._lines.get(timeout=LOOK_UP_SECONDS)
-            except queue.Empty:
-                continue
-            if not self._deliver(line):
+        while not (self._stopping.is_set() and not len(self._lines)):
+            line = self._lines.get()
+            if line is not None and not self._deliver(line):
                 return
 
     def _deliver(self, line: bytes) -> bool:
@@ -116,7 +101,7 @@ class Background:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the thread lives on
                 log.warning("lines cannot be sent", outlet=self._name, reason=f"{type(error).__name__}: {error}")
                 if self._stopping.wait(self._retry_seconds):
-                    self._dropped(1 + self._lines.qsize())
+                    self._dropped(1 + len(self._lines))
                     log.warning("leaving with unsent lines", outlet=self._name)
                     return False
                 continue

@@ -11,8 +11,9 @@ import pytest
 from daemon_process import wait_until
 
 from monitor.daemon import hash_key
+from monitor.line_queue import WAITING
 from monitor.outlet_ends import DescriptorEnd
-from monitor.outlets import WAITING, Background, UndeliverableError
+from monitor.outlets import Background, UndeliverableError
 from monitor.sources.kafka_group import SoleMember, patience
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Partition, PermanentSourceError

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from typing import Final
 
 import structlog
 
 from monitor.alerts.courier import Courier
+from monitor.line_queue import WAITING, LineQueue
 from monitor.watching.alert_metrics import AlertMetrics
 
 log = structlog.get_logger()
 
-WAITING: Final = 1000
-"""Lines that may wait for the thread; more are dropped, counted and said, and offered again at the next start."""
-LOOK_UP_SECONDS: Final = 0.2
-"""How soon `close` is noticed."""
 RETRY_SECONDS: Final = 5.0
 """How long to wait after a failure that nobody thought of."""
 
@@ -27,9 +23,8 @@ class Delivery:
     def __init__(self, name: str, courier: Courier, metrics: AlertMetrics, waiting: int = WAITING) -> None:
         self._name = name
         self._courier = courier
-        self._metrics = metrics
-        self._lines: queue.Queue[bytes] = queue.Queue(waiting)
-        self._full = False
+        # what is dropped here is offered again at the next start
+        self._lines = LineQueue(name, lambda n: metrics.dropped(name, "queue_full", n), waiting)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tocsin-alerts-{name}", daemon=True)
 
@@ -39,15 +34,7 @@ class Delivery:
 
     def append(self, line: bytes) -> None:
         """See `Outlet`: one incident."""
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self._metrics.dropped(self._name, "queue_full")
-            if not self._full:
-                log.warning("alerts are dropped: too many wait", sink=self._name, waiting=self._lines.maxsize)
-            self._full = True
-        else:
-            self._full = False
+        self._lines.put(line)
 
     def flush(self) -> None:
         """See `Outlet`: they are on their way."""
@@ -60,9 +47,9 @@ class Delivery:
             log.warning("leaving while alerts are being sent: they are sent again at the next start", sink=self._name)
 
     def _run(self) -> None:
-        while not (self._stopping.is_set() and self._lines.empty()):
+        while not (self._stopping.is_set() and not len(self._lines)):
             try:
-                self._courier.take(self._next())
+                self._courier.take(self._lines.all())
                 self._courier.work()
             except Exception:
                 log.exception("alerts are held up", sink=self._name)
@@ -71,13 +58,3 @@ class Delivery:
             self._courier.close()
         except Exception:
             log.exception("alerts were not closed in order", sink=self._name)
-
-    def _next(self) -> list[bytes]:
-        """All lines that wait, none after a moment without any."""
-        lines: list[bytes] = []
-        try:
-            lines.append(self._lines.get(timeout=LOOK_UP_SECONDS))
-            while True:
-                lines.append(self._lines.get_nowait())
-        except queue.Empty:
-            return lines

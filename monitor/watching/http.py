@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import socket
-import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from monitor.server_thread import ServerThread
 from monitor.settings.section import split_address
 from monitor.watching.health import Health
 
 TEXT: Final = "text/plain; charset=utf-8"
 SLOW_CLIENT_SECONDS: Final = 10.0
-POLL_SECONDS: Final = 0.1
-"""How soon `Listener.close` is noticed."""
 
 
 class Answer(NamedTuple):
@@ -28,38 +26,19 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Listener:
+class Listener(ServerThread):
     """Serves in a thread of its own until it is closed; a context manager. ``listen`` is host:port, port 0 a free one.
 
     An address that cannot be taken raises `OSError` that names it.
     """
 
     def __init__(self, listen: str, registry: CollectorRegistry, health: Health) -> None:
-        try:
-            self._server = _Server(split_address(listen), registry, health)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror} (http.listen)") from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_SECONDS,), name="tocsin-http", daemon=True
-        )
-        self._thread.start()
+        super().__init__(lambda: _Server(split_address(listen), registry, health), listen, "http", "http.listen")
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop serving and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return self.address[1]
 
 
 def answer(path: str, accept: str, registry: CollectorRegistry, health: Health) -> Answer:

@@ -7,55 +7,35 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import structlog
 
 from monitor.demo.server.protocol import Reply, Request, problem
+from monitor.server_thread import ServerThread
 
 MAX_BODY: Final = 16 << 20
 MAX_CONNECTIONS: Final = 64
 """Each holds a thread; who comes when all are taken is turned away at once."""
 SLOW_CLIENT_SECONDS: Final = 30.0
-POLL_SECONDS: Final = 0.05
-"""How soon `JsonServer.close` is noticed."""
 
 log = structlog.get_logger()
 
 
-class JsonServer:
+class JsonServer(ServerThread):
     """Answers with ``respond`` in threads of its own until it is closed; a context manager.
 
     ``address`` is host and port (0: a free one). An address that cannot be taken raises `OSError` that names it.
     """
 
     def __init__(self, address: tuple[str, int], respond: Callable[[Request], Reply], max_body: int = MAX_BODY) -> None:
-        try:
-            self._server = _Server(address, respond, max_body)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_SECONDS,), name="tocsin-models", daemon=True
-        )
-        self._thread.start()
+        super().__init__(lambda: _Server(address, respond, max_body), f"{address[0]}:{address[1]}", "models")
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        host, port = self._server.server_address[:2]
-        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
-
-    def close(self) -> None:
-        """Answer nothing any more and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        host, port = self.address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(ThreadingHTTPServer):
