@@ -56,20 +56,29 @@ def test_serving_is_also_compared_with_lkg_on_the_same_events() -> None:
 
 
 def test_the_model_is_asked_for_no_more_rows_than_the_budget_allows() -> None:
-    rows: list[int] = []
+    asked: list[np.ndarray] = []
 
     def counting(x: np.ndarray) -> np.ndarray:
-        rows.append(len(x))
+        asked.append(x.copy())
         return LinearModel()(x)
 
     rng = np.random.default_rng(0)
     detector = ImportanceDrift(Parameters(rows=360), Budget(), np.random.default_rng(0))
     detector.fit(reference(rng))
     ready = window(rng, 0, f=counting)
-    rows.clear()
+    asked.clear()
     detector.observe(ready, None)
-    assert len(rows) == 2  # the reference, once, and the window
-    assert 20 < rows[1] <= 20 * 19  # 360 // 18 features = 20 events, each with at most 18 changes
+    _, scored = asked  # the reference, once, and the window
+    events, changes = scored[:20], scored[20:]  # 360 // 18 features = 20 events
+    a, b = changes[:, None, :], events[None, :, :]
+    differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    of = differ.sum(axis=2).argmin(axis=1)
+    changed = differ[np.arange(len(changes)), of]
+    assert changed.sum(axis=1).tolist() == [1] * len(changes)
+    by_feature = changed.sum(axis=0)
+    assert len({(i, j) for i, j in zip(of.tolist(), changed.argmax(axis=1).tolist(), strict=True)}) == len(changes)
+    # each feature of each event at most once; a draw that equals the value (or is missing like it) is no change
+    assert 0 < by_feature.min() <= by_feature.max() == 20
 
 
 def test_too_few_fresh_sessions_are_no_evidence() -> None:

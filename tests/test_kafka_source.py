@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka_broker import KafkaBroker, collect_sockets
+from kafka_broker import KafkaBroker
 
 from monitor.sources.kafka import KafkaSource
 from monitor.sources.kafka_settings import KafkaSettings
@@ -26,13 +26,6 @@ pytestmark = [
 
 Place = tuple[Partition, int]
 TopicMaker = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def refused_sockets_are_collected() -> Iterator[None]:
-    """Set up first, and so torn down last: nothing that was refused here is found in a later test."""
-    yield
-    collect_sockets()
 
 
 @pytest.fixture
