@@ -57,11 +57,16 @@ def _events(rng: np.random.Generator, n: int, mean_session: float) -> tuple[Floa
 
 
 def reference(
-    rng: np.random.Generator, n: int = 6000, f: Scorer | None = None, g: Scorer | None = None, classes: int = 2
+    rng: np.random.Generator,
+    n: int = 6000,
+    f: Scorer | None = None,
+    g: Scorer | None = None,
+    classes: int = 2,
+    mean_session: float = 6.0,
 ) -> Reference:
-    """A reference of ``n`` events, about n/6 sessions."""
+    """A reference of ``n`` events, about n/``mean_session`` sessions."""
     f = LinearModel(classes) if f is None else f
-    x, source, session = _events(rng, n, 6.0)
+    x, source, session = _events(rng, n, mean_session)
     scores = f(x)
     lkg = np.full_like(scores, np.nan) if g is None else g(x)
     return Reference(schema(classes), x, scores.argmax(axis=1).astype(np.int64), source, session, scores, lkg)

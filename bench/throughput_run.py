@@ -13,9 +13,10 @@ import msgspec
 from kafka import KafkaConsumer
 from prometheus_client import CollectorRegistry
 
-from monitor import envelope, messages
+from monitor import messages
 from monitor.assemble import Surroundings, assemble
 from monitor.daemon import hash_key, kafka_settings, open_configured
+from monitor.decoding import envelope
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.oracle import Elsewhere

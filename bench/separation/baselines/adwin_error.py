@@ -1,0 +1,14 @@
+"""ADWIN (Bifet & Gavalda 2007; River) on the errors of the serving model against the feedback."""
+
+from __future__ import annotations
+
+import numpy as np
+from river.drift import ADWIN
+
+from separation.episode import Episode
+from separation.stream_baseline import errors, smallest_level
+
+
+def statistic(episode: Episode, rng: np.random.Generator) -> float:  # noqa: ARG001 - all are called alike
+    """-log10 of the smallest confidence parameter at which it alarms."""
+    return smallest_level(errors(episode), lambda level: ADWIN(delta=level))
