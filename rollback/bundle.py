@@ -75,6 +75,8 @@ class Bundle:
         width, classes = len(self.manifest.features), len(self.manifest.classes)
         if rows.x.shape[1] != width or (len(rows) and not -1 <= rows.y.min() <= rows.y.max() < classes):
             raise IntegrityError(f"{self.where(REFERENCE)}: does not fit {width} features and {classes} classes")
+        if rows.served is not None and rows.served.shape[1] != classes:
+            raise IntegrityError(f"{self.where(REFERENCE)}: its served scores do not fit {classes} classes")
         return rows
 
     def scorer(self, threads: int = 1) -> Scorer | None:

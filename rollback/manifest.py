@@ -64,6 +64,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The columns as detectors see them."""
         return Schema(tuple(Feature(f.name, f.kind, f.vocabulary) for f in self.features), self.classes)
 
+    @property
+    def shadow(self) -> str | None:
+        """The version beside which this one stands in as last known good; None for a version that may serve."""
+        about = self.lineage.get("shadow")
+        return str(about["of"]) if about else None
+
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What the maker of a version knows; the registry adds name, version and time."""

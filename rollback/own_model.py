@@ -16,7 +16,7 @@ from detectors.schema import Kind
 from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.manifest import Draft, FeatureSpec
 from rollback.onnx_import import ImportRefused, import_onnx
-from rollback.reference import reference_rows
+from rollback.reference import reference_rows, score_columns
 from rollback.table import Table, encode, infer_schema, read_table, sorted_classes
 
 
@@ -68,7 +68,8 @@ def own_model(
     `rollback.onnx_import.ImportRefused`.
     """
     table = reference.read()
-    specs = infer_schema(table, reference.roles) if features is None else read_features(features, table)
+    no_features = (*reference.roles, *score_columns(table))
+    specs = infer_schema(table, no_features) if features is None else read_features(features, table)
     lineage = {"reference": _file_facts(reference.path, rows=len(table), label=reference.label)}
     if onnx is None:
         names = tuple(classes) if classes else sorted_classes(table.strings(reference.label))

@@ -83,7 +83,7 @@ class MemoryRegistry:
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._lock:
-            self.load(version)
+            moves.refuse_shadow(self.load(version).manifest)
             asked = moves.promotion(
                 self.pointers(),
                 version,

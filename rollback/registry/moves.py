@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from rollback.manifest import Manifest
 from rollback.registry.registry import Move, Pointers, RegistryError
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -51,6 +52,24 @@ def next_version(versions: Sequence[str]) -> str:
 def is_assumed(history: Sequence[Move]) -> bool:
     """Whether LKG is still the first version added, which nobody has vouched for."""
     return not any(move.action == "known-good" for move in history)
+
+
+def shadow_name(version: str) -> str:
+    """How the shadow of a version is called.
+
+    >>> shadow_name("1")
+    '1-shadow'
+    """
+    return f"{version}-shadow"
+
+
+def refuse_shadow(manifest: Manifest) -> None:
+    """A shadow compares and never serves, nor is it ever last known good: raises `RegistryError`."""
+    if manifest.shadow is not None:
+        raise RegistryError(
+            f"version {manifest.version} is a shadow of version {manifest.shadow}: it only stands in for comparing "
+            "and knows too little to serve; train or add a version for that"
+        )
 
 
 def unaccounted(history: Sequence[Move], now: Pointers) -> list[str]:

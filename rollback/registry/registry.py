@@ -87,7 +87,7 @@ class Registry(Protocol):
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """Verify ``version``, then make it `serving` if `serving` is still ``expected`` (compare-and-set).
 
-        Repeating a move that has happened is harmless. ``known_good`` moves LKG to it as well.
+        Repeating a move that has happened is harmless. ``known_good`` moves LKG to it as well. A shadow is refused.
         """
 
     def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
