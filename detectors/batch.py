@@ -7,7 +7,7 @@ Categorical features are codes into the vocabulary of their `Schema` (`UNSEEN` w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from detectors.schema import Schema
 
 Floats: TypeAlias = NDArray[np.float64]
+Places: TypeAlias = NDArray[np.floating[Any]]
+"""Coordinates and distances, of whichever precision is fast."""
 Ints: TypeAlias = NDArray[np.int64]
 Hashes: TypeAlias = NDArray[np.uint64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -68,7 +70,8 @@ class Batch(Columns):
     ``scores`` are as served. ``partition`` and ``offset`` say where an event came from (``partition`` is an index
     into the loop's list of topic partitions). ``key`` and ``digest`` are keyed hashes of id and message.
     ``source`` is never empty ("" becomes "-"); ``session`` names its source too, and is
-    filled by the decoder where there was none.
+    filled by the decoder where there was none. ``repeated``: an earlier event of other content had the same id, so
+    that nobody can label this one (False where nobody looked).
     """
 
     model: str
@@ -84,6 +87,12 @@ class Batch(Columns):
     offset: Ints
     key: Hashes
     digest: Hashes
+    repeated: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if not len(self.repeated) and len(self.ts):
+            object.__setattr__(self, "repeated", np.zeros(len(self.ts), np.bool_))
+        Columns.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +122,29 @@ class Labels(Columns):
 
 
 @dataclass(frozen=True, slots=True)
+class Buffer(Columns):
+    """The rows that the watched version was trained on, scored by it (f) and by LKG (g).
+
+    ``y`` is the label as given (-1: none, or a class that the model does not know), right or not. ``origin`` is who
+    gave it. ``id`` is the row's own, or its digest: labels of rows are asked for and answered under it.
+    """
+
+    id: Strings
+    x: Floats
+    y: Ints
+    source: Strings
+    session: Strings
+    origin: Strings
+    f: Floats
+    g: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Reference(Columns):
     """The trusted reference window, which never moves by itself, scored by the watched version (f) and by LKG (g).
 
-    ``y`` is the true class, -1 where it is not known. Without LKG ``g`` is NaN.
+    ``y`` is the true class, -1 where it is not known. Without LKG ``g`` is NaN. ``buffer`` is what the watched
+    version was trained on, None where that was not given or could not be read.
     """
 
     schema: Schema
@@ -126,6 +154,7 @@ class Reference(Columns):
     session: Strings
     f: Floats
     g: Floats
+    buffer: Buffer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from detectors.batch import Bools, Floats, Ints, Strings
 from detectors.evidence import State
@@ -60,9 +61,18 @@ def ks_distance(sorted_reference: Floats, values: Floats) -> float:
         return 0.0
     ordered = np.sort(values)
     steps = np.arange(m + 1) / m
-    above = steps[1:] - np.searchsorted(sorted_reference, ordered, side="right") / n
-    below = np.searchsorted(sorted_reference, ordered, side="left") / n - steps[:-1]
+    left, right = _places(sorted_reference, ordered)
+    above, below = steps[1:] - right / n, left / n - steps[:-1]
     return float(max(above.max(), below.max(), 0.0))
+
+
+def _places(sorted_reference: Floats, values: Floats) -> tuple[Ints, Ints]:
+    """How much of the reference lies below each value, and how much at or below it: a second search only for ties."""
+    left = np.searchsorted(sorted_reference, values, side="left")
+    right = left.copy()
+    tied = np.flatnonzero(sorted_reference[np.minimum(left, len(sorted_reference) - 1)] == values)
+    right[tied] = np.searchsorted(sorted_reference, values[tied], side="right")
+    return left, right
 
 
 def ks_margin(sessions: ArrayLike, level: float) -> Floats:
@@ -83,6 +93,32 @@ def ks_p(distance: ArrayLike, margin: ArrayLike, sessions: ArrayLike) -> Floats:
     """
     excess = np.maximum(np.asarray(distance, np.float64) - np.asarray(margin, np.float64), 0.0)
     return np.asarray(np.minimum(1.0, 2 * np.exp(-2 * np.asarray(sessions, np.float64) * excess**2)), np.float64)
+
+
+def mid_rank(sorted_reference: Floats, values: Floats) -> Floats:
+    """Conformal p-values given the reference, ties halved: the share of it below each value plus half of its equals.
+
+    Given the truth P in place of the reference their mean is 1/2, whatever P is.
+
+    >>> mid_rank(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.0, 2.0, 3.0])).tolist()
+    [0.0, 0.5, 0.875]
+    """
+    left, right = _places(sorted_reference, values)
+    return np.asarray((left + right) / (2 * len(sorted_reference)), np.float64)
+
+
+def mid_rank_bounds(sessions: ArrayLike, error: float) -> Floats:
+    """Bounds [2, m] of the mean of `mid_rank` given the reference, as `sequential.RateMonitor` takes them.
+
+    1/2 + z / sqrt(12 n) with the normal quantiles z of ``error`` and of a hundredth of it: that mean is itself one of n
+    independent numbers in [0, 1] whose variance is at most 1/12.
+
+    >>> mid_rank_bounds([1000], 0.025).round(4).tolist()
+    [[0.5179], [0.5318]]
+    """
+    quantile = ndtri(1 - np.array([[error], [error / 100]]))
+    n = np.maximum(np.asarray(sessions, np.float64), 1.0)
+    return np.asarray(np.minimum(0.5 + quantile / np.sqrt(12 * n), 1.0), np.float64)
 
 
 def dispersion(statistic: Callable[[Ints], Floats], sessions: int, rng: np.random.Generator) -> Floats:

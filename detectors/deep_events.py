@@ -13,7 +13,10 @@ from detectors.evidence import State
 
 @dataclass(frozen=True, slots=True)
 class DeepEvents(Columns):
-    """Events with their depth of disagreement; ``f_class`` and ``g_class`` are what the two models say."""
+    """Events with their depth of disagreement; ``f_class`` and ``g_class`` are what the two models say.
+
+    ``repeated``: see `detectors.batch.Batch`.
+    """
 
     id: Strings
     source: Strings
@@ -22,6 +25,7 @@ class DeepEvents(Columns):
     depth: Floats
     f_class: Ints
     g_class: Ints
+    repeated: Bools
 
     @staticmethod
     def none(features: int) -> DeepEvents:
@@ -29,7 +33,14 @@ class DeepEvents(Columns):
         empty = np.zeros(0, "<U1")
         classes = np.zeros(0, np.int64)
         return DeepEvents(
-            empty, empty.copy(), empty.copy(), np.zeros((0, features)), np.zeros(0), classes, classes.copy()
+            empty,
+            empty.copy(),
+            empty.copy(),
+            np.zeros((0, features)),
+            np.zeros(0),
+            classes,
+            classes.copy(),
+            np.zeros(0, np.bool_),
         )
 
     def merged(self, new: DeepEvents, size: int) -> DeepEvents:

@@ -29,10 +29,15 @@ class Contributor:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An event whose true label would separate the hypotheses, and why, in words for an analyst."""
+    """An event whose true label would separate the hypotheses, and why, in words for an analyst.
+
+    ``of_buffer``: it is no event of the stream but a row of the retraining buffer; its answer comes by
+    `Detector.vetted`, within a budget of its own.
+    """
 
     id: str
     why: str
+    of_buffer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Evidence:
 
     ``score`` is the statistic of this window, ``threshold`` what it (or ``e_value``) is held against, ``e_value`` the
     evidence accumulated so far against the detector's null (1 = none; None for a detector that has no e-value).
-    ``fired`` means that ``e_value`` crossed the alarm budget; it latches until the detector is fitted again.
+    ``fired`` means that ``e_value`` crossed the alarm budget; it latches until the detector is fitted again, or has
+    shown by a test of its own that what it fired on is over (then ``facts`` say so: ``recovered``).
     ``suspects`` means that the looser budget for asking was crossed. ``llr`` is the log likelihood ratio of poisoning
     against honest change from ``answers`` vetted labels on this detector's own question. ``gauges`` are further
     named figures for dashboards and `windows.ndjson`; ``facts`` are findings that the verdict table reads.
@@ -78,21 +84,21 @@ class Evidence:
 class Budget:
     """How large a detector's e-value must grow: one false alarm in ``alarm``, one false request in ``ask`` votes.
 
-    The loop divides the model's budget over its detectors by multiplying both with their number: with equal weights
-    w_k = 1/K, a detector crossing K * A implies sum(w_k R_k) >= A, so the average run length is at least A votes
-    under any dependence between detectors (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532).
+    A model's budget is divided over the detectors that draw on it by multiplying both with their number: with equal
+    weights w_k = 1/K, a detector crossing K * A implies sum(w_k R_k) >= A, so the average run length is at least A
+    votes under any dependence between detectors (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532).
 
-    >>> Budget.split(alarm=1e6, ask=1e4, detectors=7).alarm
-    7000000.0
+    >>> Budget.split(alarm=1e6, ask=1e4, betting=7, asking=2)
+    Budget(alarm=7000000.0, ask=20000.0)
     """
 
     alarm: float = 7e6
     ask: float = 7e4
 
     @staticmethod
-    def split(alarm: float, ask: float, detectors: int) -> Budget:
-        """The share of one of ``detectors`` detectors in a model's budget."""
-        return Budget(alarm * detectors, ask * detectors)
+    def split(alarm: float, ask: float, betting: int, asking: int) -> Budget:
+        """A detector's share where ``betting`` detectors may raise false alarms and ``asking`` false requests."""
+        return Budget(alarm * betting, ask * asking)
 
 
 class Detector(ABC):
@@ -106,6 +112,10 @@ class Detector(ABC):
     name: ClassVar[str]
     voters: ClassVar[Literal["sessions", "labels"]] = "sessions"
     """What it learns from: sessions that have not voted yet, or labels. Where there are none it sees nothing."""
+    bets: ClassVar[bool] = True
+    """Whether it bets on votes, and so draws on the budget of false alarms; else it is judged once, at `fit`."""
+    asks: ClassVar[bool] = False
+    """Whether bets of its own lead to requests for labels, and so draw on the budget of false requests."""
 
     @abstractmethod
     def fit(self, reference: Reference) -> None:
@@ -118,9 +128,15 @@ class Detector(ABC):
     def observe(self, window: Window, labels: Labels | None) -> Evidence:
         """Judge one window and the labels that were joined since the last one. Never moves the reference."""
 
+    def vetted(self, rows: Mapping[str, int]) -> None:  # noqa: B027 - most detectors ask about no row
+        """Take trusted labels (class indices, -1: none of the classes) of rows of the retraining buffer, by row id.
+
+        Called before `observe`. Only detectors that ask about such rows (`Ask.of_buffer`) have a use for them.
+        """
+
     @abstractmethod
     def state(self) -> State:
-        """All that `observe` has changed since `fit`, for the checkpoint."""
+        """All that `observe` and `vetted` have changed since `fit`, for the checkpoint."""
 
     @abstractmethod
     def restore(self, state: State) -> None:
@@ -140,16 +156,21 @@ def detector_classes() -> dict[str, tuple[type[Detector], type[Any]]]:
     return found
 
 
+def shared_budget(alarm: float, ask: float) -> Budget:
+    """The share that each of the detectors in this package has in a model's budgets, given in votes."""
+    kinds = [cls for cls, _ in detector_classes().values()]
+    return Budget.split(alarm, ask, sum(k.bets for k in kinds), sum(k.asks for k in kinds))
+
+
 def make_detectors(alarm: float, ask: float, seed: int, parameters: Mapping[str, Any]) -> list[Detector]:
     """All detectors; those in ``parameters`` with theirs, the others with their defaults.
 
     ``alarm`` and ``ask`` are the model's budgets in votes. Each detector has random numbers of its own, fixed by
     ``seed`` and its name.
     """
-    classes = detector_classes()
-    budget = Budget.split(alarm, ask, len(classes))
+    budget = shared_budget(alarm, ask)
     made = []
-    for name, (cls, defaults) in classes.items():
+    for name, (cls, defaults) in detector_classes().items():
         rng = np.random.default_rng([seed, *name.encode()])
         # the ABC states this constructor in words
         made.append(cls(parameters.get(name) or defaults(), budget, rng))  # type: ignore[call-arg]

@@ -6,163 +6,134 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import betainc
 
 from detectors.batch import Bools, Floats, Ints
 from detectors.block_null import dispersion
-from detectors.marginals import centre_and_scale, standardised
-from detectors.schema import UNSEEN, Schema
+from detectors.conditional_range import FEATURES, SEEN, ConditionalRange
+from detectors.fault_columns import FaultColumns
+from detectors.schema import Schema
 from detectors.sequential import upper_bound
+from detectors.shrunken_rates import shrunken_bound
 
-RATES: Final = ("nulls", "unseen", "high", "low", "odd")
-_TAIL: Final = 0.1
-_FEWEST_FOR_QUANTILES: Final = 20
+STAKES: Final = (0.08, 0.3, 0.9)
+"""Bets are on rates mu + c (1 - mu), mu the bound: a rare value that comes, a third of the events, nearly all."""
+
 _FEWEST_FOR_FROZEN: Final = 4
-_PENALTY: Final = 0.05
+_FROZEN_SHARE: Final = 0.9  # of the stake: a single other value does not lose everything that was won
+_MOST_LOOKED_AT: Final = 500_000  # values of the reference whose neighbours are looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The p-values of one window: ``rates`` [scopes, 5, d] as in `RATES`, ``frozen`` [scopes, d]; votes [scopes].
+    """Log e-values of one window [stakes, scopes, C + d] (columns as `FaultColumns`, then frozen); votes [scopes]."""
 
-    ``raised`` [scopes, 5, d]: which rates are more than twice those of the past.
-    """
-
-    rates: Floats
-    raised: Bools
-    frozen: Floats
+    log_e: Floats
     votes: Floats
 
 
 class FaultScan:
-    """Binomial tails of rates by scope (0: all, s: the s-th source) against Clopper-Pearson bounds.
+    """Likelihood ratios of rates by scope (0: all, s: the s-th source) against upper bounds mu.
 
-    ``nulls`` and ``unseen`` count values. ``high`` and ``low`` count magnitudes above the 90% and below the 10%
-    quantile of that scope's own non-zero magnitudes. ``odd`` counts values that are further from a ridge regression on
-    the event's other numeric features than 90% of that scope's are: it needs fewer events than the quantiles.
-    ``frozen``: all m present values of a scope are equal, p = b^(m-1), with b a bound on the share of any one value in
-    the reference (P = sum_v b_v^m at most).
-    Null: sessions of a scope are independent draws from what its sessions in the reference were drawn from. The bounds
-    hold jointly with probability 1 - ``level``; a source with little past has wide bounds, one with none cannot alarm.
+    For h hits of m sessions and a stake c: e = (theta/mu)^h ((1-theta)/(1-mu))^(m-h), theta = mu + c (1-mu), which has
+    mean <= 1 for every rate up to mu. Frozen: e = .1 + .9 1[all m present values are equal] / b^(m-1), with b a bound
+    on the share of any one value in the reference (P = sum_v b_v^m at most).
+    Null: sessions of a scope are independent draws from what its sessions in the reference were drawn from. Bounds hold
+    jointly with probability 1 - ``level``, those of sources where rates differ between sources as a beta distribution
+    does (`shrunken_bound`); a source with no past cannot alarm.
     For scope 0 the expected rate under this window's mix of sources counts where it is higher: a source that always
     sends nulls and becomes busier is no fault. Counts are divided by the `dispersion` over session blocks.
+    With more than 64 features, neighbours are looked for in the 64 that earlier windows make most suspicious.
     """
 
     def __init__(
-        self, schema: Schema, x: Floats, scope: Ints, *, scopes: int, level: float, rng: np.random.Generator
+        self,
+        schema: Schema,
+        x: Floats,
+        scope: Ints,
+        scopes: int,
+        ranges: ConditionalRange,
+        level: float,
+        rng: np.random.Generator,
     ) -> None:
-        self._numeric = np.array([f.kind == "numeric" for f in schema.features])
-        self._categorical = np.array([f.kind == "categorical" for f in schema.features])
-        self._scopes = scopes
-        self._step = _low_magnitude(x)
-        self._centre, self._scale = centre_and_scale(self._logs(x))
-        self._precision = self._regressions(x)
-        self._low, self._high, self._far = self._quantiles(x, scope)
-        hits, trials = self._count(x, scope)
-        cells = (hits[0].size + x.shape[1]) * np.count_nonzero(trials)
-        self._rate = hits / np.maximum(trials, 1)[:, None, None]
-        mean = self._rate[0]
-        spread = dispersion(lambda rows: self._gap(x[rows], mean), len(x), rng).reshape(mean.shape)
-        self._spread = spread
-        strength = np.broadcast_to(trials[:, None, None], hits.shape) / spread
-        self._bound = upper_bound(hits / spread, strength, 1 - level / cells)
+        self.columns = FaultColumns(schema, x)
+        self._scopes, self._ranges = scopes, ranges
+        looked = np.arange(min(len(x), max(_MOST_LOOKED_AT // x.shape[1], 200)))
+        seen = np.zeros((len(x), len(SEEN), x.shape[1]), np.bool_)
+        seen[looked] = ranges.seen(x[looked], np.arange(x.shape[1]), rows=looked)
+        found = self.columns.of(x, seen)
+        hits, trials = self._hits(found, scope), _trials(scope, scopes)
+        n = np.where(self.columns.conditional, _trials(scope[looked], scopes)[:, None], trials[:, None])
+        self._rate = hits / np.maximum(n, 1)
+        mean = found.mean(axis=0)
+        self._spread = dispersion(lambda rows: (found[rows].mean(axis=0) - mean) ** 2, len(x), rng)
+        at = 1 - level / ((hits.shape[1] + x.shape[1]) * scopes)
+        self._bound = _bounds(hits / self._spread, n / self._spread, at)
         modal = np.array([[_modal(x[self._rows(scope, s), j]) for j in range(x.shape[1])] for s in range(scopes)])
-        self._modal_bound = upper_bound(modal[..., 0], modal[..., 1], 1 - level / cells)
+        self._modal_bound = _bounds(modal[..., 0], modal[..., 1], at)
 
-    def scan(self, x: Floats, scope: Ints) -> Scan:
-        """p-values for x[m, d], one event a session, of the sources ``scope`` [m] (1..)."""
-        hits, trials = self._count(x, scope)
+    @property
+    def feature(self) -> Ints:
+        """Feature of each column [C + d]."""
+        return np.concatenate([self.columns.feature, np.arange(self._modal_bound.shape[1])])
+
+    def scan(self, x: Floats, scope: Ints, suspicion: Floats) -> Scan:
+        """Log e-values for x[m, d], one event a session, of the sources ``scope`` [m] (1.., -1: unknown).
+
+        ``suspicion`` [d], from earlier windows, says which features come first.
+        """
+        looked = np.sort(np.argsort(-suspicion, kind="stable")[:FEATURES])
+        found = self.columns.of(x, self._ranges.seen(x, looked))
+        hits, trials = self._hits(found, scope), _trials(scope, self._scopes)
         bound = self._bound.copy()
         mix = trials[1:] / max(trials[0], 1.0)
-        bound[0] = np.maximum(bound[0], np.tensordot(mix, self._rate[1:], axes=1))
-        k = hits / self._spread
-        n = np.broadcast_to(trials[:, None, None], hits.shape) / self._spread
-        above = k > n * bound
-        p = np.ones(hits.shape)
-        p[above] = betainc(k[above], n[above] - k[above] + 1, bound[above])
-        raised = hits > 2 * self._rate * trials[:, None, None]
-        return Scan(p, raised, self._frozen(x, scope), trials)
+        bound[0] = np.minimum(np.maximum(bound[0], mix @ self._rate[1:]), 1.0)
+        h, m = hits / self._spread, trials[:, None] / self._spread
+        out = ~np.isin(self.columns.feature, looked) & self.columns.conditional
+        h, m = np.where(out, 0.0, h), np.where(out, 0.0, m)
+        log_e = np.empty((len(STAKES), self._scopes, hits.shape[1] + x.shape[1]))
+        for k, stake in enumerate(STAKES):
+            won = np.log1p(stake * (1 - bound) / bound)
+            log_e[k, :, : hits.shape[1]] = h * won + (m - h) * np.log1p(-stake)
+        log_e[:, :, hits.shape[1] :] = self._frozen(x, scope)
+        return Scan(log_e, trials)
 
     def _rows(self, scope: Ints, s: int) -> Ints:
         return np.arange(len(scope)) if s == 0 else np.flatnonzero(scope == s)
 
-    def _regressions(self, x: Floats) -> Floats:
-        """What turns standardised events into residuals: column j of the inverse covariance over its diagonal."""
-        z = self._standard(x)
-        covariance = np.cov(z, rowvar=False).reshape(x.shape[1], x.shape[1])
-        inverse = np.linalg.inv(covariance + _PENALTY * np.eye(x.shape[1]))
-        return np.asarray(inverse / np.diag(inverse), np.float64)
-
-    def _standard(self, x: Floats) -> Floats:
-        return np.where(self._numeric, standardised(self._logs(x), self._centre, self._scale), 0.0)
-
-    def _logs(self, x: Floats) -> Floats:
-        """Log-like at every magnitude, so that a factor is a step; zeros tell nothing of a unit: missing."""
-        return np.where(x == 0, np.nan, np.arcsinh(x / self._step))
-
-    def _residual(self, x: Floats) -> Floats:
-        """Distance of each value from its regression on the others, 0 where it is missing, zero or no number."""
-        return np.where(np.isnan(x) | (x == 0) | ~self._numeric, 0.0, np.abs(self._standard(x) @ self._precision))
-
-    def _quantiles(self, x: Floats, scope: Ints) -> tuple[Floats, Floats, Floats]:
-        """The 10% and 90% quantiles of non-zero magnitudes and the 90% quantile of residuals, each [scopes, d]."""
-        size = np.where(x == 0, np.nan, np.abs(x))
-        residual = self._residual(x)
-        shape = (self._scopes, x.shape[1])
-        low, high, far = np.zeros(shape), np.full(shape, np.inf), np.full(shape, np.inf)
-        for s in range(self._scopes):
-            rows = self._rows(scope, s)
-            enough = self._numeric & (np.sum(~np.isnan(size[rows]), axis=0) >= _FEWEST_FOR_QUANTILES)
-            low[s], high[s], far[s] = low[0], high[0], far[0]
-            if enough.any():
-                low[s, enough], high[s, enough] = np.nanquantile(size[rows][:, enough], (_TAIL, 1 - _TAIL), axis=0)
-                far[s, enough] = np.quantile(residual[rows][:, enough], 1 - _TAIL, axis=0)
-        return low, high, far
-
-    def _indicators(self, x: Floats, scope: Ints, residual: Floats) -> Floats:
-        size = np.abs(x)
-        low = (size > 0) & (size < self._low[scope])
-        unseen = (x == UNSEEN) & self._categorical
-        seen = [np.isnan(x), unseen, size > self._high[scope], low, residual > self._far[scope]]
-        return np.stack(seen, axis=1).astype(np.float64)
-
-    def _count(self, x: Floats, scope: Ints) -> tuple[Floats, Floats]:
-        """Hits [scopes, 5, d] and trials [scopes]."""
-        residual = self._residual(x)
-        hits = np.zeros((self._scopes, len(RATES), x.shape[1]))
-        if len(x):
+    def _hits(self, found: Bools, scope: Ints) -> Floats:
+        """Hits [scopes, C] of what was found [m, C]."""
+        hits = np.zeros((self._scopes, len(self.columns)))
+        if len(found):
             order = np.argsort(scope, kind="stable")
             present, first = np.unique(scope[order], return_index=True)
             # -1 is a source without a scope: the sum that lands there is replaced by that over all sources
-            hits[np.maximum(present, 0)] = np.add.reduceat(self._indicators(x, scope, residual)[order], first, axis=0)
-            hits[0] = self._indicators(x, np.zeros_like(scope), residual).sum(axis=0)
-        trials = np.bincount(np.maximum(scope, 0), minlength=self._scopes).astype(np.float64)
-        trials[0] = len(x)
-        return hits, trials
-
-    def _gap(self, x: Floats, mean: Floats) -> Floats:
-        shares = self._indicators(x, np.zeros(len(x), np.int64), self._residual(x)).mean(axis=0)
-        return np.asarray((shares - mean) ** 2, np.float64).ravel()
+            hits[np.maximum(present, 0)] = np.add.reduceat(found[order], first, axis=0, dtype=np.float64)
+            hits[0] = found.sum(axis=0)
+        return hits
 
     def _frozen(self, x: Floats, scope: Ints) -> Floats:
-        p = np.ones((self._scopes, x.shape[1]))
+        log_e = np.zeros((self._scopes, x.shape[1]))
         for s in [0, *np.unique(scope[scope > 0]).tolist()]:
             rows = x[self._rows(scope, s)]
             present = np.sum(~np.isnan(rows), axis=0)
             same = np.fmin.reduce(rows, axis=0, initial=np.inf) == np.fmax.reduce(rows, axis=0, initial=-np.inf)
-            stuck = same & (present >= _FEWEST_FOR_FROZEN)
-            p[s, stuck] = self._modal_bound[s, stuck] ** (present[stuck] - 1)
-        return p
+            won = np.where(same, -np.log(self._modal_bound[s]) * (present - 1) + np.log(_FROZEN_SHARE), -np.inf)
+            enough = present >= _FEWEST_FOR_FROZEN
+            log_e[s, enough] = np.logaddexp(np.log(1 - _FROZEN_SHARE), won[enough])
+        return log_e
 
 
-def _low_magnitude(x: Floats) -> Floats:
-    """The 10% quantile of the non-zero magnitudes of each column; 1 where there is none."""
-    low = np.ones(x.shape[1])
-    for j in range(x.shape[1]):
-        size = np.abs(x[(x[:, j] != 0) & np.isfinite(x[:, j]), j])
-        if len(size):
-            low[j] = np.quantile(size, _TAIL)
-    return low
+def _trials(scope: Ints, scopes: int) -> Floats:
+    trials = np.bincount(np.maximum(scope, 0), minlength=scopes).astype(np.float64)
+    trials[0] = len(scope)
+    return trials
+
+
+def _bounds(hits: Floats, trials: Floats, level: float) -> Floats:
+    """Of all sources together by themselves, of the sources by each other as well."""
+    trials = np.broadcast_to(trials, hits.shape)
+    of_all = upper_bound(hits[:1], trials[:1], level)
+    return np.concatenate([of_all, shrunken_bound(hits[1:], trials[1:], level)])
 
 
 def _modal(column: Floats) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -12,14 +12,41 @@ from detectors.answers import DECISIVE
 from detectors.evidence import Evidence, Implicated
 
 _COVARIATE: Final = ("input_similarity", "prediction_entropy", "importance_drift", "pipeline_fault")
-_ASKING: Final = ("version_disagreement", "label_agreement")
+_VERSIONS: Final = ("version_disagreement", "reference_harm")
+_ASKING: Final = (*_VERSIONS, "label_agreement")
+_BURSTS: Final = ("evasion_burst", "probing")
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """Evidence by detector, and the questions that the rules ask of it."""
 
+    ALONE: ClassVar[frozenset[str]] = frozenset(
+        {"evasion_burst", "input_similarity", "pipeline_fault", "prediction_entropy", "probing", "served_mismatch"}
+    )
+    """Detectors that look at the serving version and its inputs alone: no last known good version, no shadow."""
+
     evidence: tuple[Evidence, ...]
+
+    def level(self) -> int:
+        """What was looked at: 0 events alone, 1 labels too, 2 both checkpoints, 3 the training buffer as well."""
+        if self._sees("retraining_buffer") and self.fact("retraining_buffer", "seen"):
+            return 3
+        if self._sees("version_disagreement"):
+            return 2
+        return int(self._sees("label_agreement") or any(e.answers for e in self.evidence))
+
+    def _sees(self, detector: str) -> bool:
+        found = self.of(detector)
+        return found is not None and found.status in ("ok", "fired")
+
+    def shadow(self) -> bool:
+        """Whether a shadow model stands in for the last known good version."""
+        return any(e.facts.get("lkg") == "shadow" for e in self.evidence)
+
+    def unvouched(self) -> bool:
+        """Whether the watched version is compared with itself, and nobody has vouched for it."""
+        return bool(self.fact("version_disagreement", "lkg") == "unvouched")
 
     def of(self, detector: str) -> Evidence | None:
         """What this detector said, if it is there."""
@@ -53,6 +80,14 @@ class Findings:
         """Trusted answers say honest change, 20 to 1."""
         return self.llr(detector) <= -DECISIVE
 
+    def against_version(self) -> tuple[str, ...]:
+        """Detectors by which trusted answers say that the serving version is wrong where it parts from LKG."""
+        return tuple(d for d in _VERSIONS if self.convicted(d))
+
+    def leaning(self) -> tuple[str, ...]:
+        """Detectors whose answers so far lean against the serving version or the labels."""
+        return tuple(d for d in _ASKING if self.llr(d) > 0)
+
     def errors(self) -> tuple[Evidence, ...]:
         """Detectors that failed: what they would have seen is unknown."""
         return tuple(e for e in self.evidence if e.status == "error")
@@ -60,6 +95,14 @@ class Findings:
     def undecided(self) -> tuple[str, ...]:
         """Detectors that fired, and whose question is not answered clearly."""
         return tuple(d for d in _ASKING if self.fired(d) and abs(self.llr(d)) < DECISIVE and not self._moved(d))
+
+    def missed(self) -> tuple[str, ...]:
+        """Detectors by which trusted answers say that both versions are fooled."""
+        return tuple(d for d in _BURSTS if self.convicted(d))
+
+    def bursts(self) -> tuple[str, ...]:
+        """Detectors that fired on what looks crafted, and whose question is not answered clearly."""
+        return tuple(d for d in _BURSTS if self.fired(d) and abs(self.llr(d)) < DECISIVE)
 
     def _moved(self, detector: str) -> bool:
         return detector == "label_agreement" and self.concept_moved()

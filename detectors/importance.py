@@ -10,6 +10,7 @@ from detectors.batch import Bools, Floats, Ints, Scorer
 
 _TINY: Final = 1e-6  # float32 scores saturate: smaller differences are noise
 _PENALTY: Final = 0.1
+_CELLS: Final = 1_000_000  # values in one call of the model: what stays near the processor
 
 
 def logit_margin(scores: Floats, predicted: Ints) -> Floats:
@@ -29,17 +30,22 @@ def occlusion(score: Scorer, x: Floats, draws: Floats) -> Floats:
     """|change of the predicted class's logit margin| when feature j of event i becomes ``draws[i, j]``: [n, d].
 
     Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) event by event, with draws from the reference.
-    ``score`` is called once, with at most n (d + 1) rows: a draw that equals the value changes nothing.
+    ``score`` gets at most n (d + 1) rows, a few megabytes at a time: a draw that equals the value changes nothing.
 
     >>> score = lambda x: np.column_stack([1 / (1 + np.exp(x[:, 0])), 1 / (1 + np.exp(-x[:, 0]))])
     >>> occlusion(score, np.array([[2.0, 7.0]]), np.array([[1.0, 0.0]])).round(6).tolist()
     [[1.0, 0.0]]
     """
+    step = max(1, _CELLS // x.shape[1] ** 2)
+    return np.concatenate([_occluded(score, x[i : i + step], draws[i : i + step]) for i in range(0, len(x), step)])
+
+
+def _occluded(score: Scorer, x: Floats, draws: Floats) -> Floats:
     n = len(x)
     event, feature = np.nonzero((x != draws) & ~(np.isnan(x) & np.isnan(draws)))
-    changed = x[event]
-    changed[np.arange(len(event)), feature] = draws[event, feature]
-    scores = score(np.concatenate([x, changed]))
+    rows = x[np.concatenate([np.arange(n), event])]
+    rows[np.arange(n, len(rows)), feature] = draws[event, feature]
+    scores = score(rows)
     predicted = scores[:n].argmax(axis=1)
     before = logit_margin(scores[:n], predicted)
     after = logit_margin(scores[n:], predicted[event])

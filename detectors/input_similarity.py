@@ -1,4 +1,4 @@
-"""Do the inputs still look like the reference? Each feature by itself, and all of them together."""
+"""Do the inputs still look like the reference? Each feature by itself, at each source, and all of them together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from detectors.evidence import Budget, Contributor, Detector, Evidence, State
 from detectors.marginals import Marginals, benjamini_hochberg
 from detectors.random_features import MeanDiscrepancy
 from detectors.sequential import as_e_value, log_mean, p_to_e
+from detectors.source_marginals import SourceMarginals
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +22,39 @@ class Parameters:
 
     ``min_sessions``: a reference with fewer leaves the detector warming. ``margin_level``: the chance that the
     reference's own error exceeds the margins. ``discovery_rate``: of the features called drifted in a window.
-    ``shown``: how many features are named.
+    ``shown``: how many features are named. ``sources``: how many are also tested by themselves, the busiest ones.
     """
 
     min_sessions: int = 100
     margin_level: float = 0.05
     discovery_rate: float = 0.05
     shown: int = 5
+    sources: int = 16
 
     def __post_init__(self) -> None:
         if self.min_sessions < 2 or self.shown < 1:  # noqa: PLR2004 - a covariance needs two
             raise ValueError(f"min_sessions is at least 2 and shown 1, got {self.min_sessions}, {self.shown}")
+        if self.sources < 0:
+            raise ValueError(f"sources is at least 0, got {self.sources}")
         for name, value in (("margin_level", self.margin_level), ("discovery_rate", self.discovery_rate)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} lies between 0 and 1, got {value}")
 
 
 class InputSimilarity(Detector):
-    """`Marginals` for every feature and `MeanDiscrepancy` for all, one event a session.
+    """`Marginals` for every feature, `SourceMarginals` and `MeanDiscrepancy` for all, one event a session.
 
-    Null: fresh sessions are independent draws from what the reference's sessions were drawn from. Each window gives
-    d + 1 p-values; p -> e (`p_to_e`) -> R = e (v + R) with v votes (`WindowRuns`); the alarm is on the mean of the two
-    halves (MMD, mean over features), an average of e-detectors under any dependence.
+    Null: fresh sessions are independent draws from what the reference's sessions were drawn from, at each source. Each
+    window gives d p-values, one of all features together, and d for each of s sources; p -> e (`p_to_e`) ->
+    R = e (v + R) with v votes (`WindowRuns`); the alarm is on the mean of the parts (mean over features, MMD, and with
+    sources mean over these and features), an average of e-detectors under any dependence.
 
     False-positive rate: on average at least A = ``budget.alarm`` sessions between false alarms, given a reference whose
-    error is within its margins (probability 1 - ``margin_level``; half of it for each part). The features' p-values
+    error is within its margins (probability 1 - ``margin_level``; a third of it for each part). The features' p-values
     are non-asymptotic; MMD's takes means of m sessions as normal. What a margin hides is never found, however long it
     lasts: a reference of n sessions cannot tell smaller changes from its own error.
-    ``drifted_share`` is per window: Benjamini-Hochberg at ``discovery_rate`` over the features, no alarm.
+    ``drifted_share`` is per window: Benjamini-Hochberg at ``discovery_rate`` over the features, no alarm. ``sources``
+    are those whose own bets stand highest, with the feature, where one source's evidence alone would do.
 
     >>> InputSimilarity(Parameters(), Budget(), np.random.default_rng(0)).name
     'input_similarity'
@@ -66,24 +72,33 @@ class InputSimilarity(Detector):
 
     def fit(self, reference: Reference) -> None:
         """Sort the reference's columns, bound its error, draw the random features."""
-        x = reference.x[first_of_sessions(reference.session)]
+        rows, p = first_of_sessions(reference.session), self._parameters
+        x = reference.x[rows]
         self._names = reference.schema.names
         self._runs, self._fired, self._discrepancy = WindowRuns(len(self._names) + 1), False, None
-        if len(x) < self._parameters.min_sessions:
+        if len(x) < p.min_sessions:
             return
-        rng = np.random.default_rng([self._seed, 0])
-        self._marginals = Marginals(reference.schema, x, self._parameters.margin_level / 2, rng)
-        self._discrepancy = MeanDiscrepancy(self._marginals, x, self._parameters.margin_level / 2, rng)
+        rng, level = np.random.default_rng([self._seed, 0]), p.margin_level / 3
+        self._marginals = Marginals(reference.schema, x, level, rng)
+        self._discrepancy = MeanDiscrepancy(self._marginals, x, level, rng)
+        self._sources = SourceMarginals(x, reference.source[rows], self._marginals.dispersion, level, p.sources)
+        self._by_source = WindowRuns(len(self._sources.names) * len(self._names))
 
     def observe(self, window: Window, labels: Labels | None) -> Evidence:  # noqa: ARG002 - labels say nothing here
         """Compare the window's fresh sessions with the reference."""
         if self._discrepancy is None:
             return Evidence(self.name, "warming", note="the reference has too few sessions")
-        x = window.batch.x[first_of_sessions(window.batch.session, window.fresh)]
+        rows = first_of_sessions(window.batch.session, window.fresh)
+        x = window.batch.x[rows]
         p, effect = self._marginals.p_values(x)
         mmd, mmd_p = self._discrepancy.test(x)
         log_r = self._runs.update(np.log(p_to_e(np.append(p, mmd_p))), len(x))
-        total = log_mean(np.array([log_mean(log_r[:-1]), log_r[-1]]))
+        parts = [log_mean(log_r[:-1]), float(log_r[-1])]
+        if self._sources.names:
+            own_p, sessions = self._sources.p_values(x, window.batch.source[rows])
+            votes = np.repeat(sessions, len(self._names))
+            parts.append(log_mean(self._by_source.update(np.log(p_to_e(own_p)).ravel(), votes)))
+        total = log_mean(parts)
         self._fired |= bool(total >= np.log(self._budget.alarm))
         drifted = benjamini_hochberg(p, self._parameters.discovery_rate)
         return Evidence(
@@ -100,11 +115,14 @@ class InputSimilarity(Detector):
 
     def state(self) -> State:
         """The runs, and whether they fired."""
-        return {"runs": self._runs.state(), "fired": self._fired}
+        own = None if self._discrepancy is None else self._by_source.state()
+        return {"runs": self._runs.state(), "by_source": own, "fired": self._fired}
 
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
         self._runs.restore(state["runs"])
+        if self._discrepancy is not None:
+            self._by_source.restore(state["by_source"])
         self._fired = bool(state["fired"])
 
     def _order(self, p: Floats, effect: Floats) -> list[int]:
@@ -117,4 +135,19 @@ class InputSimilarity(Detector):
 
     def _facts(self, p: Floats, effect: Floats, drifted: Floats) -> dict[str, Any]:
         features = {self._names[j]: {"p": float(p[j]), "effect": float(effect[j])} for j in self._order(p, effect)}
-        return {"features": features, "drifted": [self._names[j] for j in np.flatnonzero(drifted)]}
+        facts: dict[str, Any] = {"features": features, "drifted": [self._names[j] for j in np.flatnonzero(drifted)]}
+        if loud := self._loud():
+            facts["sources"] = loud
+        return facts
+
+    def _loud(self) -> dict[str, list[str]]:
+        """Sources whose own mean over features crossed the budget, with the features that crossed it by themselves."""
+        if not self._sources.names:
+            return {}
+        log_r = self._by_source.log_r.reshape(len(self._sources.names), -1)
+        loud: dict[str, list[str]] = {}
+        for name, own in zip(self._sources.names, log_r, strict=True):
+            if log_mean(own) >= np.log(self._budget.alarm):
+                highest = [int(j) for j in np.argsort(-own, kind="stable")[: self._parameters.shown]]
+                loud[name] = [self._names[j] for j in highest if own[j] >= np.log(self._budget.alarm)]
+        return loud

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from detectors.answers import DECISIVE, Answers
+from detectors.asking_order import spread
 from detectors.batch import Bools, Ints, Reference, Window
 from detectors.deep_events import DeepEvents
 from detectors.evidence import Ask, Contributor, Implicated, State
-from detectors.itemsets import Itemset, mine
+from detectors.itemsets import Itemset, Mining, mine
 
 if TYPE_CHECKING:
     from detectors.batch import Floats
-    from detectors.version_disagreement import Parameters
+
+
+_NAMED: Final = 3  # events whose labels are named as wanted
+
+
+class HowToAsk(Protocol):
+    """What the parameters of a detector that asks say: how many labels, how likely f is right, how to mine."""
+
+    @property
+    def asked(self) -> int:
+        """Labels at most."""
+
+    @property
+    def batch(self) -> int:
+        """Labels at most in one window."""
+
+    @property
+    def right_poisoned(self) -> float:
+        """Probability that f is right under poisoning."""
+
+    @property
+    def right_honest(self) -> float:
+        """Probability that f is right under honest change."""
+
+    @property
+    def swaps(self) -> int:
+        """Rows of the swap test."""
+
+    @property
+    def mining(self) -> Mining:
+        """How itemsets are mined."""
 
 
 class Inquiry:
@@ -25,7 +56,7 @@ class Inquiry:
     (Wald's sequential test stops where it first crosses): no flood of later answers takes a conviction back.
     """
 
-    def __init__(self, reference: Reference, g_class: Ints, parameters: Parameters) -> None:
+    def __init__(self, reference: Reference, g_class: Ints, parameters: HowToAsk) -> None:
         self._reference, self._g_class, self._parameters = reference, g_class, parameters
         features = reference.x.shape[1]
         self.pool = DeepEvents.none(features)
@@ -33,7 +64,7 @@ class Inquiry:
         self._swap_gap: float | None = None
         self._asked: list[str] = []
         self._convicted: float | None = None
-        self.answers = Answers(parameters.right_poisoned, parameters.right_honest, features)
+        self.answers = Answers(parameters.right_poisoned, parameters.right_honest)
 
     @property
     def itemset(self) -> Itemset | None:
@@ -92,17 +123,23 @@ class Inquiry:
         return float(flipped[0] - flipped[1])
 
     def ask(self) -> tuple[Ask, ...]:
-        """The deepest sessions that f puts in the same class, carriers of the itemset first, as far as allowed."""
+        """The deepest sessions that f puts in the same class, carriers of the itemset first, as far as allowed.
+
+        They are spread over sources. Nobody can label an event whose id an earlier one has: what is shown, and what a
+        label is joined with, is the earlier one. Such events are never asked about, and are counted.
+        """
         p, pool, itemset = self._parameters, self.pool, self.itemset
         wanted = min(p.batch, p.asked - len(self._asked))
         direction = self.direction
         if wanted <= 0 or direction is None or not self.open:
             return ()
         carrier = itemset.carries(pool.x) if itemset is not None else np.zeros(len(pool), np.bool_)
-        order = np.lexsort((-pool.depth, ~carrier))
         known = set(self._asked) | self.answers.sessions
-        rows = [i for i in order.tolist() if pool.f_class[i] == direction[1] and str(pool.session[i]) not in known]
-        rows = rows[:wanted]
+        new = np.array([session not in known for session in pool.session.tolist()], np.bool_)
+        askable = new & (pool.f_class == direction[1]) & ~pool.repeated
+        order = np.argsort(-pool.depth, kind="stable")
+        ranks = [order[(askable & standing)[order]] for standing in (carrier, ~carrier)]
+        rows = spread(ranks, pool.source, wanted)
         self._asked += [str(pool.session[i]) for i in rows]
         classes = self._reference.schema.classes
         return tuple(
@@ -121,6 +158,12 @@ class Inquiry:
             return self.pool
         rows = self.pool.along(direction)
         return self.pool.take(rows & itemset.carries(self.pool.x) if itemset is not None else rows)
+
+    def _wanted(self) -> list[str]:
+        """The deepest events that can be labelled and are not yet: which labels would say most."""
+        deep, answered = self._deep(), self.answers.sessions
+        new = np.array([session not in answered for session in deep.session.tolist()], np.bool_)
+        return [str(i) for i in deep.id[new & ~deep.repeated][:_NAMED]]
 
     def top(self) -> tuple[Contributor, ...]:
         """Which sources the deep sessions come from, with their shares."""
@@ -153,6 +196,11 @@ class Inquiry:
             "right": right,
             "wrong": answers - right,
             "neither": self.answers.neither,
+            "disputed": self.answers.disputed,
+            "opposed_origins": list(self.answers.opposed(self.itemset, direction[1] if direction else None)),
+            "answering_origins": self.answers.origins(self.itemset, direction[1] if direction else None),
+            "repeated_ids": int(self.pool.repeated.sum()),
+            "wanted": self._wanted(),
             "deep_sessions": len(self.pool),
             "source_concentration": top[0].contribution if top else 0.0,
             "compact": itemset is not None,

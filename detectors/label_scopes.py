@@ -1,4 +1,4 @@
-"""Where labels contradict the model: everywhere, by class, region, source or origin. Small flips hide in the whole."""
+"""Where labels contradict the model, and who gave them: flips hide in a part of the input space, at few hands."""
 
 from __future__ import annotations
 
@@ -9,111 +9,120 @@ from scipy.spatial.distance import cdist
 
 from detectors.batch import Floats, Ints, Strings
 from detectors.evidence import State
-from detectors.sequential import upper_bound
+from detectors.schema import Schema
 
-FAMILIES: Final = ("all", "class", "region", "source", "origin")
-_WEIGHTS: Final = (0.3, 0.2, 0.2, 0.2, 0.1)
-_FIT_ROWS: Final = 2000  # enough rows to place a few regions
+GRAINS: Final = 4
+"""A row lies in four cells: everything, its class, a large region and a small one."""
+
+_REGIONS: Final = (8, 24)
+_FEWEST_REGIONS: Final = 3  # of a class, however many classes there are
+_WEIGHTS: Final = (0.05, 0.3, 0.3, 0.35)
+_FIT_ROWS: Final = 3000  # enough rows to place a few regions
 _ROUNDS: Final = 10
+_FARTHEST: Final = 4.0
 
 
-class Regions:
-    """k-means regions of the reference in standardised features (Lloyd 1982), missing values at the mean."""
+class Coding:
+    """Coordinates in which like rows are near: numbers squeezed (asinh) and standardised, categories as ones and zeros.
 
-    def __init__(self, x: Floats, count: int, seed: int) -> None:
-        self._mean = np.nan_to_num(np.nanmean(np.where(np.isfinite(x), x, np.nan), axis=0))
-        self._scale = np.maximum(np.nan_to_num(np.nanstd(x, axis=0)), 1e-9)
-        rng = np.random.default_rng(seed)
-        rows = self._coded(x[rng.permutation(len(x))[:_FIT_ROWS]])
-        self._centres = rows[:count].copy()
-        for _ in range(_ROUNDS):
-            nearest = np.argmin(cdist(rows, self._centres, "sqeuclidean"), axis=1)
-            for region in range(len(self._centres)):
-                if np.any(nearest == region):
-                    self._centres[region] = rows[nearest == region].mean(axis=0)
-
-    def _coded(self, x: Floats) -> Floats:
-        return np.asarray(np.clip(np.nan_to_num((x - self._mean) / self._scale), -5, 5), np.float64)
-
-    def of(self, x: Floats) -> Ints:
-        """The region of each row."""
-        return np.asarray(np.argmin(cdist(self._coded(x), self._centres, "sqeuclidean"), axis=1), np.int64)
-
-
-class Scopes:
-    """Slots for every scope, each with the null rate of its contradictions.
-
-    Classes (as g predicts) and regions come from the reference; sources and origins take slots as they appear, known
-    sources first; what finds no free slot is left to the other scopes. Null of a slot: the Clopper-Pearson bound at
-    ``level`` of its rate on the reference, shrunk to the pooled rate with the weight of ``prior`` sessions; then
-    ``noise`` is added, the share of honestly wrong labels that is allowed for.
+    Missing numbers lie at the mean, unseen values at the origin of their category.
     """
 
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        regions: int,
-        sources: int,
-        origins: int,
-        *,
-        prior: float,
-        level: float,
-        noise: float,
-    ) -> None:
-        sizes = (1, len(classes), regions, sources, origins)
-        self._start = dict(zip(FAMILIES, np.cumsum((0, *sizes[:-1])).tolist(), strict=True))
-        self._size = dict(zip(FAMILIES, sizes, strict=True))
-        self.names = ["all", *(f"class:{c}" for c in classes), *(f"region:{r}" for r in range(regions))]
-        self.names += [""] * (sources + origins)
-        self.weights = np.repeat(np.array(_WEIGHTS) / np.array(sizes), sizes)
-        self._prior, self._level, self._noise = prior, level, noise
+    def __init__(self, schema: Schema, x: Floats) -> None:
+        sizes = [len(f.vocabulary) if f.kind == "categorical" else 0 for f in schema.features]
+        self._numbers = [j for j, size in enumerate(sizes) if not size]
+        self._categories = [(j, np.arange(size)) for j, size in enumerate(sizes) if size]
+        squeezed = np.arcsinh(x[:, self._numbers])
+        known = np.isfinite(squeezed)
+        count = np.maximum(known.sum(axis=0), 1)
+        self._mean = np.where(known, squeezed, 0.0).sum(axis=0) / count
+        deviation = np.where(known, squeezed - self._mean, 0.0)
+        self._scale = np.maximum(np.sqrt((deviation**2).sum(axis=0) / count), 1e-9)
 
-    def fit(self, x: Floats, g_class: Ints, source: Strings, votes: Floats, seed: int) -> None:
-        """Learn regions and null rates from one row a session of the reference; ``votes`` are its contradictions."""
-        self._regions = Regions(x, self._size["region"], seed)
-        names, counts = np.unique(source, return_counts=True)
-        for name in names[np.argsort(-counts, kind="stable")].tolist():
-            self._slot("source", name)
-        member = self.members(x, g_class, source, np.full(len(x), ""))
-        pooled = float(votes.mean())
-        hits, trials = np.zeros(len(self.names)), np.zeros(len(self.names))
-        for column in member.T:
-            inside = column >= 0
-            np.add.at(hits, column[inside], votes[inside])
-            np.add.at(trials, column[inside], 1.0)
-        prior = np.where(np.arange(len(hits)) == 0, 0.0, self._prior)
-        rate = upper_bound(hits + prior * pooled, trials + prior, self._level)
-        rate = np.where(trials > 0, rate, rate[0])
-        self.null = np.minimum(rate * (1 - self._noise) + self._noise, 1.0)
+    def __call__(self, x: Floats) -> Floats:
+        """The coordinates [n, m] of x[n, d]."""
+        numbers = (np.arcsinh(x[:, self._numbers]) - self._mean) / self._scale
+        parts = [np.clip(np.nan_to_num(numbers), -_FARTHEST, _FARTHEST)]
+        parts += [(x[:, j, None] == values).astype(np.float64) for j, values in self._categories]
+        return np.concatenate(parts, axis=1)
 
-    def _slot(self, family: str, name: str) -> int:
-        """The slot of a source or origin, taken now if there is a free one; else -1."""
-        start, size = self._start[family], self._size[family]
-        wanted = f"{family}:{name}"
-        for slot in range(start, start + size):
-            if self.names[slot] == wanted:
-                return slot
-            if not self.names[slot]:
-                self.names[slot] = wanted
-                return slot
-        return -1
 
-    def members(self, x: Floats, g_class: Ints, source: Strings, origin: Strings) -> Ints:
-        """The slots[n, 5] that each row belongs to, one a family; -1 for none."""
-        out = np.zeros((len(x), len(FAMILIES)), np.int64)
-        out[:, 1] = self._start["class"] + g_class
-        out[:, 2] = self._start["region"] + self._regions.of(x)
-        for column, family, values in ((3, "source", source), (4, "origin", origin)):
-            slots = {v: self._slot(family, v) if v else -1 for v in dict.fromkeys(values.tolist())}
-            out[:, column] = [slots[v] for v in values.tolist()]
+def k_means(rows: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """At most ``count`` centres of the rows[n, m] (Lloyd 1982; begun as k-means++, Arthur & Vassilvitskii 2007)."""
+    if not len(rows):
+        return rows
+    centres: Floats = rows[rng.integers(len(rows))][None]
+    distance = np.full(len(rows), np.inf)
+    while len(centres) < count:
+        distance = np.minimum(distance, ((rows - centres[-1]) ** 2).sum(axis=1))
+        if not distance.any():
+            break
+        centres = np.concatenate([centres, rows[rng.choice(len(rows), p=distance / distance.sum())][None]])
+    for _ in range(_ROUNDS):
+        nearest = np.argmin(cdist(rows, centres, "sqeuclidean"), axis=1)
+        for k in np.unique(nearest).tolist():
+            centres[k] = rows[nearest == k].mean(axis=0)
+    return centres
+
+
+class Cells:
+    """Nested cells: everything, each class that g predicts, and large and small k-means regions within each class."""
+
+    def __init__(self, schema: Schema, x: Floats, g_class: Ints, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        classes = len(schema.classes)
+        self._coding = Coding(schema, x)
+        rows = rng.permutation(len(x))[:_FIT_ROWS]
+        coded = self._coding(x[rows])
+        self.names = ["all", *(f"class:{c}" for c in schema.classes)]
+        self._centres: list[list[tuple[int, Floats]]] = []  # by grain and class: the first cell, its regions' centres
+        sizes = [1, classes]
+        for grain in _REGIONS:
+            first, count = len(self.names), max(grain // classes, _FEWEST_REGIONS)
+            placed = []
+            for c, name in enumerate(schema.classes):
+                centres = k_means(coded[g_class[rows] == c], count, rng)
+                placed.append((len(self.names), centres))
+                self.names += [f"region:{name}/{len(centres)}/{k}" for k in range(len(centres))]
+            self._centres.append(placed)
+            sizes.append(len(self.names) - first)
+        weights = np.repeat(np.array(_WEIGHTS) / np.maximum(sizes, 1), sizes)
+        self.weights = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, x: Floats, g_class: Ints) -> Ints:
+        """The cells[n, 4] of each row; a class of which the reference has no row stands for its regions itself."""
+        out = np.zeros((len(x), GRAINS), np.int64)
+        out[:, 1:] = 1 + g_class[:, None]
+        coded = self._coding(x)
+        for grain, placed in enumerate(self._centres, start=2):
+            for c, (first, centres) in enumerate(placed):
+                rows = np.flatnonzero(g_class == c)
+                if len(centres) and len(rows):
+                    out[rows, grain] = first + np.argmin(cdist(coded[rows], centres, "sqeuclidean"), axis=1)
         return out
 
-    def family(self, name: str) -> slice:
-        """The slots of a family."""
-        return slice(self._start[name], self._start[name] + self._size[name])
+
+class Slots:
+    """Names that have been met, each with a slot, as long as there are free ones; -1 for others and for no name."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.names: list[str] = []
+
+    def of(self, values: Strings) -> Ints:
+        """The slot of each value; new names take free slots."""
+        slots = {}
+        for value in dict.fromkeys(values.tolist()):
+            if value not in self.names and len(self.names) < self._most and value not in {"", "-"}:
+                self.names.append(value)
+            slots[value] = self.names.index(value) if value in self.names else -1
+        return np.array([slots[v] for v in values.tolist()], np.int64)
 
     def state(self) -> State:
-        """Which sources and origins have which slots."""
+        """The names in the order of their slots."""
         return {"names": list(self.names)}
 
     def restore(self, state: State) -> None:

@@ -91,7 +91,12 @@ class Marginals:
         self._continuous = [j for j in range(d) if j not in self._cells]
         self._sorted = {j: np.sort(_missing_low(x[:, j])) for j in self._continuous}
         self._sizes = np.array([len(c) for c in self._cells.values()], np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self._sizes)[:-1]]).astype(np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        # where the values are 0, 1, 2, ... as codes of categories are, they are their cells: all columns at once
+        plain = [np.array_equal(c.values, np.arange(len(c.values))) for c in self._cells.values()]
+        self._is_named = np.array(plain, np.bool_)
+        self._named = np.array(list(self._cells), np.int64)[self._is_named]
+        self._vocabulary = self._sizes[self._is_named] - 2
         self._share = self._counts(x) / n
         self._dispersion = dispersion(lambda rows: self._squares(x[rows]), n, rng)
         share = level / d
@@ -119,15 +124,25 @@ class Marginals:
 
     def codes(self, x: Floats) -> Ints:
         """Cell of each value of the features with few values, [m, c], numbered over all of them."""
-        columns = [
-            start + cells.of(x[:, j]) for start, (j, cells) in zip(self._starts, self._cells.items(), strict=True)
-        ]
-        return np.column_stack(columns) if columns else np.zeros((len(x), 0), np.int64)
+        codes = np.zeros((len(x), len(self._cells)), np.int64)
+        named = x[:, self._named]
+        within = (named >= 0) & (named < self._vocabulary) & (named == np.floor(named))
+        odd = self._vocabulary + np.isnan(named)
+        codes[:, self._is_named] = np.where(within, np.where(within, named, 0.0), odd)
+        for column, (j, cells) in enumerate(self._cells.items()):
+            if not self._is_named[column]:
+                codes[:, column] = cells.of(x[:, j])
+        return codes + self._starts
 
     @property
     def continuous(self) -> list[int]:
         """Positions of the features that are not tested value by value."""
         return self._continuous
+
+    @property
+    def dispersion(self) -> Floats:
+        """How many times more session blocks of the reference differ than random ones, for each feature [d]."""
+        return self._dispersion
 
     @property
     def cells(self) -> int:

@@ -1,4 +1,4 @@
-"""Is the data broken before it reaches the model? Nulls, renamed values, changed units, frozen features."""
+"""Is the data broken before it reaches the model? Nulls, renamed values, changed units, stuck features; and where."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from detectors.batch import Floats, Ints, Labels, Reference, Strings, Window
-from detectors.block_null import WindowRuns, first_of_sessions
+from detectors.block_null import first_of_sessions
 from detectors.conditional_range import ConditionalRange
 from detectors.evidence import Budget, Contributor, Detector, Evidence, Implicated, State
-from detectors.fault_scan import RATES, FaultScan, Scan
-from detectors.schema import UNSEEN, Schema
-from detectors.sequential import as_e_value, log_mean, p_to_e
+from detectors.fault_runs import FaultRuns
+from detectors.fault_scan import FaultScan
+from detectors.lone_change import LoneChange
+from detectors.open_faults import OpenFault
+from detectors.recent_sessions import RecentSessions
+from detectors.sequential import as_e_value
 
-CAUSES: Final = ("nulls", "unseen", "unit", "frozen")
-_NULLS, _UNSEEN, _UNIT, _FROZEN = range(4)
-_LOOK: Final = 0.05  # below it, what moved is looked at closely; above it counts as nothing
-_ODD: Final = 0.01  # below it, a cell is named in a finding
-_MOVED: Final = 0.1  # below it, a feature counts as moved beside another: bounds are wide, so chance rarely gets there
+_LOOKED_AT: Final = 160  # sessions of a scope in a closer look, at most
+_SHARPENED: Final = 4  # windows after a fault's first in which its sign is read again
+_SCOPES: Final = 12  # scopes that are looked at closely in one window, at most: the strongest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,8 @@ class Parameters:
 
     ``min_sessions``: a reference with fewer leaves the detector warming. ``margin_level``: the chance that the
     reference's own error exceeds its bounds. ``sources``: how many are watched one by one (the reference's first).
-    ``unit_ratio``: how many times the median magnitude must change, and ``outside``: by how much the share of values
-    outside their neighbours' range must grow, before a unit is called changed. ``confined``: how many features may
-    move in a fault of one feature.
+    ``unit_ratio``: how many times the magnitude must change, and ``outside``: by how much the share of values that are
+    unlike their neighbours' must grow. ``confined``: how many features may break at once in one scope.
     """
 
     min_sessions: int = 100
@@ -38,7 +38,7 @@ class Parameters:
     sources: int = 64
     unit_ratio: float = 5.0
     outside: float = 0.1
-    confined: int = 2
+    confined: int = 3
 
     def __post_init__(self) -> None:
         if min(self.min_sessions, self.sources, self.confined) < 1:
@@ -53,20 +53,24 @@ class PipelineFault(Detector):
     """`FaultScan` over sources x features, for all sources together and each alone, one event a session.
 
     Null: in every scope, fresh sessions are independent draws from what that scope's sessions in the reference were
-    drawn from. Each scope, cause and feature has a p-value per window -> e (`p_to_e`) -> R = e (v + R), v the scope's
-    votes (`WindowRuns`); the alarm is on their weighted mean (half on all sources together, half over ``sources``).
-    False-positive rate: on average at least A = ``budget.alarm`` sessions between false alarms, given a reference
-    whose error is within its bounds (probability 1 - ``margin_level``).
+    drawn from. Every scope, feature, indicator and stake has an e-detector (`FaultRuns`); those of a scope and feature
+    that exceed ``budget.ask`` are looked at closely, with the sessions since their run began, and the alarm is on the
+    weighted sum of those that look like a fault (`LoneChange`).
+    False-positive rate: on average at least A = ``budget.alarm`` sessions between false alarms, given a reference whose
+    error is within its bounds (probability 1 - ``margin_level``; for sources where their rates differ as a beta
+    distribution does, see `shrunken_bound`); the closer look only makes alarms rarer.
 
-    The null is narrower than "no fault", so a p-value counts as 1, which only loses power, unless what moved looks like
-    a fault. unseen: a known value that made up as many sessions vanished (a renaming; a new value is no fault). unit:
-    the median magnitude changed by ``unit_ratio``, the values left the range of their neighbours in the other features,
-    and at most ``confined`` features moved. frozen: at most ``confined`` features moved. An honest jump of one feature
-    within reach of its neighbours, or of many features at once, is not called a fault; neither are small unit changes.
-    An honest jump of one feature beyond all of that cannot be told from a unit change.
+    An honest jump of one feature within reach of its neighbours, or of many features at once, is not called a fault;
+    neither are small unit changes. An honest jump of one feature, by one large ratio in all its events, cannot be told
+    from a unit change.
 
-    ``facts``: cause (nulls, unseen, unit, frozen, zeroed, or None before the alarm), features, sources, everywhere,
-    confined (at most ``confined`` features moved).
+    It has fired while a fault is open. A fault is over once its feature has been as in the past again, 10,000 to 1
+    (`OpenFault`); its evidence then begins anew, and the status goes back to ok when no fault is open.
+
+    ``facts``: cause (nulls, unseen, unit, frozen, zeroed, sentinel, inverted, or None before the alarm), features,
+    sources, everywhere, confined (True: what is called a fault moved few features), undo (feature -> proposal), since
+    (window of the alarm), recovered (features whose faults are over), changed (source -> features that surely changed
+    without looking like a fault; "*" is all sources together).
 
     >>> PipelineFault(Parameters(), Budget(), np.random.default_rng(0)).name
     'pipeline_fault'
@@ -79,29 +83,29 @@ class PipelineFault(Detector):
         self._budget = budget
         self._seed = int(rng.integers(2**62))
         self._scan: FaultScan | None = None
-        self._runs = WindowRuns(1)
-        self._slots: list[str] = []
-        self._finding: dict[str, Any] = {"cause": None}
-        self._fired = False
 
     def fit(self, reference: Reference) -> None:
         """Learn each scope's rates and quantiles, and the neighbours of every event."""
         rows = first_of_sessions(reference.session)
         x, source = reference.x[rows], reference.source[rows]
-        self._schema = reference.schema
-        self._forget(x.shape[1])
+        self._names = reference.schema.names
         self._scan = None
         if len(rows) < self._parameters.min_sessions:
             return
         names, count = np.unique(source, return_counts=True)
-        self._slots = names[np.argsort(-count, kind="stable")].tolist()[: self._parameters.sources]
+        self._sources: list[str] = names[np.argsort(-count, kind="stable")].tolist()[: self._parameters.sources]
         rng = np.random.default_rng([self._seed, 0])
-        self._x, self._scope = x, self._scopes_of(source)
-        level = self._parameters.margin_level
-        scopes = self._parameters.sources + 1
-        self._scan = FaultScan(reference.schema, x, self._scope, scopes=scopes, level=level, rng=rng)
+        scope = self._scopes_of(source)
+        level, scopes = self._parameters.margin_level, len(self._sources) + 1
         categorical = np.array([f.kind == "categorical" for f in reference.schema.features])
-        self._ranges = ConditionalRange(x, categorical, rng)
+        ranges = ConditionalRange(x, categorical, rng)
+        self._scan = FaultScan(reference.schema, x, scope, scopes, ranges, level, rng)
+        self._runs = FaultRuns(self._scan, scopes)
+        self._recent = RecentSessions(x.shape[1])
+        limits = (self._parameters.confined, self._parameters.outside, self._parameters.unit_ratio)
+        self._lone = LoneChange(reference.schema, x, scope, limits, ranges)
+        self._open: list[OpenFault] = []  # the one with most evidence first: of a feature, its sign is told
+        self._recovered: list[str] = []
 
     def observe(self, window: Window, labels: Labels | None) -> Evidence:  # noqa: ARG002 - labels say nothing here
         """Scan the window's fresh sessions."""
@@ -109,154 +113,167 @@ class PipelineFault(Detector):
             return Evidence(self.name, "warming", note="the reference has too few sessions")
         rows = first_of_sessions(window.batch.session, window.fresh)
         x, scope = window.batch.x[rows], self._scopes_of(window.batch.source[rows])
-        scan = self._scan.scan(x, scope)
-        p = self._fault_p(scan, x, scope)
-        votes = np.broadcast_to(scan.votes[:, None, None], p.shape)
-        log_r = self._runs.update(np.log(p_to_e(p)).ravel(), votes.ravel())
-        total = log_mean(log_r, self._weights)
-        self._fired |= bool(total >= np.log(self._budget.alarm))
-        if p.min() < _ODD:
-            self._finding = self._describe(scan, p, x, scope)
+        self._runs.update(self._scan.scan(x, scope, self._runs.evidence().max(axis=0)))
+        self._recent.add(x, scope)
+        self._close(x, scope)
+        evidence = self._runs.evidence()
+        total = self._look(evidence, window.index)
+        self._open.sort(key=lambda fault: -evidence[fault.scope, fault.feature])
         return Evidence(
             self.name,
-            "fired" if self._fired else "ok",
-            score=float(-np.log10(max(p.min(), 1e-300))),
+            "fired" if self._open else "ok",
+            score=float(evidence.max()),
             threshold=self._budget.alarm,
-            e_value=as_e_value(total),
-            top=self._top(p),
+            e_value=as_e_value(max(total, 0.0)),
+            top=self._top(evidence),
             suspects=bool(total >= np.log(self._budget.ask)),
             implicated=self._implicated(),
             gauges=_gauges(window.batch.x),
-            facts={k: v for k, v in self._finding.items() if k != "values"} if self._fired else {"cause": None},
+            facts=self._facts(evidence),
         )
 
     def state(self) -> State:
-        """The runs, the sources met, what was found last, and whether it fired."""
-        finding = dict(self._finding)
-        return {"runs": self._runs.state(), "slots": list(self._slots), "finding": finding, "fired": self._fired}
+        """The runs, the sessions looked at, and the open faults."""
+        if self._scan is None:
+            return {}
+        return {
+            "runs": self._runs.state(),
+            "recent": self._recent.state(),
+            "open": [fault.state() for fault in self._open],
+            "recovered": list(self._recovered),
+        }
 
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
+        if self._scan is None:
+            return
         self._runs.restore(state["runs"])
-        self._slots = list(state["slots"])
-        self._finding = dict(state["finding"])
-        self._fired = bool(state["fired"])
-
-    def _forget(self, d: int) -> None:
-        scopes = self._parameters.sources + 1
-        cells = len(CAUSES) * d
-        self._runs = WindowRuns(scopes * cells)
-        self._weights = np.repeat(np.array([0.5, *[0.5 / (scopes - 1)] * (scopes - 1)]) / cells, cells)
-        self._finding = {"cause": None}
-        self._fired = False
+        self._recent.restore(state["recent"])
+        self._open = [OpenFault.restored(fault) for fault in state["open"]]
+        self._recovered = list(state["recovered"])
 
     def _scopes_of(self, source: Strings) -> Ints:
-        """Number of each row's source, 1 and up; new sources take free slots, and -1 is one that finds none."""
-        number = {name: i + 1 for i, name in enumerate(self._slots)}
-        for name in source.tolist():
-            if name not in number and len(self._slots) < self._parameters.sources:
-                self._slots.append(name)
-                number[name] = len(self._slots)
+        """Number of each row's source, 1 and up; -1 is one that the reference does not have."""
+        number = {name: i + 1 for i, name in enumerate(self._sources)}
         return np.fromiter((number.get(name, -1) for name in source.tolist()), np.int64, len(source))
 
-    def _fault_p(self, scan: Scan, x: Floats, scope: Ints) -> Floats:
-        """p-values [scopes, causes, d], 1 where what moved does not look like a fault."""
-        rate = dict(zip(RATES, scan.rates.swapaxes(0, 1), strict=True))
-        unit = rate["odd"]
-        moved = _moved(scan)
-        alone = (moved <= self._parameters.confined)[:, None]
-        p = np.stack([rate["nulls"], rate["unseen"], np.where(alone, unit, 1.0), np.where(alone, scan.frozen, 1.0)], 1)
-        for s, cause, j in np.argwhere(p[:, [_UNSEEN, _UNIT]] < _LOOK):
-            rows = x if s == 0 else x[scope == s]
-            past = self._x if s == 0 else self._x[self._scope == s]
-            plausible = self._left_its_range(rows, past, j) if cause else _renamed(rows[:, j], past[:, j])
-            if not plausible:
-                p[s, (_UNSEEN, _UNIT)[cause], j] = 1.0
-        # what is not rare enough to be looked at must not count either
-        p[:, [_UNSEEN, _UNIT]] = np.where(p[:, [_UNSEEN, _UNIT]] < _LOOK, p[:, [_UNSEEN, _UNIT]], 1.0)
-        return p
+    def _close(self, x: Floats, scope: Ints) -> None:
+        """Leave out the faults that are over."""
+        for fault in self._open:
+            fault.observe(x[:, fault.feature] if fault.scope == 0 else x[scope == fault.scope, fault.feature])
+        over = [fault for fault in self._open if fault.over]
+        self._open = [fault for fault in self._open if not fault.over]
+        for fault in over:
+            self._recovered.append(f"{self._names[fault.feature]} at {self._named(fault.scope)}")
+            if all(other.feature != fault.feature for other in self._open):
+                self._runs.forget(fault.feature)
 
-    def _left_its_range(self, rows: Floats, past: Floats, j: int) -> bool:
-        ratio = _ratio(rows[:, j], past[:, j])
-        if max(ratio, 1 / ratio) < self._parameters.unit_ratio:
-            return False
-        return self._ranges.excess(rows, j) >= self._parameters.outside
+    def _look(self, evidence: Floats, index: int) -> float:
+        """Log of the sum of the runs that look like faults; opens them once it exceeds the alarm budget."""
+        known = {(fault.scope, fault.feature) for fault in self._open}
+        found = [fault for s in self._suspicious(evidence) for fault in self._faults(s, evidence, index, known)]
+        found = self._without_echoes(found)
+        self._sharpen(index)
+        cells = [(fault.scope, fault.feature) for fault in [*self._open, *found]]
+        total = float(np.logaddexp.reduce([evidence[cell] for cell in cells])) if cells else -np.inf
+        if self._open or total >= np.log(self._budget.alarm):
+            if not self._open and found:
+                self._recovered = []
+            self._open += found
+        return total
 
-    def _describe(self, scan: Scan, p: Floats, x: Floats, scope: Ints) -> dict[str, Any]:
-        """The finding at the strongest run among the cells that are odd in this window."""
-        runs = np.where(p < _ODD, self._runs.log_r.reshape(p.shape), -np.inf)
-        s, cause, _ = (int(i) for i in np.unravel_index(np.argmax(runs), p.shape))
-        features = np.flatnonzero(p[s, cause] < _ODD)
-        rows = x if s == 0 else x[scope == s]
-        past = self._x if s == 0 else self._x[self._scope == s]
-        hit, everywhere = _sources(scan, s, cause, features)
-        zeroed = cause == _FROZEN and bool(np.all(np.nan_to_num(rows[:, features]) == 0))
+    def _sharpen(self, index: int) -> None:
+        """Read the signs of young faults again: a ratio that few sessions gave is a rough one."""
+        for fault in self._open:
+            if fault.since < index <= fault.since + _SHARPENED and fault.quiet == 0:
+                age = min(self._runs.age(fault.scope, fault.feature), _LOOKED_AT)
+                together = [f.feature for f in self._open if f.scope == fault.scope]
+                sign = self._lone.sign(self._recent.of(fault.scope, age), fault.scope, fault.feature, together)
+                if sign is not None and sign.cause == fault.sign.cause:
+                    fault.sign = sign
+
+    def _without_echoes(self, found: list[OpenFault]) -> list[OpenFault]:
+        """A fault of few sources also shows in all together: it is theirs."""
+        own = {fault.feature for fault in [*self._open, *found] if fault.scope != 0}
+        few = [f for f in found if f.scope == 0 and f.feature in own and not self._widespread(f)]
+        return [fault for fault in found if fault not in few]
+
+    def _widespread(self, fault: OpenFault) -> bool:
+        return 2 * sum(self._also(fault, s + 1) for s in range(len(self._sources))) >= len(self._sources)
+
+    def _suspicious(self, evidence: Floats) -> list[int]:
+        """Scopes to look at closely, the strongest first."""
+        best = evidence.max(axis=1)
+        order = np.argsort(-best, kind="stable")
+        return [int(s) for s in order if best[s] >= np.log(self._budget.ask)][:_SCOPES]
+
+    def _faults(self, s: int, evidence: Floats, index: int, known: set[tuple[int, int]]) -> list[OpenFault]:
+        """The faults of a scope that are not open yet."""
+        in_all, alone = (movement[s] for movement in self._runs.movement())
+        suspected = [j for j in np.flatnonzero(evidence[s] >= np.log(self._budget.ask)).tolist() if (s, j) not in known]
+        for features in self._lone.candidates(in_all, alone, suspected):
+            if all((s, j) in known for j in features):
+                continue
+            last = min(self._runs.age(s, j) for j in features)
+            now = self._recent.of(s, min(last, _LOOKED_AT))
+            signs = self._lone.signs(now, s, features, in_all)
+            if signs:
+                past = self._lone.past(s)
+                new = [(j, sign) for j, sign in signs.items() if (s, j) not in known]
+                return [OpenFault.found(s, j, sign, index, now[:, j], past[:, j]) for j, sign in new]
+        return []
+
+    def _named(self, scope: int) -> str:
+        return "all sources" if scope == 0 else self._sources[scope - 1]
+
+    def _facts(self, evidence: Floats) -> dict[str, Any]:
+        changed = self._changed(evidence)
+        if not self._open:
+            return {"cause": None, "changed": changed, "recovered": list(self._recovered)}
+        features = list(dict.fromkeys(fault.feature for fault in self._open))
+        hit = self._hit_sources()
         return {
-            "cause": "zeroed" if zeroed else CAUSES[cause],
-            "features": [self._schema.names[j] for j in features],
-            "values": {self._schema.names[j]: _shown(self._schema, cause, rows, past, int(j)) for j in features},
-            "sources": [self._slots[i - 1] for i in hit],
-            "everywhere": everywhere,
-            "confined": bool(_moved(scan)[s] <= self._parameters.confined),
+            "cause": self._open[0].sign.cause,
+            "features": [self._names[j] for j in features],
+            "sources": [self._sources[s - 1] for s in hit],
+            "everywhere": 2 * len(hit) >= len(self._sources),
+            "confined": True,
+            "undo": {self._names[f.feature]: f.sign.undo for f in reversed(self._open) if f.sign.undo},
+            "since": min(fault.since for fault in self._open),
+            "recovered": list(self._recovered),
+            "changed": changed,
         }
 
+    def _changed(self, evidence: Floats) -> dict[str, list[str]]:
+        """Features that surely changed, by source, without being called a fault."""
+        known = {(fault.scope, fault.feature) for fault in self._open}
+        cells = np.argwhere(evidence >= np.log(self._budget.alarm)).tolist()
+        out: dict[str, list[str]] = {}
+        for s, j in cells:
+            if (s, j) not in known:
+                out.setdefault("*" if s == 0 else self._sources[s - 1], []).append(self._names[j])
+        return out
+
+    def _hit_sources(self) -> list[int]:
+        """Sources where an open fault is seen."""
+        hit = {fault.scope for fault in self._open} - {0}
+        others = [s for s in range(1, len(self._sources) + 1) if s not in hit]
+        return sorted(hit | {s for s in others if any(self._also(fault, s) for fault in self._open)})
+
+    def _also(self, fault: OpenFault, s: int) -> bool:
+        now, past = self._recent.of(s, _LOOKED_AT), self._lone.past(s)
+        return fault.seen_in(now[:, fault.feature], past[:, fault.feature])
+
     def _implicated(self) -> Implicated:
-        if not self._fired or self._finding["cause"] is None:
+        if not self._open:
             return Implicated()
-        return Implicated(features=self._finding["values"], sources=tuple(self._finding["sources"]))
+        features = {self._names[f.feature]: f.sign.shown for f in reversed(self._open)}
+        return Implicated(features=features, sources=tuple(self._sources[s - 1] for s in self._hit_sources()))
 
-    def _top(self, p: Floats) -> tuple[Contributor, ...]:
-        best = -np.log10(np.maximum(p.min(axis=(0, 1)), 1e-300))
+    def _top(self, evidence: Floats) -> tuple[Contributor, ...]:
+        best = evidence.max(axis=0)
         order = np.argsort(-best, kind="stable")[:5]
-        return tuple(Contributor(self._schema.names[j], float(best[j])) for j in order)
-
-
-def _sources(scan: Scan, s: int, cause: int, features: Ints) -> tuple[list[int], bool]:
-    """Numbers of the sources that are affected, and whether all are: none stands out, or half of them rose."""
-    rate = {_NULLS: 0, _UNSEEN: 1, _UNIT: 4}.get(cause)
-    p = (scan.frozen if rate is None else scan.rates[:, rate])[1:, features].min(axis=1)
-    raised = p < _ODD if rate is None else scan.raised[1:, rate, features].any(axis=1)
-    present = np.flatnonzero(scan.votes[1:]) + 1
-    odd = np.flatnonzero(p < _ODD) + 1
-    if (s == 0 and len(odd) == 0) or np.sum(raised) >= len(present) / 2:
-        return present.tolist(), True
-    return sorted({s, *odd.tolist()} - {0}), False
-
-
-def _moved(scan: Scan) -> Ints:
-    """How many features moved by themselves in each scope, or in all sources together, where that is more.
-
-    One source alone has too few sessions to show that many moved. Residuals also move when another feature did.
-    """
-    moved = np.sum(np.minimum(scan.rates[:, :4].min(axis=1), scan.frozen) < _MOVED, axis=1)
-    return np.asarray(np.maximum(moved, moved[0]), np.int64)
-
-
-def _ratio(now: Floats, past: Floats) -> float:
-    """Ratio of the medians of non-zero magnitudes; 1 where there are none."""
-    sizes = [np.abs(v[(v != 0) & np.isfinite(v)]) for v in (now, past)]
-    if min(len(s) for s in sizes) == 0:
-        return 1.0
-    return float(np.median(sizes[0]) / np.median(sizes[1]))
-
-
-def _renamed(now: Floats, past: Floats) -> bool:
-    """Whether one known value, expected at least 3 times and half as often as unseen ones came, is gone."""
-    values, counts = np.unique(past[past >= 0], return_counts=True)
-    expected = counts / len(past) * len(now) if len(past) else counts.astype(np.float64)
-    gone = ~np.isin(values, now)
-    needed = max(3.0, 0.5 * float(np.sum(now == UNSEEN)))
-    return bool(np.any(expected[gone] >= needed))
-
-
-def _shown(schema: Schema, cause: int, rows: Floats, past: Floats, j: int) -> str:
-    """What the feature looks like now, in words."""
-    if cause == _UNIT:
-        return f"x{_ratio(rows[:, j], past[:, j]):.3g}"
-    if cause == _FROZEN:
-        return f"always {schema.features[j].show(float(rows[~np.isnan(rows[:, j]), j][0]))}"
-    share = np.mean(np.isnan(rows[:, j])) if cause == _NULLS else np.mean(rows[:, j] == UNSEEN)
-    return f"{CAUSES[cause]} {share:.0%}"
+        return tuple(Contributor(self._names[j], float(best[j])) for j in order)
 
 
 def _gauges(x: Floats) -> dict[str, float]:

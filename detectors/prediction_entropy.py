@@ -9,12 +9,22 @@ import numpy as np
 
 from detectors.adwin import LatchedAdwin
 from detectors.batch import Floats, Labels, Reference, Window
-from detectors.block_null import WindowRuns, dispersion, first_of_sessions, ks_distance, ks_margin, ks_p
+from detectors.block_null import (
+    WindowRuns,
+    dispersion,
+    first_of_sessions,
+    ks_distance,
+    ks_margin,
+    ks_p,
+    mid_rank,
+    mid_rank_bounds,
+)
 from detectors.evidence import Budget, Contributor, Detector, Evidence, State
-from detectors.sequential import as_e_value, log_mean, p_to_e
+from detectors.sequential import RateMonitor, as_e_value, log_mean, p_to_e
 
 _STREAMS: Final = ("entropy", "margin")
 _TINY: Final = 1e-12
+_PARTS: Final = 3  # distances, ranks, ADWIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +60,21 @@ def certainty(scores: Floats) -> Floats:
 
 
 class PredictionEntropy(Detector):
-    """Kolmogorov-Smirnov on entropy and margin, one event a session, and ADWIN on means of blocks of sessions.
+    """Distances and ranks of entropy and margin, one event a session, and ADWIN on means of blocks of sessions.
 
-    Null: the stream's sessions come from the distribution that the reference's came from, as f scores them. Per window
-    p = min(1, 2 exp(-2 m (D - margin)^2)) for each of the two, made an e-value and accumulated by `WindowRuns`; the
-    margin (`ks_margin`, joint level 0.05) is the reference's own error, so the run length holds given a reference that
-    is no worse than that, which 95% are. `LatchedAdwin` sees the entropy, the reference's sessions first, with
-    delta = block / 2A; a detection enters as the e-value of an indicator, 1/delta.
+    Null: the stream's sessions come from the distribution that the reference's came from, as f scores them. Distances:
+    per window p = min(1, 2 exp(-2 m (D - margin)^2)) of Kolmogorov-Smirnov for each of the two, made an e-value and
+    accumulated by `WindowRuns`; they see any large change. Ranks: a session votes with its conformal p-value given the
+    reference (`mid_rank`), and with 1 less it; the mean of each is at most its `mid_rank_bounds` (`RateMonitor`); they
+    see a small shift that lasts. Margin and bounds (joint level 0.05) are the reference's own error, so the run length
+    holds given a reference that is no worse than that, which 95% are. `LatchedAdwin` sees the entropy, the reference's
+    sessions first, with delta = block / 3A; a detection enters as the e-value of an indicator, 1/delta.
 
-    False-positive rate: half the budget A = ``budget.alarm`` goes to each part, so on average there are at least A
-    sessions between false alarms. The KS part is exact for any distribution, ADWIN's delta is River's approximation.
+    False-positive rate: a third of the budget A = ``budget.alarm`` goes to each part, so on average there are at least
+    A sessions between false alarms. The distances are exact for any distribution, the ranks' bound takes the mean of
+    the reference's ranks as normal, ADWIN's delta is River's approximation. Where session blocks of the reference
+    differ more than random ones (`dispersion`), sessions count that many times less: only every second votes, say.
+    Sources: Massart 1990; Vovk, Gammerman & Shafer 2005 (conformal p-values); Bifet & Gavalda 2007.
 
     The margin is a logit margin because the entropy of a saturated softmax is flat; its quantiles are in nats.
 
@@ -86,10 +101,13 @@ class PredictionEntropy(Detector):
         self._sorted = np.sort(values, axis=0)
         rng = np.random.default_rng([self._seed, 0])
         self._dispersion = dispersion(lambda rows: self._distances(values[rows]) ** 2, len(values), rng)
-        level = self._parameters.margin_level / len(_STREAMS)
-        self._margin = ks_margin(len(values) / self._dispersion, level)
+        level = self._parameters.margin_level / (2 * len(_STREAMS))
+        sessions = len(values) / self._dispersion
+        self._margin = ks_margin(sessions, level)
+        self._ranks = RateMonitor(np.tile(mid_rank_bounds(sessions, level / 2), 2))
+        self._every = int(np.ceil(self._dispersion.max()))
         block = self._parameters.block
-        delta = block / (2 * self._budget.alarm)
+        delta = block / (_PARTS * self._budget.alarm)
         self._adwin = LatchedAdwin(values[:, 0], block, delta, float(self._dispersion[0]))
 
     def observe(self, window: Window, labels: Labels | None) -> Evidence:  # noqa: ARG002 - labels say nothing here
@@ -99,7 +117,8 @@ class PredictionEntropy(Detector):
         values = certainty(window.f[first_of_sessions(window.batch.session, window.fresh)])
         distance = self._distances(values)
         p = ks_p(distance, self._margin, len(values) / self._dispersion)
-        total = log_mean(self._runs.update(np.log(p_to_e(p)), len(values))) - np.log(2)
+        by_distance = log_mean(self._runs.update(np.log(p_to_e(p)), len(values)))
+        total = float(np.logaddexp(by_distance, self._by_rank(values))) - np.log(_PARTS)
         if self._adwin.update(values[:, 0]):
             total = float(np.logaddexp(total, np.log(self._budget.alarm)))
         self._fired |= bool(total >= np.log(self._budget.alarm))
@@ -116,16 +135,30 @@ class PredictionEntropy(Detector):
         )
 
     def state(self) -> State:
-        """The runs, what ADWIN saw, and whether it fired."""
-        adwin = None if self._adwin is None else self._adwin.state()
-        return {"runs": self._runs.state(), "adwin": adwin, "fired": self._fired}
+        """The runs, the ranks' bets, what ADWIN saw, and whether it fired."""
+        if self._adwin is None:
+            return {}
+        return {
+            "runs": self._runs.state(),
+            "ranks": self._ranks.state(),
+            "adwin": self._adwin.state(),
+            "fired": self._fired,
+        }
 
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
+        if self._adwin is None:
+            return
         self._runs.restore(state["runs"])
-        if self._adwin is not None:
-            self._adwin.restore(state["adwin"])
+        self._ranks.restore(state["ranks"])
+        self._adwin.restore(state["adwin"])
         self._fired = bool(state["fired"])
+
+    def _by_rank(self, values: Floats) -> float:
+        """Log evidence of the ranks, upwards and downwards, after these sessions."""
+        own = [mid_rank(self._sorted[:, i], values[:: self._every, i]) for i in range(len(_STREAMS))]
+        up = np.column_stack(own)
+        return log_mean(self._ranks.update(np.hstack([up, 1 - up])))
 
     def _distances(self, values: Floats) -> Floats:
         return np.array([ks_distance(self._sorted[:, i], values[:, i]) for i in range(len(_STREAMS))])

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from detectors.batch import Floats, Ints, Strings
+from detectors.batch import Bools, Floats, Ints, Strings
 from detectors.evidence import State
 
 STAKES: Final = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 0.8)
@@ -33,20 +33,31 @@ STAKES: Final = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5,
 _MOST = 700.0  # exp(700) is still finite
 
 
-def upper_bound(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Floats:
+def upper_bound(successes: ArrayLike, trials: ArrayLike, level: ArrayLike = 0.95) -> Floats:
     """One-sided Clopper-Pearson upper confidence bound of a rate (Clopper & Pearson 1934); 1 where there are no trials.
+
+    The three are broadcast against each other.
 
     >>> upper_bound(0, 100).round(4).item()
     0.0295
     >>> upper_bound([3, 5], [1000, 5]).round(4).tolist()
     [0.0077, 1.0]
     """
-    k, n = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(trials, np.float64))
-    if np.any((k < 0) | (k > n)) or not 0 < level < 1:
-        raise ValueError(f"need 0 <= successes <= trials and 0 < level < 1, got {k}, {n}, {level}")
+    k, n, share = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (successes, trials, level)))
+    if np.any((k < 0) | (k > n) | (share <= 0) | (share >= 1)):
+        raise ValueError(f"need 0 <= successes <= trials and 0 < level < 1, got {k}, {n}, {share}")
     inside = k < n
-    bound = betaincinv(k + 1, np.where(inside, n - k, 1), level)
+    bound = betaincinv(k + 1, np.where(inside, n - k, 1), share)
     return np.asarray(np.where(inside, bound, 1.0), np.float64)
+
+
+def cautious_bounds(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Floats:
+    """Bounds [2, m] for `RateMonitor`: `upper_bound` at ``level``, and with a hundredth of its error.
+
+    >>> cautious_bounds([10], 1000).round(4).tolist()
+    [[0.0169], [0.0251]]
+    """
+    return upper_bound(successes, trials, np.array([[level], [1 - (1 - level) / 100]]))
 
 
 def p_to_e(p: ArrayLike) -> Floats:
@@ -97,9 +108,13 @@ def sessions_of(session: Strings) -> tuple[Ints, int]:
     >>> code.tolist(), count
     ([0, 1, 0], 2)
     """
-    seen: dict[str | int, int] = {}
-    code = [seen.setdefault(s if s not in {"", "-"} else i, len(seen)) for i, s in enumerate(session.tolist())]
-    return np.array(code, np.int64), len(seen)
+    names: list[str | int] = session.tolist()
+    distinct = dict.fromkeys(names)
+    if "" in distinct or "-" in distinct:
+        names = [i if name in {"", "-"} else name for i, name in enumerate(names)]
+        distinct = dict.fromkeys(names)
+    number = dict(zip(distinct, range(len(distinct)), strict=True))
+    return np.fromiter(map(number.__getitem__, names), np.int64, len(names)), len(number)
 
 
 def session_maximum(values: Floats, code: Ints, count: int) -> Floats:
@@ -147,7 +162,8 @@ class RateBet:
 
         ``scale`` [n, 1] or [n, m] raises the null rate of single votes, where they are known to have a higher one.
         """
-        self._log_wealth = self._log_wealth + np.sum(_log_factors(votes, self.null_rate, scale), axis=0)
+        step, _ = _log_steps(*_runs_of_zeros(votes, self.null_rate[None], scale))
+        self._log_wealth = self._log_wealth + np.sum(step, axis=0)
         return self.log_e
 
     @property
@@ -202,18 +218,29 @@ class RateMonitor:
     Null as in `RateBet`. Alarm at R >= A: average run length >= A votes. A change after a long quiet time is found as
     fast as one at the start.
 
+    A bound that comes from a reference fails for a few draws of it, and bets that run long enough find that out: at 95%
+    one reference in twenty raises an alarm in time. Only small stakes do, for a stake c loses on average until the rate
+    is about mu0 + c/2. So ``null_rate`` [2, m] may hold a second bound u, of `cautious_bounds`: a stake bets against
+    mu = max(mu0, u / (1 + c/4u)) (both bounds scaled first), at which the square root of a bet, 1 + (c/mu)(X - mu),
+    hardly grows on average even at rate u. What is far above the reference's rate is found as fast as before. Votes
+    must tell as much as those of the reference: means over far longer sessions of independent events tell more.
+
     >>> monitor = RateMonitor([0.01])
     >>> bool(monitor.update(np.zeros(5000))[0] < np.log(200)), bool(monitor.update(np.ones(5))[0] > np.log(1e6))
     (True, True)
     """
 
     def __init__(self, null_rate: ArrayLike) -> None:
-        self.null_rate = RateBet(null_rate).null_rate
-        self._log_r = np.full((len(self.null_rate), len(STAKES)), -np.inf)
+        rates = np.atleast_2d(np.asarray(null_rate, np.float64))
+        if len(rates) > 2 or not np.all((rates > 0) & (rates <= 1)):  # noqa: PLR2004 - the bound and the cautious one
+            raise ValueError(f"null_rate must be [m] or [2, m] rates in (0, 1], got {rates}")
+        self._rates = rates
+        self._log_r = np.full((rates.shape[1], len(STAKES)), -np.inf)
 
     def update(self, votes: ArrayLike, scale: ArrayLike = 1.0) -> Floats:
         """Take ``votes`` [n] or [n, m] in order (NaN: no vote), ``scale`` as in `RateBet`; returns log R [m]."""
-        self._log_r = _shiryaev_roberts(self._log_r, _log_factors(votes, self.null_rate, scale, no_vote=np.nan))
+        step, begun = _log_steps(*_runs_of_zeros(votes, self._rates, scale))
+        self._log_r = _sum_of_bets(self._log_r, begun, step)
         return self.log_r
 
     @property
@@ -238,26 +265,69 @@ def _mean_over_stakes(logs: Floats) -> Floats:
         return np.asarray(np.log(np.mean(np.exp(logs - safe[:, None]), axis=1)) + safe, np.float64)
 
 
-def _log_factors(votes: ArrayLike, null_rate: Floats, scale: ArrayLike, no_vote: float = 0.0) -> Floats:
-    """Log of 1 + (c/mu0)(X - mu0) for n votes, m nulls and every stake c: [n, m, c]; ``no_vote`` where X is NaN."""
+def _runs_of_zeros(votes: ArrayLike, rates: Floats, scale: ArrayLike) -> tuple[Floats, Floats, Bools]:
+    """Votes [n] or [n, m] as steps: so many ``zeros`` [k, m], then one vote with X/null - 1 = ``gain`` [k, m, c].
+
+    ``voted`` [k, m] is False where a step ends without such a vote. ``rates`` [1 or 2, m] are the bounds that the null
+    of each stake is made of. Most votes are zero, and a row of them is one power: k is one more than the most others of
+    any of the m.
+    """
+    m = rates.shape[1]
     x = np.asarray(votes, np.float64)
-    x = x[:, None] if x.ndim == 1 else x
+    x = np.broadcast_to(x[:, None] if x.ndim == 1 else x, (len(x), m))
     if np.any((x < 0) | (x > 1)):
         raise ValueError(f"votes lie in [0, 1], got {np.nanmin(x)} to {np.nanmax(x)}")
-    null = np.minimum(null_rate * np.asarray(scale, np.float64), 1.0)
-    gain = x / null - 1.0
-    factors = np.log1p(np.nan_to_num(gain, nan=0.0)[..., None] * np.array(STAKES))
-    return np.where(np.isnan(gain)[..., None], no_vote, factors)
+    column, row = np.nonzero((x > 0).T)
+    number = np.arange(len(row)) - np.searchsorted(column, column)  # of the vote within its column
+    so_far = np.cumsum(x == 0, axis=0)
+    steps = int(number.max()) + 2 if len(number) else 1
+    reached = np.tile(so_far[-1] if len(so_far) else np.zeros(m), (steps, 1)).astype(np.float64)
+    reached[number, column] = so_far[row, column]
+    gain, voted = np.zeros((steps, m, len(STAKES))), np.zeros((steps, m), np.bool_)
+    raised = rates[:, column] * np.broadcast_to(np.asarray(scale, np.float64), x.shape)[row, column]
+    gain[number, column] = x[row, column][:, None] / _null_of_stakes(np.minimum(raised, 1.0)) - 1.0
+    voted[number, column] = True
+    return np.diff(reached, axis=0, prepend=0.0), gain, voted
+
+
+def _null_of_stakes(rates: Floats) -> Floats:
+    """What each stake bets against [v, c], from one bound [1, v] or an ordinary and a cautious one [2, v]."""
+    if len(rates) == 1:
+        return np.asarray(rates[0][:, None], np.float64)
+    cautious = rates[1][:, None]
+    relaxed = cautious / (1 + np.array(STAKES) / (4 * cautious))
+    return np.asarray(np.maximum(rates[0][:, None], relaxed), np.float64)
+
+
+def _log_steps(zeros: Floats, gain: Floats, voted: Bools) -> tuple[Floats, Floats]:
+    """For each step of `_runs_of_zeros` and every stake, as logs [k, m, c]: wealth multiplied, and bets begun.
+
+    The wealth is multiplied by (1-c)^zeros (1 + c gain). A bet begins with 1 before every vote: as seen from the step's
+    begin, with a = 1-c, these are worth 1 + 1/a + ... + 1/a^zeros, the last only if ``voted``.
+    """
+    stakes = np.array(STAKES)
+    step = np.log1p(gain * stakes)
+    begun = np.repeat(np.where(voted, 0.0, -np.inf)[..., None], len(stakes), axis=2)
+    k, column = np.nonzero(zeros)
+    fallen = zeros[k, column][:, None] * np.log1p(-stakes)
+    step[k, column] += fallen
+    begun[k, column] = np.log(-np.expm1(fallen) * (1 - stakes) / stakes + voted[k, column][:, None]) - fallen
+    return step, begun
 
 
 def _shiryaev_roberts(log_r: Floats, log_e: Floats) -> Floats:
-    """R after steps e_1..e_n: P_n (R_0 + sum_j 1/P_(j-1)), P_j = e_1...e_j; NaN steps begin no bet and move none."""
-    if len(log_e) == 0:
-        return log_r
+    """R after steps e_1..e_n: NaN steps begin no bet and move none."""
     idle = np.isnan(log_e)
-    product = np.cumsum(np.where(idle, 0.0, log_e), axis=0)
-    before = np.concatenate([np.zeros((1, *product.shape[1:])), product[:-1]])
-    starts = np.concatenate([log_r[None], np.where(idle, -np.inf, -before)])
+    step = np.where(idle, 0.0, log_e)
+    return _sum_of_bets(log_r, np.where(idle, -np.inf, 0.0), step)
+
+
+def _sum_of_bets(log_r: Floats, begun: Floats, step: Floats) -> Floats:
+    """R after n steps: P_n (R_0 + sum_j begun_j / P_(j-1)), P_j the product of the first j steps; all as logs."""
+    if len(step) == 0:
+        return log_r
+    product = np.cumsum(step, axis=0)
+    starts = np.concatenate([log_r[None], begun - (product - step)])
     top = np.max(starts, axis=0)
     safe = np.where(np.isneginf(top), 0.0, top)
     with np.errstate(divide="ignore"):  # log 0 = -inf: no bet has begun yet

@@ -31,15 +31,15 @@ class Settled:
         self._base, self._level = null, level
         self._raised = null.copy()
         self._approved: list[tuple[tuple[int, int], Itemset | None]] = []
-        self._sessions, self._votes = 0, np.zeros(len(null))
+        self._sessions, self._votes = 0, np.zeros(null.shape[1])
 
     def __len__(self) -> int:
         return len(self._approved)
 
     @property
     def null(self) -> Floats:
-        """The null rates of the votes on new ground, followed by those on known ground once there is any."""
-        return np.concatenate([self._base, self._raised]) if self._approved else self._base
+        """The `cautious_bounds` of votes on new ground, followed by those on known ground once there is any."""
+        return np.concatenate([self._base, self._raised], axis=1) if self._approved else self._base
 
     def ground(self, x: Floats, f_class: Ints, g_class: Ints) -> Ints:
         """`NEW`, `KNOWN` or `COVERED` for each of the rows x[n, d]."""
@@ -61,7 +61,7 @@ class Settled:
         bound = upper_bound(np.minimum(self._votes, self._sessions), max(self._sessions, 1), self._level)
         self._raised = np.maximum(self._raised, bound)
         self._approved = [*self._approved, (direction, itemset)][-_MOST:]
-        self._sessions, self._votes = 0, np.zeros(len(self._base))
+        self._sessions, self._votes = 0, np.zeros(self._base.shape[1])
 
     def state(self) -> State:
         """Approvals and the votes counted since the last one."""

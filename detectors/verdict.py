@@ -8,63 +8,20 @@ learned family, so no rule says poisoning of data without them, and where they a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
-from detectors import wording
+from detectors import hypotheses, wording
 from detectors.answers import DECISIVE
-from detectors.evidence import Evidence, Implicated
+from detectors.caveats import ceiling, with_caveats
+from detectors.evidence import Evidence
 from detectors.findings import Findings
+from detectors.hypotheses import Shares
+from detectors.judgement import GRAVITY, Family, Verdict
 
-Family = Literal["poisoning", "evasion", "fault", "drift", "inconclusive", "stable"]
-GRAVITY: Final[tuple[Family, ...]] = ("poisoning", "evasion", "fault", "drift", "inconclusive", "stable")
-"""Families, gravest first."""
-
-Shares: TypeAlias = tuple[tuple[str, float], ...]
-
-# How a family's probability divides over its hypotheses, most likely first: judgement, not measurement, and so round.
-_BACKDOOR: Final[Shares] = (("backdoor", 0.85), ("label_flip", 0.1), ("clean_label", 0.05))
-_LEARNED_FLIP: Final[Shares] = (("label_flip", 0.5), ("model_tampering", 0.25), ("regression", 0.25))
-_FLIPS: Final[Shares] = (("label_flip", 0.85), ("feedback_compromise", 0.15))
-_FEEDBACK: Final[Shares] = (("feedback_compromise", 0.75), ("label_flip", 0.25))
-_NEW_FAMILY: Final[Shares] = (("new_class", 0.6), ("concept_drift", 0.4))
-_MOVED: Final[Shares] = (("concept_drift", 0.8), ("new_class", 0.2))
-_INPUTS: Final[Shares] = (("covariate_drift", 0.8), ("concept_drift", 0.2))
-_OUTPUTS_ONLY: Final[Shares] = (("covariate_drift", 0.6), ("concept_drift", 0.4))
-
-_FEW_FEATURES: Final = 2
-"""More inputs than these drifting together are traffic that changes, not one feature whose unit did."""
-
-# Probability of a family where no likelihood ratio of labels gives one: judgement as well.
-_TAMPERING: Final = 0.8  # another preprocessing or precision at the server looks the same
-_WRONG_MODEL: Final = 0.95
-_FAULT: Final = 0.85
-_UNVETTED_DRIFT: Final = 0.8  # by inputs that moved while versions and labels agree, or by trusted labels that do not
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the evidence of a window amounts to.
-
-    ``confidence`` is the probability of the family: the posterior of the labels' likelihood ratio at even odds before,
-    or a value of the table (of the likelier alternative where the family is inconclusive; for stable the share of
-    detectors that could see: quiet means no evidence, never health). ``attribution`` divides all of the probability
-    over hypotheses, the verdict's ``hypothesis`` first, and ``alternatives`` are its others, likeliest first.
-    ``reasons`` are plain sentences: what changed, what stayed fixed. ``suspected``: true labels are wanted and
-    outstanding. ``detectors`` are those whose evidence counts.
-    """
-
-    family: Family
-    hypothesis: str | None
-    confidence: float
-    alternatives: tuple[tuple[str, float], ...] = ()
-    implicated: Implicated = field(default_factory=Implicated)
-    reasons: tuple[str, ...] = ()
-    suspected: bool = False
-    detectors: tuple[str, ...] = ()
-    attribution: tuple[tuple[str, float], ...] = ()
+__all__ = ["GRAVITY", "RULES", "Family", "Rule", "Verdict", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +41,19 @@ def judge(evidence: Sequence[Evidence]) -> Verdict:
     'inconclusive'
     """
     findings = Findings(tuple(evidence))
-    return next(rule.concludes(findings) for rule in RULES if rule.holds(findings))
+    held = [rule.concludes(findings) for rule in RULES if rule.holds(findings)]
+    return with_caveats(replace(held[0], also=_beside(held)), findings)
+
+
+def _beside(held: Sequence[Verdict]) -> tuple[tuple[Family, str], ...]:
+    """What holds as well: milder decided families, from detectors that the verdict itself does not rest on."""
+    first = held[0]
+    found: dict[Family, str] = {}
+    for other in held[1:]:
+        decided = other.hypothesis is not None and other.family not in (first.family, *found)
+        if first.hypothesis is not None and decided and not set(other.detectors) & set(first.detectors):
+            found[other.family] = str(other.hypothesis)
+    return tuple(found.items())
 
 
 def tampered(findings: Findings) -> bool:
@@ -92,9 +61,33 @@ def tampered(findings: Findings) -> bool:
     return findings.fired("served_mismatch") and findings.fact("served_mismatch", "looks_like") == "tampering"
 
 
+def buffer_poisoned(findings: Findings) -> bool:
+    """Trusted labels say that rows of the training buffer were given false labels, or taught a trigger."""
+    return findings.convicted("retraining_buffer")
+
+
+def forgot(findings: Findings) -> bool:
+    """The serving version is wrong where it parts from the last known good one, and its training buffer is clean."""
+    clean = bool(findings.fact("retraining_buffer", "clean")) and not labels_poisoned(findings)
+    return version_poisoned(findings) and clean
+
+
+def buffer_awaited(findings: Findings) -> bool:
+    """The serving version is wrong, and answers about its training buffer that would say why are still to come."""
+    return version_poisoned(findings) and bool(findings.fact("retraining_buffer", "pending"))
+
+
 def version_poisoned(findings: Findings) -> bool:
     """Where the serving version contradicts the last known good one deeply, trusted labels say that it is wrong."""
-    return findings.convicted("version_disagreement")
+    return bool(findings.against_version())
+
+
+def got_worse(findings: Findings) -> bool:
+    """The serving version is wrong where the reference's own labels say so, and nothing says why.
+
+    Flips that it has learned look the same, but honest retrains that got worse are far more common.
+    """
+    return findings.against_version() == ("reference_harm",) and not labels_poisoned(findings)
 
 
 def labels_poisoned(findings: Findings) -> bool:
@@ -107,6 +100,11 @@ def blind(findings: Findings) -> bool:
     return bool(findings.errors())
 
 
+def both_fooled(findings: Findings) -> bool:
+    """Events that look crafted are missed by both versions, as trusted labels say: evasion, or a new kind of attack."""
+    return bool(findings.missed())
+
+
 def wrong_model(findings: Findings) -> bool:
     """What is served agrees with another version, or with the bundle once the classes are put in order."""
     return findings.fired("served_mismatch")
@@ -114,12 +112,17 @@ def wrong_model(findings: Findings) -> bool:
 
 def contradictory(findings: Findings) -> bool:
     """Trusted answers approve of one change while they lean against another."""
-    return bool(findings.honest()) and any(findings.llr(d) > 0 for d in ("version_disagreement", "label_agreement"))
+    return bool(findings.honest()) and bool(findings.leaning())
 
 
 def unanswered(findings: Findings) -> bool:
     """Versions or labels disagree beyond their null, and trusted labels do not say (yet) who is right."""
     return bool(findings.undecided())
+
+
+def crafted_unanswered(findings: Findings) -> bool:
+    """Many events look crafted, and trusted labels do not say (yet) whether the versions are right about them."""
+    return bool(findings.bursts())
 
 
 def pipeline_broken(findings: Findings) -> bool:
@@ -129,7 +132,9 @@ def pipeline_broken(findings: Findings) -> bool:
     """
     confined = findings.fired("pipeline_fault") and bool(findings.fact("pipeline_fault", "confined"))
     everywhere = findings.fact("pipeline_fault", "cause") == "unit" and findings.fact("pipeline_fault", "everywhere")
-    return confined and not (everywhere and len(findings.fact("input_similarity", "drifted") or ()) > _FEW_FEATURES)
+    return confined and not (
+        everywhere and len(findings.fact("input_similarity", "drifted") or ()) > hypotheses.FEW_FEATURES
+    )
 
 
 def honestly_changed(findings: Findings) -> bool:
@@ -150,14 +155,48 @@ def quiet(findings: Findings) -> bool:  # noqa: ARG001 - the last row holds for 
 def _tampering(findings: Findings) -> Verdict:
     shares = (("model_tampering", 1.0),)
     return _verdict(
-        findings, "poisoning", _TAMPERING, shares, otherwise="pipeline_fault", detectors=("served_mismatch",)
+        findings, "poisoning", hypotheses.TAMPERING, shares, otherwise="pipeline_fault", detectors=("served_mismatch",)
     )
 
 
+def _buffer_poisoning(findings: Findings) -> Verdict:
+    also = tuple(d for d in ("version_disagreement", "label_agreement") if findings.convicted(d))
+    counting = ("retraining_buffer", *also)
+    kind = str(findings.fact("retraining_buffer", "kind"))
+    shares = {"backdoor": hypotheses.PLANTED, "clean_label": hypotheses.CLEAN_LABEL}.get(kind, hypotheses.FLIPPED_ROWS)
+    otherwise = "concept_drift" if shares is hypotheses.FLIPPED_ROWS else "new_class"
+    return _verdict(
+        findings, "poisoning", _posterior(findings, counting), shares, otherwise=otherwise, detectors=counting
+    )
+
+
+def _regression(findings: Findings) -> Verdict:
+    counting = (*findings.against_version(), "retraining_buffer")
+    return _verdict(
+        findings, "fault", hypotheses.REGRESSION, hypotheses.FORGOTTEN, otherwise="clean_label", detectors=counting
+    )
+
+
+def _likely_regression(findings: Findings) -> Verdict:
+    counting = findings.against_version()
+    return _verdict(
+        findings,
+        "fault",
+        hypotheses.LIKELY_REGRESSION,
+        hypotheses.FORGOTTEN,
+        otherwise="label_flip",
+        detectors=counting,
+    )
+
+
+def _awaited_buffer(findings: Findings) -> Verdict:
+    return _abstained(findings, (*findings.against_version(), "retraining_buffer"))
+
+
 def _version_poisoning(findings: Findings) -> Verdict:
-    compact = bool(findings.fact("version_disagreement", "compact"))
-    shares = _BACKDOOR if compact else _LEARNED_FLIP
-    counting = ("version_disagreement", *(("label_agreement",) if labels_poisoned(findings) else ()))
+    compact = findings.convicted("version_disagreement") and bool(findings.fact("version_disagreement", "compact"))
+    shares = hypotheses.BACKDOOR if compact else hypotheses.LEARNED_FLIP
+    counting = (*findings.against_version(), *(("label_agreement",) if labels_poisoned(findings) else ()))
     otherwise = "new_class" if compact else "concept_drift"
     return _verdict(
         findings, "poisoning", _posterior(findings, counting), shares, otherwise=otherwise, detectors=counting
@@ -165,7 +204,7 @@ def _version_poisoning(findings: Findings) -> Verdict:
 
 
 def _label_poisoning(findings: Findings) -> Verdict:
-    shares = _FEEDBACK if findings.fact("label_agreement", "one_origin") else _FLIPS
+    shares = hypotheses.FEEDBACK if findings.fact("label_agreement", "one_origin") else hypotheses.FLIPS
     counting = ("label_agreement",)
     return _verdict(
         findings, "poisoning", _posterior(findings, counting), shares, otherwise="concept_drift", detectors=counting
@@ -177,10 +216,17 @@ def _blindness(findings: Findings) -> Verdict:
     return _abstained(findings, counting)
 
 
+def _evasion(findings: Findings) -> Verdict:
+    counting = findings.missed()
+    shares = hypotheses.PROBING if findings.raised("probing") else hypotheses.EVASION
+    certainty = min(_posterior(findings, counting), hypotheses.BOTH_FOOLED)
+    return _verdict(findings, "evasion", certainty, shares, otherwise="new_class", detectors=counting)
+
+
 def _wrong_model(findings: Findings) -> Verdict:
     shares = (("pipeline_fault", 1.0),)
     return _verdict(
-        findings, "fault", _WRONG_MODEL, shares, otherwise="model_tampering", detectors=("served_mismatch",)
+        findings, "fault", hypotheses.WRONG_MODEL, shares, otherwise="model_tampering", detectors=("served_mismatch",)
     )
 
 
@@ -188,21 +234,28 @@ def _open_question(findings: Findings) -> Verdict:
     return _abstained(findings, findings.undecided())
 
 
+def _open_burst(findings: Findings) -> Verdict:
+    counting = findings.bursts()
+    bad = "probing" if counting == ("probing",) else "evasion_burst"
+    return _undecided(findings, counting, bad, "covariate_drift")
+
+
 def _contradiction(findings: Findings) -> Verdict:
-    leaning = (d for d in ("version_disagreement", "label_agreement") if findings.llr(d) > 0)
-    return _abstained(findings, tuple(dict.fromkeys((*leaning, *findings.honest()))))
+    return _abstained(findings, tuple(dict.fromkeys((*findings.leaning(), *findings.honest()))))
 
 
 def _pipeline(findings: Findings) -> Verdict:
     shares = (("pipeline_fault", 1.0),)
-    return _verdict(findings, "fault", _FAULT, shares, otherwise="covariate_drift", detectors=("pipeline_fault",))
+    return _verdict(
+        findings, "fault", hypotheses.FAULT, shares, otherwise="covariate_drift", detectors=("pipeline_fault",)
+    )
 
 
 def _honest_change(findings: Findings) -> Verdict:
     counting = findings.honest()
     by_version = "version_disagreement" in counting and bool(findings.fact("version_disagreement", "compact"))
-    shares = _NEW_FAMILY if by_version and "label_agreement" not in counting else _MOVED
-    certainty = max(1 - _posterior(findings, counting), _UNVETTED_DRIFT if findings.concept_moved() else 0.0)
+    shares = hypotheses.NEW_FAMILY if by_version and "label_agreement" not in counting else hypotheses.MOVED
+    certainty = max(1 - _posterior(findings, counting), hypotheses.UNVETTED_DRIFT if findings.concept_moved() else 0.0)
     otherwise = "backdoor" if by_version else "label_flip"
     return _verdict(findings, "drift", certainty, shares, otherwise=otherwise, detectors=counting)
 
@@ -210,8 +263,22 @@ def _honest_change(findings: Findings) -> Verdict:
 def _moved_inputs(findings: Findings) -> Verdict:
     counting = findings.inputs()
     if {"input_similarity", "pipeline_fault"} & set(counting):
-        return _verdict(findings, "drift", _UNVETTED_DRIFT, _INPUTS, otherwise="pipeline_fault", detectors=counting)
-    return _verdict(findings, "drift", _UNVETTED_DRIFT, _OUTPUTS_ONLY, otherwise="model_tampering", detectors=counting)
+        return _verdict(
+            findings,
+            "drift",
+            hypotheses.UNVETTED_DRIFT,
+            hypotheses.INPUTS,
+            otherwise="pipeline_fault",
+            detectors=counting,
+        )
+    return _verdict(
+        findings,
+        "drift",
+        hypotheses.UNVETTED_DRIFT,
+        hypotheses.OUTPUTS_ONLY,
+        otherwise="model_tampering",
+        detectors=counting,
+    )
 
 
 def _stable(findings: Findings) -> Verdict:
@@ -226,12 +293,18 @@ def _stable(findings: Findings) -> Verdict:
 
 RULES: Final = (
     Rule(tampered, _tampering),
+    Rule(buffer_poisoned, _buffer_poisoning),
+    Rule(forgot, _regression),
+    Rule(buffer_awaited, _awaited_buffer),
+    Rule(got_worse, _likely_regression),
     Rule(version_poisoned, _version_poisoning),
     Rule(labels_poisoned, _label_poisoning),
     Rule(blind, _blindness),
+    Rule(both_fooled, _evasion),
     Rule(wrong_model, _wrong_model),
     Rule(contradictory, _contradiction),
     Rule(unanswered, _open_question),
+    Rule(crafted_unanswered, _open_burst),
     Rule(pipeline_broken, _pipeline),
     Rule(honestly_changed, _honest_change),
     Rule(inputs_moved, _moved_inputs),
@@ -256,7 +329,7 @@ def _verdict(
     detectors: tuple[str, ...],
 ) -> Verdict:
     """The family's probability divided over its hypotheses, and what is left of it for what it was weighed against."""
-    hypothesis = shares[0][0]
+    hypothesis, probability = shares[0][0], min(probability, ceiling(findings, detectors))
     rest = [(name, probability * share) for name, share in shares[1:]] + [(otherwise, 1 - probability)]
     alternatives = tuple(sorted(rest, key=lambda pair: -pair[1]))
     return Verdict(
@@ -278,6 +351,11 @@ def _abstained(findings: Findings, detectors: tuple[str, ...]) -> Verdict:
     bad, good = ("backdoor", "new_class") if compact else ("label_flip", "concept_drift")
     if pipeline_broken(findings):
         good = "pipeline_fault"
+    return _undecided(findings, detectors, bad, good)
+
+
+def _undecided(findings: Findings, detectors: tuple[str, ...], bad: str, good: str) -> Verdict:
+    """Inconclusive between two hypotheses."""
     llr = float(np.clip(sum(findings.llr(d) for d in detectors), -DECISIVE, DECISIVE))
     p = float(1 / (1 + np.exp(-llr)))
     ordered = tuple(sorted(((bad, p), (good, 1 - p)), key=lambda pair: -pair[1]))

@@ -16,11 +16,11 @@ from detectors.margins import certainty, deeper, disagreement
 from detectors.sequential import (
     RateMonitor,
     as_e_value,
+    cautious_bounds,
     log_mean,
     session_maximum,
     session_mean,
     sessions_of,
-    upper_bound,
 )
 from detectors.settled import COVERED, KNOWN, NEW, Settled
 
@@ -69,7 +69,8 @@ class VersionDisagreement(Detector):
     which is what *this* retrain changed honestly; the bound of the first vote grows in proportion for sessions longer
     than the reference's mean. False positives: an average run length of at least ``budget.alarm`` sessions while that
     null holds (each bound holds with probability ``level`` over the draw of the reference, which must be no training
-    data of f). Honest news since the reference also raises it: depth says that something was *learned*, labels what.
+    data of f; small stakes bet against a bound with a hundredth of that error, see `RateMonitor`). Honest news since
+    the reference also raises it: depth says that something was *learned*, labels what.
 
     After ``budget.ask`` is crossed it asks for labels of the deepest sessions, carriers of the mined itemset first;
     trusted labels of deep events count from then on (`Inquiry`): f right .7 if honest, .25 if poisoned. Where the
@@ -86,6 +87,7 @@ class VersionDisagreement(Detector):
     """
 
     name: ClassVar[str] = "version_disagreement"
+    asks: ClassVar[bool] = True
 
     def __init__(self, parameters: Parameters, budget: Budget, rng: np.random.Generator) -> None:  # noqa: ARG002 - every detector is made alike; this one draws nothing
         self._parameters = parameters
@@ -94,7 +96,8 @@ class VersionDisagreement(Detector):
     def fit(self, reference: Reference) -> None:
         """Learn the churn between f and g on the reference, by session."""
         self._reference = reference
-        self._has_lkg = bool(len(reference)) and not np.isnan(reference.g).any()
+        both = bool(len(reference)) and not np.isnan(reference.f).any()
+        self._has_lkg = both and not np.isnan(reference.g).any()
         if not self._has_lkg:
             return
         p = self._parameters
@@ -103,7 +106,7 @@ class VersionDisagreement(Detector):
         floor = p.floor * float(np.median(certainty(reference.g)))
         self._thresholds = np.maximum(np.quantile(session_maximum(depth, code, count), p.quantiles), floor)
         votes = _votes(deeper(depth, self._thresholds).astype(np.float64), code, count)
-        null = upper_bound(votes.sum(axis=0), count, p.level)
+        null = cautious_bounds(votes.sum(axis=0), count, p.level)
         self._length = len(reference) / count
         self._settled = Settled(null, p.level)
         self._recent = np.zeros((0, reference.x.shape[1]))
@@ -182,6 +185,7 @@ class VersionDisagreement(Detector):
             depth[rows],
             f_class[rows],
             g_class[rows],
+            batch.repeated[rows],
         )
         self._inquiry.pool = self._inquiry.pool.merged(new, p.pool)
         return True
@@ -228,11 +232,11 @@ class VersionDisagreement(Detector):
         gauges = {
             "disagreement_rate": disagreement_rate,
             "deep_rate": float(share[0]),
-            "null_rate": float(self._settled.null[0]),
+            "null_rate": float(self._settled.null[0, 0]),
             "deepest_rate": float(share[-1]),
             "acquittals": float(len(self._settled)),
         }
-        blind = float(self._settled.null.min()) >= _BLIND
+        blind = float(self._settled.null[0].min()) >= _BLIND
         return Evidence(
             self.name,
             "fired" if self._fired else "warming" if blind else "ok",

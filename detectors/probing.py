@@ -1,0 +1,150 @@
+"""Probing: somebody walks to and fro over the models' boundary in small steps, to learn what gets past them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
+from detectors.burst_evidence import BurstCase
+from detectors.burst_inquiry import Odds, Suspects
+from detectors.evidence import Budget, Detector, Evidence, State
+from detectors.sequential import session_maximum, sessions_of
+from detectors.small_steps import SmallSteps
+from detectors.source_scopes import SourceScopes
+
+_WHY: Final = "it is a small step from events that are called otherwise; this one is called {called}: is it?"
+_MANY: Final = 3  # links of an event in the midst of a walk
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a small step is, and how to ask.
+
+    Events are linked where at most ``features`` inputs differ. ``quantiles`` of the steepness of the reference's
+    sessions are thresholds of votes, ``level`` is the confidence of the null rates; ``sources`` have bets of their own,
+    shrunk with ``prior`` sessions. Labels asked for: ``asked`` at most, ``batch`` in a window, of ``pool`` events. Both
+    models are wrong about a probing event on the other side of the boundary with ``wrong_crafted``, about honest ones
+    with ``wrong_honest``. ``fewest`` sessions a reference must have.
+    """
+
+    features: int = 2
+    quantiles: tuple[float, ...] = (0.99, 0.997)
+    level: float = 0.95
+    sources: int = 24
+    prior: float = 60.0
+    asked: int = 16
+    batch: int = 4
+    pool: int = 64
+    wrong_crafted: float = 0.8
+    wrong_honest: float = 0.3
+    fewest: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles) or not 0 < self.level < 1:
+            raise ValueError(f"quantiles and level lie in (0, 1), got {self.quantiles} and {self.level}")
+        if not 0 < self.wrong_honest < self.wrong_crafted < 1:
+            raise ValueError("need 0 < wrong_honest < wrong_crafted < 1: probing finds what models are wrong about")
+        counts = (self.features, self.sources, self.asked, self.batch, self.pool, self.fewest)
+        if min(counts) < 1 or self.prior < 0:
+            raise ValueError(f"counts must be at least 1 and prior not negative, got {counts} and {self.prior}")
+
+
+class Probing(Detector):
+    """Sessions with events a small step from others that the model scores otherwise, beyond the reference's rate.
+
+    A session votes four times: one of its events has a link, or three (`SmallSteps`), or is steeper than each of two
+    thresholds. Statistic: as in `evasion_burst`, over all sessions and by source. Null: each vote's rate is at most its
+    bound on the reference, in blocks of as many sessions; it grows in proportion for longer sessions. False positives:
+    an average run length of at least ``budget.ask`` (asking) or ``budget.alarm`` (firing) sessions while that holds. It
+    does not where the reference is a thinned sample of a stream that repeats itself: honest repeats are acquitted by
+    labels, and their rate becomes the null.
+
+    Labels are asked for on both sides of the boundary; probing is said where those on one side are wrong
+    (`BurstInquiry`): llr is that of probing against honest traffic. Needs no LKG; with one, only events that both
+    models call alike are asked about.
+    Sources: Chen, Carlini & Wagner 2019 (stateful detection of black-box attacks, arXiv 1907.05587); Shin, Ramdas &
+    Rinaldo 2022 (e-detectors).
+
+    >>> Probing(Parameters(), Budget(), np.random.default_rng(0)).name
+    'probing'
+    """
+
+    name: ClassVar[str] = "probing"
+    asks: ClassVar[bool] = True
+
+    def __init__(self, parameters: Parameters, budget: Budget, rng: np.random.Generator) -> None:
+        self._parameters = parameters
+        self._budget = budget
+        self._seed = int(rng.integers(2**32))  # drawn once, so that a second fit is the same
+
+    def fit(self, reference: Reference) -> None:
+        """Learn how often the reference's sessions lie a small step apart."""
+        p = self._parameters
+        code, count = sessions_of(reference.session)
+        self._ready = count >= p.fewest and not np.isnan(reference.f).any()
+        if not self._ready:
+            return
+        self._reference = reference
+        self._length = len(reference) / count
+        self._steps = SmallSteps(reference, p.features, np.random.default_rng(self._seed))
+        links, steep = self._steps.of(reference.x, reference.f, self._steps.place(reference.x), code)
+        self._thresholds = np.maximum(np.quantile(session_maximum(steep, code, count), p.quantiles), 1e-6)
+        votes = self._votes(links, steep, code, count)
+        source = reference.source[np.unique(code, return_index=True)[1]]
+        scopes = SourceScopes(votes, source, p.sources, p.prior, p.level)
+        odds = Odds(p.wrong_crafted, np.full(len(reference.schema.classes), p.wrong_honest))
+        self._case = BurstCase(
+            self.name, reference, scopes, odds, p.asked, p.batch, p.pool, self._budget, p.level, _always
+        )
+
+    def _votes(self, links: Ints, steep: Floats, code: Ints, count: int) -> Floats:
+        """Votes [sessions, 4]."""
+        over = [links >= 1, links >= _MANY, *(steep >= t for t in self._thresholds)]
+        return session_maximum(np.column_stack(over).astype(np.float64), code, count)
+
+    def observe(self, window: Window, labels: Labels | None) -> Evidence:
+        """Votes of the window's fresh sessions; once suspicious, questions and answers."""
+        if not self._ready:
+            note = f"the reference needs scores of the watched version and {self._parameters.fewest} sessions"
+            return Evidence(self.name, "warming", threshold=self._budget.alarm, note=note)
+        share = self._vote(window)
+        return self._case.judge(window.index, labels, share, _WHY, {"linked_rate": share})
+
+    def _vote(self, window: Window) -> float:
+        rows = np.flatnonzero(window.fresh)
+        if not len(rows):
+            return 0.0
+        batch, f = window.batch.take(rows), window.f[rows]
+        at = self._steps.place(batch.x)
+        code, count = sessions_of(batch.session)
+        links, steep = self._steps.of(batch.x, f, at, code)
+        votes = self._votes(links, steep, code, count)
+        longer = np.maximum(np.bincount(code, minlength=count) / self._length, 1.0)[:, None]
+        source = batch.source[np.unique(code, return_index=True)[1]]
+        self._case.scopes.update(votes, source, np.repeat(longer, votes.shape[1], axis=1))
+        called = np.argmax(f, axis=1)
+        agree: Bools = np.ones(len(rows), np.bool_)
+        if window.g is not None:
+            agree = called == np.argmax(window.g[rows], axis=1)
+        high = np.flatnonzero(((links >= 1) | (steep >= self._thresholds[0])) & agree & ~batch.repeated)
+        score = links[high] + steep[high] / (steep[high] + self._thresholds[0])
+        index = np.full(len(high), window.index)
+        new = Suspects(batch.id[high], batch.source[high], batch.session[high], score, called[high], index, at[high])
+        self._case.inquiry.collect(new, window.index)
+        return float(votes[:, 0].mean())
+
+    def state(self) -> State:
+        """Bets, suspects, questions and answers."""
+        return self._case.state() if self._ready else {}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` gave."""
+        if self._ready and state:
+            self._case.restore(state)
+
+
+def _always(called: int, missed: Floats) -> bool:  # noqa: ARG001 - no honest news walks along a boundary
+    return True
