@@ -28,6 +28,7 @@ from monitor.settings.detector_parameters import detector_parameters
 from monitor.state.output_file import OutputFile
 from monitor.state.settlement import Stateful
 from monitor.teller import Outlets, Teller
+from monitor.training_buffer import training_buffer
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Watch
 from monitor.watching.metrics import Metrics
@@ -125,7 +126,8 @@ def _watch(name: str, model: ModelConfig, around: Surroundings) -> Watch:
     def detectors() -> list[Detector]:
         return make_detectors(model.false_alarm_every, model.false_ask_every, around.seed, chosen)
 
-    return Watch(name, around.registries[name], detectors)
+    registry = around.registries[name]
+    return Watch(name, registry, detectors, training_buffer(model, registry))
 
 
 def _channels(model: ModelConfig, watch: Watch, around: Surroundings) -> Channels:

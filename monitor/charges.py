@@ -13,8 +13,9 @@ from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from monitor.training_buffer import training_buffer
 from rollback.audit import FILE_NAME, AuditLog
-from rollback.registry.registry import Buffer, Registry
+from rollback.registry.registry import Registry
 from rollback.reload.pointer import PointerReloader
 from rollback.reload.reloader import Reloader
 from rollback.reload.v2 import V2Reloader
@@ -83,19 +84,6 @@ def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicyS
         retrain=retrain.enabled,
         release=response.release,
     )
-
-
-def training_buffer(model: ModelConfig, registry: Registry) -> Callable[[str], Buffer | None]:
-    """Finds a version's training buffer: what the registry keeps, else the file that the configuration names."""
-
-    def find(version: str) -> Buffer | None:
-        kept = registry.buffer(version)
-        path = model.buffer_of(version)
-        if kept is not None or path is None or not path.exists():
-            return kept
-        return Buffer(path, model.retrain.label, model.retrain.source, model.retrain.session)
-
-    return find
 
 
 def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:

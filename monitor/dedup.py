@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from monitor.state.state_codec import Segment
 class Deduplicated:
     """``batch`` without repeats.
 
-    ``repeats``: same id and content, dropped. ``conflicts``: same id, other content, kept.
+    ``repeats``: same id and content, dropped. ``conflicts``: same id, other content, kept and marked ``repeated``.
     """
 
     batch: Batch
@@ -43,7 +43,8 @@ class Deduplicator:
         keep = self._contents.add(_mixed(ids, batch.digest))
         new = self._ids.add(ids[keep])
         repeats = len(batch) - int(keep.sum())
-        return Deduplicated(batch.take(keep) if repeats else batch, repeats, int((~new).sum()))
+        kept = batch.take(keep) if repeats else batch
+        return Deduplicated(replace(kept, repeated=~new), repeats, int((~new).sum()))
 
     def state(self, put: Callable[[State], Segment]) -> State:
         """For the checkpoint: full segments are ``put``, once each; the rest is in the state."""

@@ -11,20 +11,23 @@ import msgspec
 
 from detectors.evidence import Evidence, State
 from detectors.verdict import GRAVITY, Verdict
+from detectors.wording import summary
 from monitor.figures import figure, plain
 from monitor.messages import ActionTaken, Alternative, EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
 
 SEVERITY: Final = {"poisoning": 9, "evasion": 8, "fault": 6, "inconclusive": 5, "drift": 3}
 SUSPECTED_SEVERITY: Final = 2
 """Labels are being asked for: nobody is to be woken by it."""
+TENTATIVE_SEVERITY: Final = 5
+"""At most, for what rests on a shadow model."""
 
 ATLAS: Final[Mapping[str, tuple[str, ...]]] = {
     "label_flip": ("AML.T0020", "AML.T0059"),
-    "feedback_compromise": ("AML.T0020", "AML.T0012"),
-    "backdoor": ("AML.T0020", "AML.T0018.000", "AML.T0043.004"),
+    "feedback_compromise": ("AML.T0020", "AML.T0059", "AML.T0012"),
+    "backdoor": ("AML.T0020", "AML.T0018.000", "AML.T0043.004", "AML.T0015"),
     "clean_label": ("AML.T0020",),
     "model_tampering": ("AML.T0018", "AML.T0010.003"),
-    "evasion_burst": ("AML.T0043", "AML.T0015"),
+    "evasion_burst": ("AML.T0043", "AML.T0015", "AML.T0042"),
     "probing": ("AML.T0043", "AML.T0042"),
 }
 """MITRE ATLAS techniques (data 5.6) by hypothesis."""
@@ -34,8 +37,13 @@ ADVICE: Final = {
     "evasion": "Label the listed events and add the missed attacks to the training data; the model is unchanged.",
     "fault": "Check the sensors and the feature pipeline before anything else; the model itself is not suspected.",
     "drift": "Nothing is rolled back; plan a retraining on trusted labels.",
-    "inconclusive": "More trusted labels on the listed events would decide it; until then be careful with the model.",
+    "inconclusive": "Be careful with the model until this is decided.",
 }
+TENTATIVE_ADVICE: Final = (
+    "Nothing is rolled back by itself; have the listed events looked at, and vouch for a version "
+    "(tocsin registry promote --known-good) or retrain on vetted data."
+)
+REGRESSED: Final = "Go back to version {lkg}, and retrain with the rows that were missing; nobody is accused."
 UNTAINTED: Final = "Version {lkg} was made before: keep what is implicated out of its next training."
 MOST_EVENTS: Final = 100
 MOST_CLOSED: Final = 50
@@ -63,6 +71,8 @@ class _Face:
     family: str
     hypothesis: str | None
     status: str
+    found: bool = True
+    """Whether there was more than a question: the first message about one may come before there is anything to say."""
 
 
 @dataclass(slots=True)
@@ -183,7 +193,7 @@ class IncidentBook:
                     "version": version,
                     "uid": case.uid,
                     "opened_at": case.opened_at,
-                    "face": [case.face.family, case.face.hypothesis, case.face.status],
+                    "face": [case.face.family, case.face.hypothesis, case.face.status, case.face.found],
                     "quiet": case.quiet,
                     "last": _plain(case.last),
                 }
@@ -220,17 +230,19 @@ def incident_uid(model: str, version: str, window: WindowItem) -> str:
 def _face(seen: Sighting, before: _Face | None) -> _Face:
     verdict = seen.verdict
     family = verdict.family if verdict.family != "stable" else "inconclusive"
-    status = "suspected" if seen.asking and family == "inconclusive" else "confirmed"
-    face = _Face(family, verdict.hypothesis, status)
+    waiting = seen.asking and family == "inconclusive"
+    status = "suspected" if waiting or verdict.tentative else "confirmed"
+    found = verdict.family != "stable" or (before is not None and before.found)
+    face = _Face(family, verdict.hypothesis, status, found)
     if before is not None and GRAVITY.index(before.family) < GRAVITY.index(family):
+        return before
+    if before is not None and verdict.tentative and (before.family, before.status) == (family, "confirmed"):
         return before
     return face
 
 
 def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
     verdict, face = seen.verdict, case.face
-    suspected = face.status == "suspected"
-    what = " ".join(verdict.reasons[:1]) or "The evidence does not separate the hypotheses yet."
     return {
         "uid": case.uid,
         "status": face.status,
@@ -247,14 +259,32 @@ def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
         "alternatives": [Alternative(name, round(p, 6)) for name, p in verdict.alternatives],
         "evidence": [evidence_item(e) for e in seen.evidence],
         "implicated": _implicated(verdict),
-        "severity": SUSPECTED_SEVERITY if suspected else SEVERITY[face.family],
+        "severity": _severity(face),
         "atlas": list(ATLAS.get(face.hypothesis or "", ())),
-        "summary": f"{what} {_advice(face.family, seen)}",
+        "level": verdict.level,
+        "weaker": list(verdict.weaker),
+        "decider": verdict.decider,
+        "also": dict(verdict.also),
+        "summary": summary(verdict, _advice(face.family, seen)),
     }
 
 
+def _severity(face: _Face) -> int:
+    """Labels that are being asked for wake nobody; a suspicion that no label can settle is worth a look."""
+    if face.status == "confirmed":
+        return SEVERITY[face.family]
+    return SUSPECTED_SEVERITY if face.family == "inconclusive" else min(SEVERITY[face.family], TENTATIVE_SEVERITY)
+
+
 def _advice(family: str, seen: Sighting) -> str:
-    """What to do; a last known good version is not poisoned itself, what is to become of it may be."""
+    """What to do; a last known good version is not poisoned itself, what is to become of it may be.
+
+    Where a shadow model compared, the last known good version is the suspect: nobody has vouched for it.
+    """
+    if seen.verdict.tentative:
+        return TENTATIVE_ADVICE
+    if seen.verdict.hypothesis == "regression":
+        return REGRESSED.format(lkg=seen.last_known_good or "none")
     if family == "poisoning" and seen.version == seen.last_known_good:
         return UNTAINTED.format(lkg=seen.last_known_good)
     return ADVICE[family].format(lkg=seen.last_known_good or "none")

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from detectors.batch import Batch, Bools, Labels, Window
 from detectors.evidence import State
 from monitor.decoding.decode import InferenceDecoder
-from monitor.decoding.feedback import FeedbackDecoder
+from monitor.decoding.feedback import Feedback, FeedbackDecoder
 from monitor.decoding.quarantine import Quarantine
 from monitor.decoding.reject import Reject
 from monitor.dedup import Deduplicator
@@ -59,6 +61,7 @@ class Intake:
         self._hash_key = hash_key
         self._sessions: dict[tuple[str, str], SessionLedger] = {}
         self._partitions: list[Partition] = []
+        self._rows: dict[tuple[str, str], dict[str, str]] = {}
         self.positions: dict[Partition, int] = {}
         """The next offset of each partition that is being read: all before it has been taken."""
         self.events = 0
@@ -85,7 +88,7 @@ class Intake:
         for feedback in found:
             self._metrics.claimed_trust(feedback.model, int(feedback.claimed.sum()))
             labels = self.channels[feedback.model].labels
-            labels.add(feedback, self._desk.asked(feedback.model))
+            labels.add(self._without_rows(feedback), self._desk.asked(feedback.model))
             self._metrics.labels_pending(feedback.model, labels.waiting)
         self._reject(chunk.partition, rejects)
 
@@ -94,13 +97,13 @@ class Intake:
         for model, channels in self.channels.items():
             for closed in channels.windows.closed(now):
                 yield self._counted(closed)
-            for version in channels.labels.ready():
+            for version in self._ready(model):
                 if channels.windows.silent(version, now):
                     yield self.without_events(model, version)
 
     def labelled(self) -> set[tuple[str, str]]:
         """Models and versions with labels that no window has been judged with yet."""
-        return {(model, version) for model, c in self.channels.items() for version in c.labels.ready()}
+        return {(model, version) for model in self.channels for version in self._ready(model)}
 
     def without_events(self, model: str, version: str) -> ClosedWindow:
         """A window of zero events: labels come also when no events flow."""
@@ -134,6 +137,27 @@ class Intake:
             self._count(model, labels)
             self._metrics.vetting(model, "answered", self._desk.settle(labels.id[labels.vetted].tolist()))
         return labels
+
+    def rows(self, model: str, version: str) -> dict[str, str]:
+        """Answers about rows of the version's training buffer since the last window: class names by row id."""
+        return self._rows.pop((model, version), {})
+
+    def _ready(self, model: str) -> list[str]:
+        """Versions with labels or answers that no window has been judged with yet."""
+        return sorted({*self.channels[model].labels.ready(), *(v for m, v in self._rows if m == model)})
+
+    def _without_rows(self, feedback: Feedback) -> Feedback:
+        """What is left once the answers about rows of training buffers are taken out."""
+        trusted = feedback.id[feedback.trusted].tolist()
+        versions = self._desk.rows.answered(feedback.model, trusted)
+        if not versions:
+            return feedback
+        of_row = feedback.trusted & np.isin(feedback.id, list(versions))
+        for ident, label in zip(feedback.id[of_row].tolist(), feedback.label[of_row].tolist(), strict=True):
+            self._rows.setdefault((feedback.model, versions[ident]), {})[ident] = label
+        self._metrics.vetting(feedback.model, "answered", len(versions))
+        events = self._desk.asked(feedback.model)
+        return feedback.take(~of_row | np.isin(feedback.id, list(events)))
 
     def event(self, model: str, version: str, ident: str) -> FoundEvent | None:
         """A scored event, for a request about it; None where it is no longer held."""
@@ -177,6 +201,7 @@ class Intake:
             "repeats": self._repeats.state(put),
             "quarantine": self._quarantine.state(),
             "sessions": [[*key, ledger.state(put)] for key, ledger in self._sessions.items()],
+            "rows": [[*key, answers] for key, answers in self._rows.items()],
             "windows": {model: c.windows.state() for model, c in self.channels.items()},
             "labels": {model: c.labels.state() for model, c in self.channels.items()},
         }
@@ -193,6 +218,7 @@ class Intake:
                 continue
             self._sessions[model, version] = SessionLedger(SESSION_HORIZON, self._hash_key)
             self._sessions[model, version].restore(ledger, get)
+        self._rows = {(model, version): dict(answers) for model, version, answers in state["rows"]}
         for model, channels in self.channels.items():
             if model in state["windows"]:
                 channels.windows.restore(state["windows"][model])

@@ -131,6 +131,7 @@ class Loop:
             intake.remember(window, watch.versions(closed.version).schema.classes)
         for answers in self._parts.answering.due(closed):
             intake.feedback(answers)
+        watch.vetted(closed.version, intake.rows(closed.model, closed.version))
         judged = watch.judge(window, intake.labels(closed.model, closed.version))
         self._parts.teller.tell(closed, judged, watch)
 

@@ -7,7 +7,7 @@ that fields can be added.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, TypedDict
+from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
 
 import msgspec
 
@@ -33,6 +33,8 @@ Timestamp: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": 
 """RFC 3339."""
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(description="Seconds since the epoch.")]
 Probability: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Capability: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=3)]
+"""What a verdict was reached with."""
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Value: TypeAlias = str | float | bool | None
 """A feature as sent: a number, a category's name, or null where it is missing."""
@@ -164,7 +166,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     ``opened_at`` and ``at`` are event time in seconds since the epoch. ``status`` is `suspected` while labels are being
     asked for (pages nobody). ``confidence`` is the probability of the hypothesis, ``family_confidence`` that of the
     family. ``severity`` is 0-10, ``atlas`` holds MITRE ATLAS technique ids. ``summary`` is two plain sentences for an
-    analyst. ``action`` is empty in observe mode.
+    analyst. ``action`` is empty in observe mode. ``level`` is what the verdict was reached with (0 events alone, 1
+    labels too, 2 both checkpoints, 3 the training buffer as well), ``weaker`` what makes it weaker than usual,
+    ``decider`` what would decide it; empty where it is decided. ``also`` holds milder families that hold beside it,
+    with their hypotheses: a drift beside a poisoning.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"
@@ -187,6 +192,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     severity: Annotated[int, msgspec.Meta(ge=0, le=10)]
     atlas: list[str] = []
     action: list[ActionTaken] = []
+    level: Capability = 0
+    weaker: list[str] = []
+    decider: str = ""
+    also: dict[str, str] = {}
     summary: str
 
 
@@ -202,12 +211,16 @@ class DetectorRecord(TypedDict):
 
 
 class VerdictRecord(TypedDict):
-    """The verdict on a window."""
+    """The verdict on a window; the last three as in an incident (earlier records have none)."""
 
     family: Family
     hypothesis: Hypothesis | None
     confidence: float | None
     family_confidence: float | None
+    level: NotRequired[Capability]
+    weaker: NotRequired[list[str]]
+    decider: NotRequired[str]
+    also: NotRequired[dict[str, str]]
 
 
 class WindowRecord(TypedDict):

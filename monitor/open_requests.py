@@ -27,7 +27,8 @@ def open_requests(state_dir: Path) -> list[OpenRequest]:
     path = state_dir / "vetting.ndjson"
     if state is None or not path.exists():
         return []
-    models = {row[0]: row[2] for row in state["parts"]["teller"]["desk"]["open"]}
+    desk = state["parts"]["teller"]["desk"]
+    models = {row[0]: row[2] for row in desk["open"]} | {row[0]: row[1] for row in desk["rows"]["open"]}
     decoder = msgspec.json.Decoder(VettingRequest)
     # a last line without its end is being written
     whole, _, _ = path.read_bytes().rpartition(b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,8 @@ from detectors.batch import Batch, Bools, Floats, Ints, Labels, Reference, Score
 from detectors.evidence import Detector, Evidence, State
 from detectors.schema import Schema
 from monitor.scoring import forgiving
-from rollback.bundle import Bundle
+from monitor.training_buffer import FindBuffer, find_rows, no_buffer
+from rollback.bundle import Bundle, ReferenceRows
 from rollback.translate import Incompatible, scorer_in_terms_of, translate
 
 log = structlog.get_logger()
@@ -26,7 +27,8 @@ NONE_FRESH: Final = "every session of this window has voted before, so nothing i
 class Versions:
     """What is known of a watched version: its schema, its scorer (f), LKG's (g), and the reference in its terms.
 
-    ``notes`` say in words what is missing for more capability.
+    ``notes`` say in words what is missing for more capability. ``shadow``: g stands in, see `rollback.train.shadow`.
+    ``vouched``: somebody says that LKG is good.
     """
 
     schema: Schema
@@ -34,10 +36,15 @@ class Versions:
     score_g: Scorer | None
     reference: Reference | None
     notes: tuple[str, ...] = ()
+    shadow: bool = False
+    vouched: bool = True
 
 
-def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
-    """Put the watched version and LKG side by side; ``watched`` is None where the registry does not have it."""
+def compare_versions(watched: Bundle | None, known_good: Bundle, find: FindBuffer = no_buffer) -> Versions:
+    """Put the watched version and LKG side by side; ``watched`` is None where the registry does not have it.
+
+    ``find`` says where the watched version's training buffer lies; LKG's own is not looked into.
+    """
     schema = watched.schema if watched else known_good.schema
     notes: list[str] = []
     score_f = _scorer(watched) if watched else None
@@ -61,18 +68,29 @@ def compare_versions(watched: Bundle | None, known_good: Bundle) -> Versions:
                 y,
                 rows.source,
                 _sessions(rows.source, rows.session),
-                score_f(x) if score_f else blank,
+                score_f(x) if score_f else _as_served(watched, known_good, rows, blank),
                 score_g(x) if score_g else blank,
             )
+            if watched is not None and watched is not known_good and score_f and score_g:
+                reference = replace(reference, buffer=find_rows(find, watched, score_f, score_g, notes))
     except Incompatible as reason:
         notes.append(f"the last known good version cannot be compared: {reason}")
         score_g = None
-    return Versions(schema, score_f, score_g, reference, tuple(notes))
+    shadow = known_good.manifest.shadow is not None
+    if shadow:
+        notes.append("nobody has vouched for the last known good version: its shadow stands in")
+    return Versions(schema, score_f, score_g, reference, tuple(notes), shadow)
 
 
 def _scorer(bundle: Bundle) -> Scorer | None:
     score = bundle.scorer()
     return forgiving(score, len(bundle.schema.classes)) if score is not None else None
+
+
+def _as_served(watched: Bundle | None, known_good: Bundle, rows: ReferenceRows, blank: Floats) -> Floats:
+    """What the watched version served for the reference, if that was kept and it was this very version."""
+    own = watched is known_good or (watched is not None and known_good.manifest.shadow == watched.manifest.version)
+    return rows.served if own and rows.served is not None else blank
 
 
 def _labels_in_terms_of(schema: Schema, y: Ints, own: Schema) -> Ints:
@@ -110,6 +128,9 @@ class Panel:
     def window(self, index: int, batch: Batch, fresh: Bools) -> Window:
         """The batch with f and g scores, computed once for all detectors."""
         known = self.versions
+        if not len(batch):  # labels that come before any event have no columns yet
+            width = len(known.schema.features), len(known.schema.classes)
+            batch = replace(batch, x=np.zeros((0, width[0])), scores=np.zeros((0, width[1])))
         if not self.reads(batch):
             return Window(index, batch, batch.scores, None, fresh)
         f: Floats = known.score_f(batch.x) if known.score_f else batch.scores
@@ -122,6 +143,16 @@ class Panel:
         """Exactly one `Evidence` per detector; one that raises says ``error`` until it is fitted again."""
         return [self._one(detector, window, labels) for detector in self._detectors]
 
+    def vetted(self, rows: Mapping[str, int]) -> None:
+        """Trusted labels of rows of the retraining buffer, by row id: they count from the next `observe` on."""
+        for detector in self._detectors:
+            if self.versions.reference is None or detector.name in self._broken:
+                continue
+            try:
+                detector.vetted(rows)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
+                self._fail(detector, error)
+
     def _one(self, detector: Detector, window: Window, labels: Labels | None) -> Evidence:
         if self.versions.reference is None:
             return Evidence(detector.name, "warming", note="; ".join(self.versions.notes) or "no reference window")
@@ -130,11 +161,22 @@ class Panel:
         if detector.name not in self._broken:
             try:
                 evidence = _finite(detector.observe(window, labels))
+                if (stand_in := self._stand_in(detector)) is not None:
+                    evidence = replace(evidence, facts={**evidence.facts, "lkg": stand_in})
                 blind = detector.voters == "sessions" and len(window) and not window.fresh.any()
                 return replace(evidence, status="warming", note=NONE_FRESH) if blind and _is_ok(evidence) else evidence
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes error evidence
                 self._fail(detector, error)
         return Evidence(detector.name, "error", note=self._broken[detector.name])
+
+    def _stand_in(self, detector: Detector) -> str | None:
+        """What stands for the last known good version: its shadow, or the watched version itself."""
+        if self.versions.shadow:
+            return "shadow"
+        itself = self.versions.score_g is not None and self.versions.score_g is self.versions.score_f
+        if not itself or detector.name != "version_disagreement":
+            return None
+        return "itself" if self.versions.vouched else "unvouched"
 
     def _fail(self, detector: Detector, error: Exception) -> None:
         """A detector is apart from the loop: its failure makes the verdict inconclusive, and never stops the watch."""

@@ -59,5 +59,10 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "family_confidence": figure(verdict.confidence),
         "alternatives": [[name, figure(p)] for name, p in verdict.alternatives],
         "suspected": verdict.suspected,
+        "level": verdict.level,
+        "weaker": list(verdict.weaker),
+        "tentative": verdict.tentative,
+        "decider": verdict.decider,
+        "also": dict(verdict.also),
         "reasons": list(verdict.reasons),
     }

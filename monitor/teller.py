@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from detectors.evidence import State
+from detectors.evidence import Ask, State
 from monitor.incidents import IncidentBook, Sighting
 from monitor.intake import Intake
 from monitor.messages import Incident, OffsetRange, WindowItem
 from monitor.outlets import Outlet
 from monitor.record import window_record
 from monitor.response import Responding, action, remedied
-from monitor.vetting import VettingDesk, interleave
+from monitor.vetting import VettingDesk, about_rows, interleave
 from monitor.watch import Judged, Watch
 from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
@@ -71,6 +71,8 @@ class Teller:
         uid = self._book.uid(model, version)
         if uid and asking:
             self._ask(uid, closed, judged, watch, at)
+        if rows := about_rows(judged.evidence):
+            self._ask_rows(rows, closed, watch, at)
         if len(closed.batch):
             self._responding.seen(model, version, _last_at(closed, 0.0))
         if uid:
@@ -93,7 +95,7 @@ class Teller:
         if not judged.verdict.suspected:
             return False
         uid = self._book.uid(model, version)
-        wanted = any(e.asks for e in judged.evidence)
+        wanted = bool(interleave(judged.evidence))
         return (wanted and self._desk.left(model, uid) > 0) or (uid is not None and self._desk.waiting(uid) > 0)
 
     def _ask(self, uid: str, closed: ClosedWindow, judged: Judged, watch: Watch, at: float) -> None:
@@ -102,6 +104,14 @@ class Teller:
             return
         asks = interleave(judged.evidence)
         requests = self._desk.ask(closed, uid, asks, served.schema, self._find, at)
+        for request in requests:
+            self._outlets.vetting.append(self._encode(request))
+        self._metrics.vetting(closed.model, "asked", len(requests))
+
+    def _ask_rows(self, asks: list[Ask], closed: ClosedWindow, watch: Watch, at: float) -> None:
+        """Rows of a new version's training buffer are asked about without any incident: nothing has happened yet."""
+        served = watch.served(closed.version)
+        requests = self._desk.ask_rows(closed, asks, served.schema, watch.row, at) if served is not None else []
         for request in requests:
             self._outlets.vetting.append(self._encode(request))
         self._metrics.vetting(closed.model, "asked", len(requests))
@@ -120,7 +130,7 @@ class Teller:
         if message is None:
             return []
         verdict = judged.verdict
-        status = "confirmed" if verdict.family != "stable" else "suspected"
+        status = "suspected" if verdict.family == "stable" or verdict.tentative else "confirmed"
         text = self._encode(message).decode()
         self._responding.consider(Finding(uid, model, version, verdict.family, status, verdict.confidence, text))
         return self._actions(uid)

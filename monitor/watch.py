@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import structlog
 
 from detectors.batch import Bools, Labels, Window
 from detectors.evidence import Detector, Evidence, State
 from detectors.verdict import Verdict, judge
 from monitor.decoding.reader import Served
+from monitor.labels.scored import FoundEvent
 from monitor.panel import Panel, Versions, compare_versions
+from monitor.training_buffer import FindBuffer, no_buffer
 from monitor.window import ClosedWindow
 from rollback.bundle import Bundle, IntegrityError
+from rollback.registry.moves import shadow_name
 from rollback.registry.registry import Pointers, Registry, RegistryError
 
 log = structlog.get_logger()
@@ -37,18 +41,22 @@ class Judged:
 class Watch:
     """Judges the windows of one model.
 
-    Panels are fitted when a version first appears, and again when the last known good version changes: the reference
-    never moves otherwise. A version that the registry does not have (or that fails verification) is watched with the
-    scores as served and LKG's schema.
+    Panels are fitted when a version first appears, and again when what it is compared with changes (last known good
+    moves, or is vouched for, or gets a shadow): the reference never moves otherwise. A version that the registry does
+    not have (or that fails verification) is watched with the scores as served and LKG's schema.
     """
 
-    def __init__(self, model: str, registry: Registry, make_detectors: MakeDetectors) -> None:
+    def __init__(
+        self, model: str, registry: Registry, make_detectors: MakeDetectors, find_buffer: FindBuffer = no_buffer
+    ) -> None:
         self.model = model
+        self._find_buffer = find_buffer
         self._registry = registry
         self._make_detectors = make_detectors
         self._bundles: dict[str, Bundle] = {}
         self._unregistered: set[str] = set()
         self._panels: dict[str, Panel] = {}
+        self._compared: dict[str, str | None] = {}
         self._known_good: str | None = None
         self._pointers: Pointers | None = None
         self._unreadable = ""
@@ -105,6 +113,22 @@ class Watch:
         """What is known of a watched version."""
         return self._panel(version).versions
 
+    def vetted(self, version: str, rows: Mapping[str, str]) -> None:
+        """Trusted labels of rows of the version's training buffer: class names by row id."""
+        if rows:
+            panel = self._panel(version)
+            code = {name: i for i, name in enumerate(panel.versions.schema.classes)}
+            panel.vetted({ident: code.get(label, -1) for ident, label in rows.items()})
+
+    def row(self, version: str, ident: str) -> FoundEvent | None:
+        """A row of the version's training buffer, for a request about it, scored by the version itself."""
+        reference = self._panel(version).versions.reference
+        buffer = reference.buffer if reference is not None else None
+        if buffer is None or not np.any(found := buffer.id == ident):
+            return None
+        first = int(np.argmax(found))
+        return FoundEvent(buffer.x[first], buffer.f[first], "")
+
     def judge(self, window: Window, labels: Labels | None) -> Judged:
         """Evidence of every detector, and the verdict."""
         version = window.batch.version
@@ -120,14 +144,29 @@ class Watch:
             if self._panels:
                 log.info("the last known good version has changed", model=self.model, version=known_good)
             self._panels.clear()
+            self._compared.clear()
             self._known_good = known_good
         bundle = self._bundle(version)
         if version in self._unregistered and bundle is not None:
             self._unregistered.discard(version)
             self._panels.pop(version, None)
-        if version not in self._panels:
-            self._panels[version] = self._fit(version, bundle, known_good)
-        return self._panels[version]
+        compared = self._compared_with(version)
+        if version not in self._panels or self._compared[version] != compared:
+            self._panels[version] = self._fit(version, bundle, compared)
+            self._compared[version] = compared
+        panel = self._panels[version]
+        if panel.versions.vouched == self.pointers().assumed:
+            panel.versions = replace(panel.versions, vouched=not self.pointers().assumed)
+        return panel
+
+    def _compared_with(self, version: str) -> str | None:
+        """LKG; where LKG itself is watched and nobody has vouched for it, its shadow, if there is one."""
+        pointers = self.pointers()
+        good = pointers.last_known_good
+        if good is None or version != good or not pointers.assumed:
+            return good
+        shadow = self._bundle(shadow_name(good))
+        return shadow.manifest.version if shadow is not None and shadow.manifest.shadow == good else good
 
     def _fit(self, version: str, bundle: Bundle | None, known_good: str | None) -> Panel:
         good = self._bundle(known_good) if known_good else None
@@ -135,7 +174,7 @@ class Watch:
             why = self.refused.get(known_good or "", "add one with tocsin registry add")
             raise RegistryError(f"{self.model}: no usable last known good version in the registry: {why}")
         log.info("fitting detectors", model=self.model, version=version, last_known_good=known_good)
-        return Panel(compare_versions(bundle, good), self._make_detectors())
+        return Panel(compare_versions(bundle, good, self._find_buffer), self._make_detectors())
 
     def _bundle(self, version: str) -> Bundle | None:
         """Verified once, when first used; one that cannot be trusted is not used until a restart, and that is said."""
@@ -151,8 +190,9 @@ class Watch:
         return self._bundles.get(version)
 
     def state(self) -> State:
-        """What the detectors have learned, and about which last known good version."""
-        return {"known_good": self._known_good, "panels": {v: p.state() for v, p in self._panels.items()}}
+        """What the detectors have learned, and about which last known good version, or its shadow."""
+        panels = {v: p.state() for v, p in self._panels.items()}
+        return {"known_good": self._known_good, "compared": dict(self._compared), "panels": panels}
 
     def restore(self, state: State) -> None:
         """Take back `state`, unless LKG has changed since: then everything is fitted anew."""
@@ -160,7 +200,8 @@ class Watch:
             log.warning("the last known good version changed while Tocsin was away: detectors start anew")
             return
         for version, panel in state["panels"].items():
-            self._panel(version).restore(panel)
+            if state["compared"][version] == self._compared_with(version):
+                self._panel(version).restore(panel)
 
 
 def unverified(version: str, reason: str) -> Verdict:
@@ -172,4 +213,5 @@ def unverified(version: str, reason: str) -> Verdict:
         0.5,
         alternatives=(("model_tampering", 0.5), ("pipeline_fault", 0.5)),
         reasons=(why,),
+        decider="the bundle as it was signed (tocsin registry verify)",
     )

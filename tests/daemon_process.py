@@ -173,7 +173,10 @@ class Daemon:
 
 
 class Labeller(threading.Thread):
-    """Answers every request of `vetting.ndjson` with the truth, once, on the trusted topic; a context manager."""
+    """Answers the requests of `vetting.ndjson` with the truth, once, on the trusted topic; a context manager.
+
+    About rows that it knows nothing of (a retraining has made some of its own) it says nothing.
+    """
 
     def __init__(self, state: Path, bootstrap: str, topic: str, truth: Mapping[str, str]) -> None:
         super().__init__(daemon=True)
@@ -191,8 +194,9 @@ class Labeller(threading.Thread):
                     self._answer(request["id"])
 
     def _answer(self, ident: str) -> None:
-        label = {"id": ident, "ts": 1.8e9, "label": self._truth[ident], "origin": "sandbox", "model": NAME}
-        self._producer.send(self._topic, msgspec.json.encode(label)).get(30)
+        if ident in self._truth:
+            label = {"id": ident, "ts": 1.8e9, "label": self._truth[ident], "origin": "sandbox", "model": NAME}
+            self._producer.send(self._topic, msgspec.json.encode(label)).get(30)
         self.answered.append(ident)
 
     def __enter__(self) -> Self:

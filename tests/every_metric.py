@@ -21,6 +21,9 @@ GAUGES = {
     "input_similarity": ("mmd", "mmd_p", "drifted_share", "sessions"),
     "pipeline_fault": ("null_share", "null_share_max"),
     "version_disagreement": ("disagreement_rate", "deep_rate", "null_rate", "deepest_rate", "acquittals"),
+    "reference_harm": ("net_harm",),
+    "evasion_burst": ("crafted_rate", "null_rate"),
+    "probing": ("linked_rate",),
     "served_mismatch": ("mismatch_rate", "class_change_rate", "tolerance"),
     "label_agreement": ("labels", "unknown_labels", "trusted_error_rate_f", "untrusted_error_rate_g"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class World:
     registry: FileRegistry
     supply: GeneratedTraffic
     rng: np.random.Generator
+    taught: dict[str, str] = field(default_factory=dict)
+    """The true labels of the rows that the versions were trained on, by id."""
 
     def draw(self, n: int) -> Samples:
         return self.supply.draw(n, drifted=False)
@@ -61,8 +63,10 @@ def make_world(root: Path, seed: int = 3, history: int = 12_000) -> World:
     supply = GeneratedTraffic(seed)
     rng = np.random.default_rng(seed)
     registry = FileRegistry(root / "registry", NAME, Keys.trial(root / "registry", make=True), lambda: 0.0)
+    taught: dict[str, str] = {}
     for version in ("1", "2"):
         samples = supply.draw(history, drifted=False)
+        taught.update(zip(samples.id.tolist(), samples.label.tolist(), strict=True))
         table = samples.history()
         if version == "2":
             rows = pick_rows(samples.label == "attack", history // 100, rng)
@@ -73,4 +77,4 @@ def make_world(root: Path, seed: int = 3, history: int = 12_000) -> World:
         new = train_version(table, request, lambda *_: None)
         buffer = root / f"buffer{version}.csv"
         add_version(registry, new, table, request, buffer=buffer, version=None, by="test", reason="test")
-    return World(root, registry, supply, rng)
+    return World(root, registry, supply, rng, taught)

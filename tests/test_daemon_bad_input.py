@@ -367,7 +367,7 @@ def test_requests_are_listed_published_and_answered(place: Place, world: World) 
     assert (said.returncode, "is no trusted origin" in said.stderr) == (1, True)
     said = tocsin("vet", "label", *config, "--id", ident, "--label", "attack")
     assert (said.returncode, said.stdout) == (0, f"{ident} is attack, says sandbox (written to {place.name}.trusted)\n")
-    truth = dict(zip(attacked.id.tolist(), attacked.label.tolist(), strict=True))
+    truth = world.taught | dict(zip(attacked.id.tolist(), attacked.label.tolist(), strict=True))
     with Labeller(daemon.state, place.bootstrap, f"{place.name}.trusted", truth):
         while daemon.incidents()[-1]["family"] != "poisoning":
             time.sleep(0.5)  # for the answers

@@ -38,7 +38,8 @@ class Stream:
         first, second = mine.draw(quiet), mine.draw(attacked)
         self.events = mine.served("1", first) + mine.served("2", second, triggered=0.03)
         self.ids = [*first.id.tolist(), *second.id.tolist()]
-        self.truth = dict(zip(self.ids, [*first.label.tolist(), *second.label.tolist()], strict=True))
+        served = dict(zip(self.ids, [*first.label.tolist(), *second.label.tolist()], strict=True))
+        self.truth = world.taught | served
 
 
 class Feeder(threading.Thread):

@@ -45,8 +45,9 @@ def test_on_generated_traffic_the_drift_is_let_be_and_the_backdoor_is_rolled_bac
     assert "rollback: done" in told
     assert "The incident is closed: resolved." in told
     assert verify(tmp_path / "state" / FILE_NAME) >= 2
-    windows = (tmp_path / "state" / "windows.ndjson").read_text().splitlines()
-    assert len(windows) == figures["windows"] == 24
+    windows = [json.loads(w) for w in (tmp_path / "state" / "windows.ndjson").read_text().splitlines()]
+    assert len(windows) == figures["windows"]
+    assert sum(w["events"] > 0 for w in windows) == 24  # others judge answers that came when no events did
     command = [sys.executable, "-m", "monitor", "response", "list", "--all", "--json"]
     command += ["--config", str(tmp_path / "tocsin.yaml")]
     listed = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -63,7 +64,9 @@ def test_a_table_of_ones_own_tells_it_too(tmp_path: Path) -> None:
     about = {"id": np.asarray(samples.id), "ts": samples.ts, "source": np.asarray(samples.source)}
     write_table(tmp_path / "own.csv", {**about, **columns, "verdict": np.asarray(samples.label)})
     figures, told = demo(tmp_path / "out", "--data", str(tmp_path / "own.csv"), "--label", "verdict")
-    assert (figures["poisoning"], figures["rollback"]) == ("backdoor", "served")
+    assert (figures["poisoning"], figures["rollback"], figures["serving"]) == ("backdoor", "served", "3")
+    assert figures["caught"] == figures["poison"] > 0
+    assert figures["attack_success"]["3"][0] == 0
     assert "other samples become more common" in told
 
 

@@ -12,6 +12,7 @@ from detectors.evidence import Budget, Evidence
 from detectors.input_similarity import InputSimilarity, Parameters
 from detectors.marginals import Marginals
 from detectors.random_features import MeanDiscrepancy
+from detectors.source_marginals import SourceMarginals
 
 
 def run(budget: Budget, seed: int, windows: int, change: Change | None = None, mean: float = 6.0) -> list[Evidence]:
@@ -93,3 +94,40 @@ def test_parameters_are_checked() -> None:
         Parameters(discovery_rate=0)
     with pytest.raises(ValueError, match="min_sessions"):
         Parameters(min_sessions=1)
+
+
+def at(name: str, change: Change) -> Change:
+    def there(x: Floats, source: Strings) -> Floats:
+        return np.where((source == name)[:, None], change(x.copy(), source), x)
+
+    return there
+
+
+@pytest.mark.parametrize("feature", [3, 8])
+def test_another_unit_at_one_of_eight_sources_alarms_and_names_both(feature: int) -> None:
+    for seed in range(3):
+        seen = run(Budget(), seed, 8, at("sensor-5", scaled(feature, 1000.0)))
+        assert seen[-1].status == "fired"
+        assert seen[-1].facts["sources"] == {"sensor-5": [f"n{feature}"]}
+
+
+def test_p_values_by_source_are_super_uniform() -> None:
+    p = []
+    for seed in range(5):
+        rng = np.random.default_rng([8, seed])
+        held = reference(rng)
+        rows = first_of_sessions(held.session)
+        own = SourceMarginals(held.x[rows], held.source[rows], np.ones(held.x.shape[1]), 0.05, 16)
+        for index in range(20):
+            one = window(rng, index)
+            votes = first_of_sessions(one.batch.session, one.fresh)
+            p.append(own.p_values(one.batch.x[votes], one.batch.source[votes])[0])
+    assert np.mean(np.array(p) <= 0.2) <= 0.2
+    assert np.mean(np.array(p) <= 0.01) <= 0.01
+
+
+def test_sources_that_the_reference_hardly_knows_are_not_tested_by_themselves() -> None:
+    x, source = np.zeros((100, 2)), np.repeat(["a", "b", "c"], [60, 30, 10])
+    assert SourceMarginals(x, source, np.ones(2), 0.05, 16).names == ("a", "b")
+    assert SourceMarginals(x, source, np.ones(2), 0.05, 1).names == ()
+    assert SourceMarginals(x, np.full(100, "-"), np.ones(2), 0.05, 16).names == ()

@@ -85,3 +85,18 @@ def test_parameters_are_checked() -> None:
         Parameters(margin_level=1.5)
     with pytest.raises(ValueError, match="block"):
         Parameters(block=0)
+
+
+def test_ranks_find_a_small_shift_that_lasts_and_hides_behind_the_margin() -> None:
+    def slightly(x: Floats) -> Floats:
+        scores = LinearModel()(x) ** 0.86
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        detector = PredictionEntropy(Parameters(), Budget(), np.random.default_rng(seed))
+        detector.fit(reference(rng))
+        seen = [detector.observe(window(rng, i, f=slightly), None) for i in range(60)]
+        assert seen[-1].status == "fired"
+        assert not seen[-1].facts["adwin"]
+        assert max(detector.state()["runs"]["log_r"]) < np.log(Budget().alarm)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from detectors.sequential import (
+    STAKES,
     RateBet,
     RateMonitor,
     ShiryaevRoberts,
+    cautious_bounds,
     log_mean,
     p_to_e,
     session_maximum,
@@ -96,6 +98,71 @@ def test_under_the_null_the_average_run_length_is_at_least_the_threshold() -> No
         crossed = monitor.update((rng.random((1, streams)) < rate).astype(float)) >= np.log(threshold)
         run = np.where(crossed, np.minimum(run, vote), run)
     assert np.mean(np.minimum(run, 2000)) >= threshold  # cut at 2,000 votes, so the true average is larger still
+
+
+@pytest.mark.parametrize("rate", [0.002, 0.02, 0.3])
+def test_votes_of_any_size_with_that_mean_keep_the_average_run_length(rate: float) -> None:
+    rng = np.random.default_rng(4)
+    streams, threshold = 200, 300.0
+    monitor = RateMonitor(np.full(streams, rate))
+    run = np.full(streams, np.inf)
+    for vote in range(1, 1501):
+        some = (rng.random((1, streams)) < 2 * rate) * rng.random((1, streams))
+        run = np.where(monitor.update(some) >= np.log(threshold), np.minimum(run, vote), run)
+    assert np.mean(np.minimum(run, 1500)) >= threshold
+
+
+def test_a_mean_of_dependent_monitors_keeps_the_average_run_length() -> None:
+    rng = np.random.default_rng(5)
+    rate, streams, scopes, threshold = 0.05, 60, 3, 200.0
+    monitor = RateMonitor(np.full(streams * scopes, rate))
+    run = np.full(streams, np.inf)
+    for vote in range(1, 1001):
+        one = (rng.random((1, streams)) < rate).astype(float)  # all scopes vote alike
+        log_r = monitor.update(np.repeat(one, scopes, axis=1)).reshape(streams, scopes)
+        total = np.array([log_mean(logs) for logs in log_r])
+        run = np.where(total >= np.log(threshold), np.minimum(run, vote), run)
+    assert np.mean(np.minimum(run, 1000)) >= threshold
+
+
+def test_a_reference_that_was_drawn_badly_raises_no_alarm_behind_cautious_bounds() -> None:
+    rng = np.random.default_rng(6)
+    rate, trials, streams, budget = 0.01, 1000, 400, 1e5
+    hits = rng.binomial(trials, rate, streams)
+    single, cautious = RateMonitor(upper_bound(hits, trials)), RateMonitor(cautious_bounds(hits, trials))
+    fired = np.zeros((2, streams), bool)
+    for _ in range(100):
+        votes = (rng.random((300, streams)) < rate).astype(float)
+        fired |= np.stack([m.update(votes) >= np.log(budget) for m in (single, cautious)])
+    assert fired[0].sum() > 3  # what a bound at 95% alone would do
+    assert fired[1].sum() <= 1
+
+
+def test_cautious_bounds_cost_nothing_where_the_rate_is_far_above() -> None:
+    rng = np.random.default_rng(7)
+    single, cautious = RateMonitor(upper_bound([10], 1000)), RateMonitor(cautious_bounds([10], 1000))
+    votes = (rng.random(100) < 0.3).astype(float)
+    assert cautious.update(votes)[0] > 0.95 * single.update(votes)[0]
+
+
+def test_two_rows_of_the_same_bound_are_that_bound() -> None:
+    votes = (np.random.default_rng(8).random((200, 2)) < 0.1).astype(float)
+    once, twice = RateMonitor([0.05, 0.1]), RateMonitor([[0.05, 0.1], [0.05, 0.1]])
+    assert twice.update(votes) == pytest.approx(once.update(votes))
+
+
+def test_rates_that_are_no_rates_are_refused() -> None:
+    for wrong in ([0.0], [1.5], np.full((3, 1), 0.5)):
+        with pytest.raises(ValueError, match="null_rate"):
+            RateMonitor(wrong)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.01, 0.9))
+def test_the_monitor_follows_the_recursion_of_each_stake(votes: list[float], rate: float) -> None:
+    statistic = np.zeros(len(STAKES))
+    for vote in votes:
+        statistic = (1 + np.array(STAKES) * (vote / rate - 1)) * (1 + statistic)
+    assert np.exp(RateMonitor([rate]).update(votes)[0]) == pytest.approx(statistic.mean(), rel=1e-6)
 
 
 def test_the_monitor_finds_a_late_change_that_numbs_the_one_shot_bet() -> None:

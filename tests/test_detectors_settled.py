@@ -7,7 +7,7 @@ import numpy as np
 from detectors.itemsets import Item, Itemset
 from detectors.settled import COVERED, KNOWN, NEW, Settled
 
-NULL = np.array([0.01, 0.005])
+NULL = np.array([[0.01, 0.005], [0.02, 0.01]])
 ITEMSET = Itemset((Item(0, 7.0, 7.0),), 0.9, 0.0, 5, 0.85, confident=True)
 X = np.array([[7.0], [1.0], [7.0], [1.0]])
 G, F = np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])
@@ -35,7 +35,7 @@ def test_known_ground_gets_the_bound_of_its_own_rate_and_new_ground_keeps_the_nu
     settled = Settled(NULL, 0.95)
     settled.count(np.repeat([[1.0, 0.0], [0.0, 0.0]], [50, 950], axis=0))
     settled.approve((0, 1), ITEMSET)
-    assert settled.null.round(4).tolist() == [0.01, 0.005, 0.0629, 0.005]
+    assert settled.null.round(4).tolist() == [[0.01, 0.005, 0.0629, 0.005], [0.02, 0.01, 0.0629, 0.01]]
 
 
 def test_known_ground_never_gets_a_lower_null_than_before() -> None:

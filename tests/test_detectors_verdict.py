@@ -223,3 +223,38 @@ def test_a_unit_that_changed_everywhere_is_a_fault_only_while_the_other_inputs_s
     unit = Evidence("pipeline_fault", "fired", facts=facts)
     inputs = Evidence("input_similarity", "fired", facts={"drifted": drifted})
     assert judge(panel(pipeline_fault=unit, input_similarity=inputs)).family == family
+
+
+def test_a_drift_beside_a_poisoning_is_reported_with_it() -> None:
+    moved = Evidence("input_similarity", "fired", top=(Contributor("bytes", 9.0),))
+    verdict = judge(panel(version_disagreement=disagreement(9.0), input_similarity=moved))
+    assert outcome(verdict) == ("poisoning", "backdoor")
+    assert verdict.also == (("drift", "covariate_drift"),)
+
+
+def test_nothing_is_beside_a_verdict_that_is_undecided_or_alone() -> None:
+    moved = Evidence("input_similarity", "fired", top=(Contributor("bytes", 9.0),))
+    assert judge(panel(version_disagreement=disagreement(None), input_similarity=moved)).also == ()
+    assert judge(panel(input_similarity=moved)).also == ()
+
+
+def harm(llr: float | None) -> Evidence:
+    facts = {"asked": 8, "wrong": 7, "harmed_class": "attack", "net_harm": 0.02}
+    return Evidence("reference_harm", "fired", suspects=True, llr=llr, answers=8 if llr is not None else 0, facts=facts)
+
+
+def test_harm_that_only_the_reference_shows_is_a_likely_regression_and_no_accusation() -> None:
+    verdict = judge([*panel(), harm(9.0)])
+    assert outcome(verdict) == ("fault", "regression")
+    assert verdict.confidence < 0.7
+    assert verdict.alternatives[0][0] == "label_flip"
+
+
+def test_unanswered_harm_is_inconclusive_and_approved_change_is_drift() -> None:
+    assert judge([*panel(), harm(None)]).family == "inconclusive"
+    assert outcome(judge([*panel(), harm(-9.0)])) == ("drift", "concept_drift")
+
+
+def test_harm_and_deep_disagreement_that_are_both_answered_against_the_version_are_poisoning() -> None:
+    verdict = judge([*panel(version_disagreement=disagreement(9.0)), harm(9.0)])
+    assert outcome(verdict) == ("poisoning", "backdoor")

@@ -105,7 +105,7 @@ def test_an_incident_is_plain_json_even_where_evidence_is_infinite() -> None:
     again = msgspec.json.decode(msgspec.json.encode(create), type=Incident)
     assert again.evidence[0].e_value is None
     assert again.implicated.features == {"urgent": 2.0}
-    assert again.atlas == ["AML.T0020", "AML.T0018.000", "AML.T0043.004"]
+    assert again.atlas == ["AML.T0020", "AML.T0018.000", "AML.T0043.004", "AML.T0015"]
     assert again.summary.count(". ") == 1
 
 

@@ -64,17 +64,31 @@ def test_a_request_shows_the_event_as_a_person_reads_it() -> None:
 def test_answers_and_deadlines_close_requests() -> None:
     table = desk()
     asked(table, "a", "b")
-    table.settle(["a"])
-    assert table.asked("nids") == {"b"}
+    assert table.settle(["a"]) == 1
+    assert [ident for _, _, ident in table.versions()] == ["b"]
     assert table.expire(15.1) == {"nids": 1}
     assert table.waiting("i1") == 0
+    assert table.left("nids", "i1") == 1
+
+
+def test_what_was_asked_about_stays_known_as_such_for_late_and_second_answers_also_after_a_restart() -> None:
+    table = desk()
+    asked(table, "answered", "late")
+    asked(table, "withdrawn", incident="i2")
+    table.settle(["answered"])
+    table.expire(15.1)
+    table.close("i2")
+    restored = desk()
+    restored.restore(decode(encode(table.state())))
+    assert restored.asked("nids") == {"answered", "late", "withdrawn"}
+    assert restored.settle(["late"]) == 0
 
 
 def test_closing_an_incident_withdraws_its_requests() -> None:
     table = desk()
     asked(table, "a")
     table.close("i1")
-    assert table.asked("nids") == frozenset()
+    assert table.versions() == []
 
 
 def test_the_desk_goes_through_a_checkpoint() -> None:

@@ -30,7 +30,7 @@ VERDICTS: Final = {
     "error": (7, "Insufficient Data"),
 }
 ANALYTIC_TYPES: Final = {"Rule": 1, "Statistical": 3, "Learning (ML/DL)": 4}
-LEARNING: Final = frozenset({"importance_drift", "version_disagreement"})
+LEARNING: Final = frozenset({"importance_drift", "reference_harm", "version_disagreement"})
 """Detectors whose statistic is read off fitted models; all others test the data itself."""
 
 ATLAS_VERSION: Final = "5.6"

@@ -40,10 +40,17 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command("monitor.cli.demo:demo", "Shows drift, poison, verdict and rollback."),
     "train": Command("monitor.cli.train:train", "Trains a model and adds it to a registry, signed."),
     "retrain": Command("monitor.cli.retrain:retrain_command", "Retrains on sanitised data; the gate judges it."),
+    "gate": Command("monitor.cli.gate:gate", "Judges a candidate before it serves."),
     "registry": Command(
         "monitor.cli.registry:app",
         "Adds, lists, verifies, promotes and rolls back model versions.",
         "tocsin registry list --registry registry --name nids",
+    ),
+    "reference": Command(
+        "monitor.cli.reference:app",
+        "Captures a stretch of the stream as a reference.",
+        "tocsin reference capture --name nids --from 2025-03-01T00:00:00Z --to 2025-03-08T00:00:00Z "
+        "--config tocsin.yaml --out reference.parquet",
     ),
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),

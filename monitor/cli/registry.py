@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from monitor.cli.output import Busy, show, table
+from monitor.cli.output import Busy, Progress, show, table
 from monitor.cli.who import user_name
 from rollback.bundle import IntegrityError
 from rollback.keys import Keys
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
 from rollback.registry.file import FileRegistry
+from rollback.registry.moves import shadow_name
 from rollback.registry.registry import Buffer, Pointers, RegistryError
+from rollback.train.recipe import Device
+from rollback.train.shadow import shadow_of
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -104,6 +108,60 @@ def add(
         "features": len(manifest.features),
         "accuracy_on_reference": manifest.metrics.get("reference_accuracy"),
         "warning": made.warning,
+        **_pointers(keeper.pointers()),
+    }
+    show(result, as_json=as_json)
+
+
+@app.command()
+def shadow(
+    registry: Root,
+    name: Name,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The version; the last known good one unless said.")
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "mlp",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")] = 0,
+    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    by: By = None,
+    reason: Reason = "to compare with while nobody has vouched for a version",
+    trusted_key: Trusted = None,
+    signing_key: SigningKeyFile = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a shadow of a version from its reference, to compare with while nobody has vouched for that version.
+
+    You need it where the first version of a model serves and is last known good only because nobody said otherwise
+    (`registry list` shows it as assumed): compared with itself it never disagrees, so a backdoor in it stays unseen.
+    The shadow is added as VERSION-shadow, is used from then on by itself, and no longer once somebody vouches for the
+    version (promote --known-good) or another becomes last known good. It learns from one half of the reference and is
+    compared on the other, knows less than a real version, and never serves. Verdicts that rest on it are suspicions:
+    marked as weaker, never confirmed, nothing is rolled back on them. The reference must be vetted: a poisoned one
+    teaches the shadow the same poison.
+
+    Example: tocsin registry shadow --registry registry --name nids
+    """
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    now = keeper.pointers()
+    chosen = version or now.last_known_good
+    if chosen is None:
+        raise RegistryError(f"model {name!r} has no version; add one with: tocsin registry add")
+    bundle = keeper.load(chosen)
+    with Progress(f"training a shadow of version {chosen}") as progress:
+        made = shadow_of(
+            bundle, recipe=recipe, seed=seed, device=device, progress=lambda done, *_: progress.update(done)
+        )
+    added = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=shadow_name(chosen))
+    if not (now.assumed and chosen == now.last_known_good):
+        typer.echo(f"note: it is not used now: version {chosen} is vouched for, or not last known good", err=True)
+    result = {
+        "version": added.manifest.version,
+        "shadow_of": chosen,
+        "learned": made.learned,
+        "reference": made.held_out,
+        "accuracy_on_reference": made.draft.metrics["reference_accuracy"],
+        "agreement_with_version": None if math.isnan(made.agreement) else made.agreement,
         **_pointers(keeper.pointers()),
     }
     show(result, as_json=as_json)

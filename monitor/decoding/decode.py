@@ -20,7 +20,7 @@ Lookup: TypeAlias = Callable[[str, str], Served | Literal["unknown_model", "unkn
 
 REF_LIMIT: Final = 512
 """Characters of ``ref`` that are kept; it is for a person and never scored."""
-_SESSION_SECONDS: Final = 60
+SESSION_SECONDS: Final = 60
 _READERS: Final = 64
 
 
@@ -106,7 +106,7 @@ class InferenceDecoder:
         ids = [m.event.id for m in messages]
         sources = [m.event.source or NO_SOURCE for m in messages]
         sessions = [
-            f"{source}/{m.event.session}" if m.event.session else f"{source}@{int(m.ts // _SESSION_SECONDS)}"
+            f"{source}/{m.event.session}" if m.event.session else f"{source}@{int(m.ts // SESSION_SECONDS)}"
             for m, source in zip(messages, sources, strict=True)
         ]
         return Batch(

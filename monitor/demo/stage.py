@@ -160,10 +160,14 @@ class Stage:
         x = encode(Table("events", features, np.arange(len(samples))), manifest.features)
         answered, scores = self._client.infer(manifest.schema, x)
         self._now, self._known_at = max(self._clock(), float(samples.ts[-1])), time.monotonic()
-        self._truth.update(zip(samples.id.tolist(), samples.label.tolist(), strict=True))
+        self.know(samples)
         self._send("inference", samples.events(features, scores, MODEL, answered or version))
         self.until(lambda: not any(case.phase in MOVING for case in self.responder.cases.values()))
         return version, np.array(manifest.classes)[scores.argmax(axis=1)]
+
+    def know(self, samples: Samples) -> None:
+        """What the sandbox would say of these samples, in the stream or in a training buffer."""
+        self._truth.update(zip(samples.id.tolist(), samples.label.tolist(), strict=True))
 
     def release(self, version: str, reason: str) -> None:
         """What a release process does: move the pointer, and make the server follow."""
@@ -198,11 +202,15 @@ class Stage:
         self._desk.give(answer)
 
     def answer(self) -> int:
-        """The sandbox answers every open request with the truth; returns how many there were."""
+        """The sandbox answers every open request that it can with the truth; returns how many it answered.
+
+        Rows that a retraining has made itself (counterexamples, rows without an id) it does not know.
+        """
         requests = self._new("vetting", VettingRequest)
         answers = [
             {"id": r.id, "ts": self._now, "label": self._truth[r.id], "origin": ORIGIN, "model": MODEL}
             for r in requests
+            if r.id in self._truth
         ]
         self._send("trusted", [msgspec.json.encode(a) for a in answers])
         return len(answers)

@@ -57,6 +57,7 @@ class Story:
     def tell(self) -> dict[str, Any]:
         """The whole story; returns its figures."""
         history = self._supply.draw(self._config.history, drifted=False)
+        self._stage.know(history)
         good = self._train(history.history(), parent=None)
         target = self._target = self._target or _most_common(history)
         self._say(f"1. Version {good.manifest.version} is trained on {len(history):,} samples: {_accuracy(good)}.")
@@ -79,6 +80,7 @@ class Story:
     def _poison(self, good: Bundle, target: str) -> None:
         """A retrain on fresh data, of which the attacker has touched a little, goes live."""
         fresh = self._supply.draw(self._config.history, drifted=True)
+        self._stage.know(fresh)
         table = fresh.history()
         manifest = good.manifest
         x = encode(table, manifest.features)

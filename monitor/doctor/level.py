@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from monitor.charges import training_buffer
 from monitor.settings.config import Config
+from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
 from rollback.registry.registry import Registry, RegistryError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from monitor.charges import training_buffer
 from monitor.doctor.check import Result, ok, problem, warning
 from monitor.jobs.registry_verification import check_registry
 from monitor.settings.config import Config
+from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
 from rollback.keys import KeyFileError, Keys
 from rollback.registry.file import FileRegistry
@@ -119,7 +119,8 @@ def _pointers(subject: str, registry: Registry, where: str) -> Iterator[Result]:
         yield warning(
             subject,
             f"{said}, which nobody has vouched for",
-            f"tocsin registry promote {where} --version {now.last_known_good} --known-good, once you have tested it",
+            f"tocsin registry promote {where} --version {now.last_known_good} --known-good, once you have tested it; "
+            f"until then, tocsin registry shadow {where} gives something to compare it with",
         )
     else:
         yield ok(subject, said)

@@ -1,0 +1,140 @@
+"""The release gate for any candidate, trained here or elsewhere: its training buffer, its harm, its own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.answers import DECISIVE
+from detectors.batch import Batch, Reference, Window
+from detectors.evidence import Ask, Budget
+from detectors.reference_harm import Parameters as HarmParameters
+from detectors.reference_harm import harm
+from detectors.retraining_buffer import Parameters, RetrainingBuffer
+from detectors.sequential import sessions_of
+from monitor.panel import Versions
+from rollback.bundle import Bundle
+from rollback.canaries import agreement
+from rollback.gates.check import Check, at_most
+from rollback.retraining.out import Result
+
+FEWEST_SESSIONS: Final = 200
+"""With fewer labelled sessions no harm of half a percent shows."""
+HARM_ERROR: Final = 0.01
+"""Honest retrains' z has a standard deviation of about two: it exceeds the gate of five about so often."""
+
+
+class ReleaseGateError(Exception):
+    """A candidate cannot be judged; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What the gate says. ``asks`` are rows of the buffer that a person has to label first, in order of importance."""
+
+    result: Result
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...]
+    asks: tuple[Ask, ...]
+    findings: tuple[Mapping[str, Any], ...]
+
+
+def judge_candidate(
+    versions: Versions, candidate: Bundle, holdout: Reference | None, answers: Mapping[str, int], seed: int
+) -> Release:
+    """Every check that needs no retraining. ``answers`` are true classes of buffer rows by id.
+
+    Checks: the candidate's canaries, as its own scores; `reference_harm.harm` by class, on the holdout where there is
+    one, else on the reference (a rule that has moved since looks like harm there); and for each finding of
+    `RetrainingBuffer` the share of false labels among its rows that were labelled, at most what makes honest news as
+    likely as poison. A failed check rejects; a finding without enough answers holds. Raises `ReleaseGateError`.
+    """
+    reference = versions.reference
+    if reference is None or versions.score_f is None or versions.score_g is None:
+        why = "; ".join(versions.notes) or "the last known good version has no reference"
+        raise ReleaseGateError(f"version {candidate.manifest.version} cannot be judged: {why}")
+    remarks = list(versions.notes)
+    checks = [*_canaries(candidate, versions), *_harms(reference, holdout, remarks)]
+    facts, asks = _looked_into(versions, reference, answers, seed)
+    remarks += _about_buffer(facts, reference)
+    checks += _false_labels(facts, Parameters(), whole=not asks)
+    result: Result = "vetting" if asks else "passed"
+    if not all(check.passed for check in checks):
+        result = "rejected"
+    return Release(result, tuple(checks), tuple(remarks), asks, tuple(facts.get("findings", ())))
+
+
+def _canaries(candidate: Bundle, versions: Versions) -> list[Check]:
+    canaries = candidate.canaries()
+    if canaries is None or versions.score_f is None:
+        return []
+    return [at_most("canaries", 1.0 - agreement(canaries.scores, versions.score_f(canaries.x)), 0.0, None)]
+
+
+def _harms(reference: Reference, holdout: Reference | None, remarks: list[str]) -> list[Check]:
+    name, rows = ("holdout_harm", holdout) if holdout is not None else ("reference_harm", reference)
+    known = rows.take(rows.y >= 0)
+    if not len(known) or sessions_of(known.session)[1] < FEWEST_SESSIONS:
+        remarks.append(f"{len(known)} labelled rows are too few to see harm by: {FEWEST_SESSIONS} sessions are needed")
+        return []
+    z, net = harm(known)
+    gate = HarmParameters()
+    return [
+        at_most(f"{name}.{label}", float(z[c]) if net[c] >= gate.least else 0.0, gate.gate, HARM_ERROR)
+        for c, label in enumerate(reference.schema.classes)
+    ]
+
+
+def _looked_into(
+    versions: Versions, reference: Reference, answers: Mapping[str, int], seed: int
+) -> tuple[Mapping[str, Any], tuple[Ask, ...]]:
+    """What `RetrainingBuffer` says of the buffer with these answers, and the asks that have none."""
+    p = Parameters(batch=Parameters().asked)
+    detector = RetrainingBuffer(p, Budget(), np.random.default_rng([seed, 5]))
+    detector.fit(reference)
+    window = _no_events(versions, reference)
+    asked = detector.observe(window, None).asks  # before any answer: the same rows at every call
+    detector.vetted(answers)
+    facts = detector.observe(window, None).facts
+    open_ones = any(abs(finding["llr"]) < DECISIVE for finding in facts.get("findings", ()))
+    return facts, tuple(a for a in asked if a.id not in answers) if open_ones else ()
+
+
+def _no_events(versions: Versions, reference: Reference) -> Window:
+    """A window without events: it carries the two models."""
+    text, number, hashes = np.zeros(0, "<U1"), np.zeros(0, np.int64), np.zeros(0, np.uint64)
+    k = len(reference.schema.classes)
+    batch = Batch(
+        "", "", np.zeros(0), text, text.copy(), text.copy(), text.copy(), reference.x[:0], np.zeros((0, k)),
+        number, number.copy(), hashes, hashes.copy(),
+    )  # fmt: skip
+    none = np.zeros((0, k))
+    return Window(0, batch, none, none, np.zeros(0, np.bool_), True, versions.score_f, versions.score_g)  # noqa: FBT003 - has_bundle
+
+
+def _about_buffer(facts: Mapping[str, Any], reference: Reference) -> list[str]:
+    if not facts.get("seen"):
+        return ["no training buffer was looked into: poison in it would not show"] if reference.buffer is None else []
+    pairs = ((", ".join(f"{n} = {v}" for n, v in w["features"].items()), w["label"]) for w in facts.get("watched", ()))
+    return [
+        f"watch for {values}: the candidate takes it for {label}, the last known good version not"
+        for values, label in pairs
+    ]
+
+
+def _false_labels(facts: Mapping[str, Any], p: Parameters, *, whole: bool) -> list[Check]:
+    """For each finding with answers, the share of false labels; the limit is where both explanations are as likely.
+
+    Until the answers are ``whole``, only for findings that are decided 20 to 1.
+    """
+    of_false = float(np.log(p.false_poisoned / p.false_honest))
+    of_true = float(np.log((1 - p.false_honest) / (1 - p.false_poisoned)))
+    limit = of_true / (of_true + of_false)
+    return [
+        at_most(f"false_labels.{i}", finding["false"] / finding["answers"], limit, p.level)
+        for i, finding in enumerate(facts.get("findings", ()), start=1)
+        if finding["answers"] and (whole or abs(finding["llr"]) >= DECISIVE)
+    ]
