@@ -107,6 +107,5 @@ def test_honest_retrains_stay_below_the_gate_and_forgetting_and_learned_flips_ab
 
 def test_forgetting_with_a_clean_buffer_is_a_regression_and_no_poisoning(setting: Setting) -> None:
     made = episode(setting, "forgetting")
-    if not made.truth.effective:
-        pytest.skip("this seed forgets nothing")
+    assert made.truth.effective
     assert play(made).called == "regression"

@@ -1,6 +1,6 @@
 """Baselines beside Tocsin on the same episodes, at one false-alarm rate: alarms on stable and honest streams matched.
 
-    cd bench && python -m separation.compare --data soc,nsl_kdd --folder DIR --calibrate 0-9 --seeds 100-109
+    cd bench && python -m separation.compare --data soc,nsl_kdd --folder DIR --calibrate 0-9 --seeds 200-209
 
 For each data set a baseline's threshold is the largest statistic on stable and honestly retrained streams of the
 calibration seeds. Then: how often it alarms on poisoning, on drift and on stable streams of other seeds. As it cannot
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--data", default="soc")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--calibrate", default="0-9")
-    parser.add_argument("--seeds", default="100-109")
+    parser.add_argument("--seeds", default="200-209")
     given = parser.parse_args()
     alarms: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for data in given.data.split(","):

@@ -1,6 +1,6 @@
 """Runs scenarios over data sets and seeds; resumable: what is in the result file is not run again.
 
-    cd bench && python -m separation.run --out results.jsonl [--data soc,nsl_kdd --folder DIR] [--seeds 100-119]
+    cd bench && python -m separation.run --out results.jsonl [--data soc,nsl_kdd --folder DIR] [--seeds 200-219]
         [--scenarios a,b] [--jobs 2] [--set trusted=false] [--minutes 30] [--plan small|full]
 
 One JSON object a line: what was expected, whether the attack worked, what was said, when, and how many labels it took.
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", default="soc", help=f"comma-separated, of {', '.join(NAMES)}")
     parser.add_argument("--folder", type=Path, help="where the data sets' files are")
-    parser.add_argument("--seeds", default="100-119")
+    parser.add_argument("--seeds", default="200-219")
     parser.add_argument("--scenarios", default="")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6)
