@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from in_process import Run, runner
 from kafka_broker import BrokerUnavailableError, KafkaBroker, collect_sockets, jars
 from scenario import World, make_world
 from theatre import Theatre
@@ -39,6 +40,12 @@ def refused_sockets_are_collected(request: pytest.FixtureRequest) -> Iterator[No
     yield
     if _speaks_kafka(request.node):
         collect_sockets()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """See `in_process.runner`."""
+    return runner(capsys)
 
 
 class RecordingListener:

@@ -11,33 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_process import Run
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka_broker import KafkaBroker
 
 from monitor.capture.gather import Gathering, Stretch
 from monitor.capture.reference_file import CaptureError, write_reference
-from monitor.cli.main import main
 from monitor.sources.source import Chunk, Partition, Role
 from rollback.own_model import ReferenceTable, own_model
 from rollback.reference import ReferenceRows
 
-Run = Callable[..., tuple[int, str, str]]
 STRETCH = Stretch(1000.0, 2000.0)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command; returns exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_of:
-            main([str(a) for a in arguments], {})
-        captured = capsys.readouterr()
-        code = exit_of.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
 
 
 def event(ident: str, ts: float, session: str | None = None, **change: Any) -> dict[str, Any]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_process import Run
 from scenario import NAME, TRIGGER, World, truth, write_lines
 
 from detectors.evidence import Detector, make_detectors
-from monitor.cli.main import main
 from monitor.demo.supply import GeneratedTraffic
 from monitor.watch import Watch
 from monitor.window import ClosedWindow, WindowBuilder, WindowSettings
@@ -28,22 +27,6 @@ from rollback.registry.registry import RegistryError
 from rollback.table import Table
 from rollback.train.shadow import Shadow, ShadowError, shadow_of
 from rollback.train.version import Request, train_version
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command; returns exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_of:
-            main([str(a) for a in arguments], {})
-        captured = capsys.readouterr()
-        code = exit_of.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
