@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 from machine import describe
+from session_stream import labelled
 
 from detectors.batch import Batch, Floats, Labels, Reference, Scorer, Strings, Window
 from detectors.evidence import make_detectors
@@ -86,27 +87,10 @@ def window(rng: np.random.Generator, index: int, features: int, f: Scorer, g: Sc
 
 def feedback(about: Window) -> Labels:
     """Labels of one event in eight: where the versions differ, each is right as often."""
-    batch, rows = about.batch.take(slice(0, EVENTS, LABELLED)), slice(0, EVENTS, LABELLED)
+    rows = slice(0, EVENTS, LABELLED)
     assert about.g is not None  # noqa: S101 - made with one: it tells mypy
-    f, g = about.f[rows].copy(), about.g[rows].copy()
-    n = len(batch)
-    label = np.where(np.arange(n) % 2 == 0, f.argmax(axis=1), g.argmax(axis=1)).astype(np.int64)
-    return Labels(
-        id=batch.id,
-        ts=batch.ts + 1,
-        event_ts=batch.ts,
-        label=label,
-        name=np.char.add("k", label.astype(str)),
-        origin=np.where(np.arange(n) % 2 == 0, "sandbox", "crowd"),
-        trusted=np.arange(n) % 2 == 0,
-        vetted=np.zeros(n, bool),
-        source=batch.source,
-        session=batch.session,
-        x=batch.x,
-        served=batch.scores,
-        f=f,
-        g=g,
-    )
+    f, g = about.f[rows].argmax(axis=1), about.g[rows].argmax(axis=1)
+    return labelled(about, rows, np.where(np.arange(len(f)) % 2 == 0, f, g))
 
 
 def measure(features: int, windows: int) -> dict[str, Any]:

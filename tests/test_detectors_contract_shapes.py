@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from eventful_stream import plain
-from session_stream import reference, window
+from session_stream import labelled, reference, window
 
 from detectors.batch import Batch, Floats, Labels, Reference, Window
 from detectors.evidence import Budget, Detector, detector_classes
@@ -86,24 +86,7 @@ def calm(shape: Shape, index: int) -> Window:
 def feedback(about: Window) -> Labels:
     """What LKG says of every fourth event."""
     rows = slice(0, len(about), 4)
-    batch, f, g = about.batch.take(rows), about.f[rows].copy(), np.array(about.g)[rows]
-    n, label = len(batch), g.argmax(axis=1).astype(np.int64)
-    return Labels(
-        id=batch.id,
-        ts=batch.ts + 1,
-        event_ts=batch.ts,
-        label=label,
-        name=np.char.add("k", label.astype(str)),
-        origin=np.where(np.arange(n) % 2 == 0, "sandbox", "crowd"),
-        trusted=np.arange(n) % 2 == 0,
-        vetted=np.zeros(n, bool),
-        source=batch.source,
-        session=batch.session,
-        x=batch.x,
-        served=batch.scores,
-        f=f,
-        g=g,
-    )
+    return labelled(about, rows, np.array(about.g)[rows].argmax(axis=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
