@@ -38,7 +38,8 @@ from rollback.registry.registry import Registry
 REPEAT_HORIZON = 200_000
 """Events over which a repeat is recognised."""
 
-OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
+OUTPUTS = ("quarantine", "vetting", "incidents", "windows")
+"""In the order of saving: who sees a window finds all that belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from monitor.sources.source import PermanentSourceError, RetryableSourceError
 SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 15.0
+LOGIN_TRIES: Final = 3
 ADVICE: Final = "see kafka.bootstrap_servers, the login, TLS, and the network between here and there"
 
 
@@ -43,9 +44,7 @@ def check_kafka(config: Config) -> Iterator[Result]:
     chosen = kafka_settings(config.kafka)
     settings = replace(chosen, connect_timeout=CONNECT_SECONDS, request_timeout=REQUEST_SECONDS)
     try:
-        require_reachable(settings)
-        with translated(settings, "connecting"), reason_of_failure():
-            admin = KafkaAdminClient(**settings.connection())
+        admin = _connect(settings, LOGIN_TRIES if settings.sasl_mechanism else 1)
     except (RetryableSourceError, PermanentSourceError) as error:
         yield problem("kafka", str(error), ADVICE)
         return
@@ -55,6 +54,21 @@ def check_kafka(config: Config) -> Iterator[Result]:
             yield from _guarded(part, admin, settings)
     finally:
         admin.close()
+
+
+def _connect(settings: KafkaSettings, tries: int) -> KafkaAdminClient:
+    """A login is tried again where the connection was cut: the reason may have come together with the cut.
+
+    kafka-python drops what it reads in the same breath as the end of the connection.
+    """
+    require_reachable(settings)
+    try:
+        with translated(settings, "connecting"), reason_of_failure():
+            return KafkaAdminClient(**settings.connection())
+    except RetryableSourceError:
+        if tries > 1:
+            return _connect(settings, tries - 1)
+        raise
 
 
 def _parts(config: Config, settings: KafkaSettings) -> Iterator[_Part]:

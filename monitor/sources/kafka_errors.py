@@ -37,4 +37,7 @@ def translate(error: errors.KafkaError, settings: KafkaSettings, doing: str) -> 
     for permanent, advice in ADVICE.items():
         if isinstance(error, permanent):
             return PermanentSourceError(f"{what}; {advice}")
-    return RetryableSourceError(f"{what}; check that the brokers run, their address and the network, and TLS settings")
+    checks = "check that the brokers run, their address and the network, and TLS settings"
+    if settings.sasl_mechanism is not None and isinstance(error, errors.KafkaConnectionError):
+        checks += ", and the login: a broker that refuses one cuts the connection"
+    return RetryableSourceError(f"{what}; {checks}")

@@ -25,33 +25,39 @@ class OutputFileError(Exception):
 
 
 class OutputFile:
-    """Appends lines. ``position`` is the length in bytes, which goes into the checkpoint after `sync`."""
+    """Appends lines. ``position`` is the length in bytes, which goes into the checkpoint after `sync`.
+
+    Lines are held until then, however many: a reader never sees half of one, nor a window before its incident.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._held: list[bytes] = []
         self.position = self._file.tell()
         sync_folder(path.parent)
 
     def append(self, line: bytes) -> None:
         """Write one line, given without its end."""
-        self._file.write(line)
-        self._file.write(b"\n")
+        self._held += line, b"\n"
         self.position += len(line) + 1
 
     def flush(self) -> None:
         """Let readers see what was appended."""
-        self._file.flush()
+        left = memoryview(b"".join(self._held))
+        self._held.clear()
+        while left:
+            left = left[self._file.write(left) :]
 
     def sync(self) -> None:
         """What was appended is on the disk when this returns."""
-        self._file.flush()
+        self.flush()
         os.fsync(self._file.fileno())
 
     def truncate_to(self, position: int) -> None:
         """Forget what was written after the checkpoint. Raises `OutputFileError` where the file is too short."""
-        self._file.flush()
+        self.flush()
         if position > self.position:
             raise OutputFileError(
                 f"{self.path} has {self.position} bytes, but the checkpoint was made when it had {position}: "
@@ -63,6 +69,7 @@ class OutputFile:
 
     def close(self) -> None:
         """Flush and close."""
+        self.flush()
         self._file.close()
 
     def __enter__(self) -> Self:
