@@ -9,12 +9,12 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
-from detectors.burst_evidence import BurstCase, majority
-from detectors.burst_inquiry import Odds, Suspects
-from detectors.crafted_score import CraftedScore
+from detectors.bursts.burst_evidence import BurstCase, majority
+from detectors.bursts.burst_inquiry import Odds, Suspects
+from detectors.bursts.crafted_score import CraftedScore
+from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Budget, Detector, Evidence, State
 from detectors.sequential import session_maximum, session_mean, sessions_of
-from detectors.source_scopes import SourceScopes
 
 _FORGET: Final = 0.7  # weight of a window's events in the next one: whether traffic has moved is seen over about three
 _WHY: Final = "it looks as if it were made to be called {called}: is it, as both versions say?"

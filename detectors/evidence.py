@@ -149,6 +149,8 @@ def detector_classes() -> dict[str, tuple[type[Detector], type[Any]]]:
 
     found: dict[str, tuple[type[Detector], type[Any]]] = {}
     for info in sorted(pkgutil.iter_modules(detectors.__path__), key=lambda m: m.name):
+        if info.ispkg:  # a room: what detectors are made of
+            continue
         module = importlib.import_module(f"detectors.{info.name}")
         for _, item in inspect.getmembers(module, inspect.isclass):
             if issubclass(item, Detector) and item is not Detector and item.__module__ == module.__name__:

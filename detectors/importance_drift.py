@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from detectors.batch import Floats, Ints, Labels, Reference, Scorer, Window
-from detectors.block_null import WindowRuns, first_of_sessions
 from detectors.evidence import Budget, Contributor, Detector, Evidence, State
-from detectors.importance import Surrogate, occlusion, rank_distance, shares
+from detectors.nulls.block_null import WindowRuns, first_of_sessions
+from detectors.nulls.importance import Surrogate, occlusion, rank_distance, shares
 from detectors.sequential import as_e_value, log_mean, p_to_e
 
 _FEWEST: Final = 8  # events that are asked about even where there are very many features

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from detectors.batch import Floats, Labels, Reference, Window
-from detectors.block_null import WindowRuns, first_of_sessions
 from detectors.evidence import Budget, Contributor, Detector, Evidence, State
-from detectors.marginals import Marginals, benjamini_hochberg
-from detectors.random_features import MeanDiscrepancy
+from detectors.nulls.block_null import WindowRuns, first_of_sessions
+from detectors.nulls.marginals import Marginals, benjamini_hochberg
+from detectors.nulls.random_features import MeanDiscrepancy
+from detectors.nulls.source_marginals import SourceMarginals
 from detectors.sequential import as_e_value, log_mean, p_to_e
-from detectors.source_marginals import SourceMarginals
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
 from detectors.evidence import Budget, Detector, Evidence, Implicated, State
-from detectors.label_claims import UNKNOWN
-from detectors.label_ledger import FlipBets, Sessions
-from detectors.label_noise import AssumedErrorRate, ErrorRate
-from detectors.label_question import FlipQuestion
-from detectors.label_scopes import Cells
-from detectors.margins import certainty
+from detectors.labels.claims import UNKNOWN
+from detectors.labels.ledger import FlipBets, Sessions
+from detectors.labels.noise import AssumedErrorRate, ErrorRate
+from detectors.labels.question import FlipQuestion
+from detectors.labels.scopes import Cells
+from detectors.nulls.margins import certainty
 from detectors.sequential import as_e_value, log_mean, session_mean, sessions_of
 
 _APPROVED: Final = float(np.log(20))  # the log e-value from which on trusted labels approve of a contradiction

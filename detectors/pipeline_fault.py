@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from detectors.batch import Floats, Ints, Labels, Reference, Strings, Window
-from detectors.block_null import first_of_sessions
-from detectors.conditional_range import ConditionalRange
 from detectors.evidence import Budget, Contributor, Detector, Evidence, Implicated, State
-from detectors.fault_runs import FaultRuns
-from detectors.fault_scan import FaultScan
-from detectors.lone_change import LoneChange
-from detectors.open_faults import OpenFault
-from detectors.recent_sessions import RecentSessions
+from detectors.faults.conditional_range import ConditionalRange
+from detectors.faults.lone_change import LoneChange
+from detectors.faults.open_faults import OpenFault
+from detectors.faults.recent_sessions import RecentSessions
+from detectors.faults.runs import FaultRuns
+from detectors.faults.scan import FaultScan
+from detectors.nulls.block_null import first_of_sessions
 from detectors.sequential import as_e_value
 
 _LOOKED_AT: Final = 160  # sessions of a scope in a closer look, at most

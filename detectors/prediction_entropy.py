@@ -7,9 +7,10 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors.adwin import LatchedAdwin
 from detectors.batch import Floats, Labels, Reference, Window
-from detectors.block_null import (
+from detectors.evidence import Budget, Contributor, Detector, Evidence, State
+from detectors.nulls.adwin import LatchedAdwin
+from detectors.nulls.block_null import (
     WindowRuns,
     dispersion,
     first_of_sessions,
@@ -19,7 +20,6 @@ from detectors.block_null import (
     mid_rank,
     mid_rank_bounds,
 )
-from detectors.evidence import Budget, Contributor, Detector, Evidence, State
 from detectors.sequential import RateMonitor, as_e_value, log_mean, p_to_e
 
 _STREAMS: Final = ("entropy", "margin")

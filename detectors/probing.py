@@ -8,12 +8,12 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
-from detectors.burst_evidence import BurstCase
-from detectors.burst_inquiry import Odds, Suspects
+from detectors.bursts.burst_evidence import BurstCase
+from detectors.bursts.burst_inquiry import Odds, Suspects
+from detectors.bursts.small_steps import SmallSteps
+from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Budget, Detector, Evidence, State
 from detectors.sequential import session_maximum, sessions_of
-from detectors.small_steps import SmallSteps
-from detectors.source_scopes import SourceScopes
 
 _WHY: Final = "it is a small step from events that are called otherwise; this one is called {called}: is it?"
 _MANY: Final = 3  # links of an event in the midst of a walk

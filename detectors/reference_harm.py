@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from detectors.asking.deep_events import DeepEvents
+from detectors.asking.inquiry import Inquiry
 from detectors.batch import Floats, Ints, Labels, Reference, Window
-from detectors.deep_events import DeepEvents
 from detectors.evidence import Ask, Budget, Contributor, Detector, Evidence, Implicated, State
-from detectors.inquiry import Inquiry
-from detectors.itemsets import Mining
-from detectors.margins import disagreement
+from detectors.nulls.itemsets import Mining
+from detectors.nulls.margins import disagreement
 from detectors.sequential import session_mean, sessions_of
 
 _FEWEST: Final = 200  # labelled sessions; with fewer no harm of half a percent shows

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Buffer, Labels, Reference, Window
-from detectors.buffer_questions import (
+from detectors.buffer.label_excess import Allowance
+from detectors.buffer.label_scan import Scan
+from detectors.buffer.questions import (
     DISPUTED,
     Question,
     about_watched,
@@ -21,13 +23,11 @@ from detectors.buffer_questions import (
     shown,
     with_swap,
 )
+from detectors.buffer.watch_list import Watched, Watching, watch_list
+from detectors.buffer.watched_events import WatchedEvents
 from detectors.evidence import Ask, Budget, Detector, Evidence, Implicated, State
-from detectors.itemsets import Mining
-from detectors.label_excess import Allowance
-from detectors.label_scan import Scan
+from detectors.nulls.itemsets import Mining
 from detectors.sequential import as_e_value
-from detectors.watch_list import Watched, Watching, watch_list
-from detectors.watched_events import WatchedEvents
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Final
 
 import numpy as np
 
-from detectors import hypotheses, wording
-from detectors.answers import DECISIVE
-from detectors.caveats import ceiling, with_caveats
+from detectors.asking.answers import DECISIVE
 from detectors.evidence import Evidence
-from detectors.findings import Findings
-from detectors.hypotheses import Shares
-from detectors.judgement import GRAVITY, Family, Verdict
+from detectors.fusion import hypotheses, wording
+from detectors.fusion.caveats import ceiling, with_caveats
+from detectors.fusion.findings import Findings
+from detectors.fusion.hypotheses import Shares
+from detectors.fusion.judgement import GRAVITY, Family, Verdict
 
 __all__ = ["GRAVITY", "RULES", "Family", "Rule", "Verdict", "judge"]
 

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from detectors.asking.deep_events import DeepEvents
+from detectors.asking.inquiry import Inquiry
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
-from detectors.deep_events import DeepEvents
 from detectors.evidence import Ask, Budget, Detector, Evidence, Implicated, State
-from detectors.inquiry import Inquiry
-from detectors.itemsets import Mining
-from detectors.margins import certainty, deeper, disagreement
+from detectors.nulls.itemsets import Mining
+from detectors.nulls.margins import certainty, deeper, disagreement
+from detectors.nulls.settled import COVERED, KNOWN, NEW, Settled
 from detectors.sequential import (
     RateMonitor,
     as_e_value,
@@ -22,7 +23,6 @@ from detectors.sequential import (
     session_mean,
     sessions_of,
 )
-from detectors.settled import COVERED, KNOWN, NEW, Settled
 
 _BLIND: Final = 0.5  # null rates from which on no plausible rate of deep sessions would be seen
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from detectors.evidence import Evidence, State
+from detectors.fusion.wording import summary
 from detectors.verdict import GRAVITY, Verdict
-from detectors.wording import summary
 from monitor.figures import figure, plain
 from monitor.messages import ActionTaken, Alternative, EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
 

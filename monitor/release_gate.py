@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Batch, Reference, Window
 from detectors.evidence import Ask, Budget
 from detectors.reference_harm import Parameters as HarmParameters

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from detectors.answers import DECISIVE, FEWEST, Answers, weighed
-from detectors.asking_order import spread
+from detectors.asking.answers import DECISIVE, FEWEST, Answers, weighed
+from detectors.asking.deep_events import DeepEvents
+from detectors.asking.inquiry import Inquiry
+from detectors.asking.order import spread
 from detectors.batch import Floats, Labels, Reference
-from detectors.deep_events import DeepEvents
-from detectors.inquiry import Inquiry
-from detectors.label_claims import Claims, Verdicts
+from detectors.labels.claims import Claims, Verdicts
 from detectors.schema import Feature, Schema
 from detectors.version_disagreement import Parameters
 from monitor.state.checkpoint import decode, encode

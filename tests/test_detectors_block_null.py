@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.block_null import (
+from detectors.nulls.block_null import (
     WindowRuns,
     dispersion,
     first_of_sessions,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Floats, Labels
-from detectors.burst_inquiry import BurstInquiry, Odds, Suspects
+from detectors.bursts.burst_inquiry import BurstInquiry, Odds, Suspects
+from detectors.bursts.source_scopes import SourceScopes
 from detectors.sequential import upper_bound
-from detectors.source_scopes import SourceScopes
 
 CLASSES = ("calm", "attack")
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.caveats import TENTATIVE
 from detectors.evidence import Contributor, Evidence, Implicated, Status
+from detectors.fusion.caveats import TENTATIVE
+from detectors.fusion.wording import LEVELS, summary
 from detectors.verdict import Verdict, judge
-from detectors.wording import LEVELS, summary
 
 ADVICE = "Do something sensible."
 NAMES = ("importance_drift", "input_similarity", "pipeline_fault", "prediction_entropy", "served_mismatch")

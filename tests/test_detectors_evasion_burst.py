@@ -22,12 +22,12 @@ from crafting import (
     with_events,
 )
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Floats, Reference, Window
+from detectors.bursts.self_play import SelfPlay
 from detectors.evasion_burst import EvasionBurst, Parameters
 from detectors.evidence import Budget, Evidence
 from detectors.schema import Schema
-from detectors.self_play import SelfPlay
 from detectors.verdict import judge
 
 BUDGET = Budget(1.2e7, 1.2e5)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from detectors.batch import Floats
-from detectors.fault_signs import Columns, Sign, read
-from detectors.open_faults import OpenFault
-from detectors.recent_sessions import RecentSessions
+from detectors.faults.open_faults import OpenFault
+from detectors.faults.recent_sessions import RecentSessions
+from detectors.faults.shrunken_rates import shrunken_bound
+from detectors.faults.signs import Columns, Sign, read
+from detectors.faults.unit_change import changed_unit
 from detectors.schema import UNSEEN, Feature
-from detectors.shrunken_rates import shrunken_bound
-from detectors.unit_change import changed_unit
 
 
 @pytest.mark.parametrize(("a", "b"), [(1e6, 9e6), (5.0, 45.0), (0.5, 20.0)])  # alike; some differences; many

@@ -7,12 +7,12 @@ import pytest
 from session_stream import NUMERIC, Change, reference, schema, window
 
 from detectors.batch import Floats, Strings
-from detectors.block_null import first_of_sessions
 from detectors.evidence import Budget, Evidence
 from detectors.input_similarity import InputSimilarity, Parameters
-from detectors.marginals import Marginals
-from detectors.random_features import MeanDiscrepancy
-from detectors.source_marginals import SourceMarginals
+from detectors.nulls.block_null import first_of_sessions
+from detectors.nulls.marginals import Marginals
+from detectors.nulls.random_features import MeanDiscrepancy
+from detectors.nulls.source_marginals import SourceMarginals
 
 
 def run(budget: Budget, seed: int, windows: int, change: Change | None = None, mean: float = 6.0) -> list[Evidence]:

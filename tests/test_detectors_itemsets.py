@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detectors.batch import Floats
-from detectors.itemsets import Item, Itemset, Mining, mine
+from detectors.nulls.itemsets import Item, Itemset, Mining, mine
 from detectors.schema import Feature, Schema
 
 D = 20

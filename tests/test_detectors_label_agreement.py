@@ -10,9 +10,9 @@ import pytest
 from detectors.batch import Batch, Floats, Ints, Labels, Reference, Strings, Window
 from detectors.evidence import Budget, Evidence
 from detectors.label_agreement import LabelAgreement, Parameters
-from detectors.label_bets import Votes, by_cell, by_scope, log_sum
-from detectors.label_claims import Claims, Verdicts
-from detectors.label_noise import NOISE, PRIOR, noise_by_group
+from detectors.labels.bets import Votes, by_cell, by_scope, log_sum
+from detectors.labels.claims import Claims, Verdicts
+from detectors.labels.noise import NOISE, PRIOR, noise_by_group
 from detectors.schema import Feature, Schema
 
 D = 8

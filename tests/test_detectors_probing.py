@@ -6,9 +6,9 @@ import numpy as np
 from crafting import F, play, reference, walk, window, with_events
 
 from detectors.batch import Reference, Window
+from detectors.bursts.small_steps import SmallSteps
 from detectors.evidence import Budget
 from detectors.probing import Parameters, Probing
-from detectors.small_steps import SmallSteps
 from detectors.verdict import judge
 
 BUDGET = Budget(1.2e7, 1.2e5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from session_stream import LinearModel, reference, window
 
-from detectors.answers import DECISIVE
+from detectors.asking.answers import DECISIVE
 from detectors.batch import Buffer, Floats, Ints, Labels, Reference, Scorer, Strings, Window
 from detectors.evidence import Budget, Evidence
 from detectors.retraining_buffer import Parameters, RetrainingBuffer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.itemsets import Item, Itemset
-from detectors.settled import COVERED, KNOWN, NEW, Settled
+from detectors.nulls.itemsets import Item, Itemset
+from detectors.nulls.settled import COVERED, KNOWN, NEW, Settled
 
 NULL = np.array([[0.01, 0.005], [0.02, 0.01]])
 ITEMSET = Itemset((Item(0, 7.0, 7.0),), 0.9, 0.0, 5, 0.85, confident=True)

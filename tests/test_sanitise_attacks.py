@@ -10,7 +10,7 @@ import pytest
 from sanitise_traffic import ATTACK, BENIGN, CLASSES, backdoored, drawn, silent, traffic, trees
 
 from detectors.batch import Bools
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from monitor.demo.traffic import TrafficConfig
 from rollback.redteam.backdoor import Trigger
 from rollback.redteam.label_flip import flip_targeted

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from test_sanitise_laws import SCHEMA, buffer, naive_bayes, run
 
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from detectors.schema import UNSEEN, Feature, Schema
 from rollback.sanitise.conformal import cross_fit, p_values, session_folds, session_weights
 from rollback.sanitise.items import MOST_ITEMS, features_of, find_items, membership

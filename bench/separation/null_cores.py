@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from detectors.batch import Floats, Ints
-from detectors.block_null import (
+from detectors.evidence import Budget
+from detectors.nulls.block_null import (
     WindowRuns,
     dispersion,
     ks_distance,
@@ -24,7 +25,6 @@ from detectors.block_null import (
     mid_rank,
     mid_rank_bounds,
 )
-from detectors.evidence import Budget
 from detectors.sequential import RateMonitor, cautious_bounds, p_to_e, session_maximum, session_mean
 from detectors.version_disagreement import Parameters as VersionParameters
 from separation.crossings import Core, Counter, Crossings, Law

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from detectors.batch import Floats
-from detectors.block_null import first_of_sessions
+from detectors.nulls.block_null import first_of_sessions
 from separation.episode import Episode
 from separation.world import Events
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.batch import Bools, Floats, Ints
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from detectors.schema import Schema
 
 BINS = 8

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detectors.batch import Bools, Floats, Scorer
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from detectors.schema import UNSEEN, Schema
 from rollback.sanitise.rows import Rows
 

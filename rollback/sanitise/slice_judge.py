@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binom
 
 from detectors.batch import Bools
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from rollback.sanitise.case import Case
 from rollback.sanitise.pair_excess import Comparison, Scope
 from rollback.sanitise.pattern import Pattern, Swap, SwapTest, named, shared_pattern

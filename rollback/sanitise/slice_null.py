@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detectors.batch import Bools, Floats, Ints
-from detectors.itemsets import Item
+from detectors.nulls.itemsets import Item
 from detectors.sequential import sessions_of
 from rollback.sanitise.conformal import session_weights
 from rollback.sanitise.items import features_of, find_items, membership

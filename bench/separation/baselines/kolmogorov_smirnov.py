@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.block_null import ks_distance
+from detectors.nulls.block_null import ks_distance
 from separation.episode import Episode
 from separation.stream_baseline import firsts
 

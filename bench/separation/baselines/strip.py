@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.batch import Floats
-from detectors.margins import log_scores
+from detectors.nulls.margins import log_scores
 from separation.episode import Episode
 from separation.stream_baseline import firsts
 

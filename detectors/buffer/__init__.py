@@ -1,0 +1,1 @@
+"""Looks into the rows that a version was retrained on."""

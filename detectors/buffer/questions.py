@@ -1,0 +1,245 @@
+"""Questions about rows of a retraining buffer: were they given false labels? Trusted labellers answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.batch import Buffer, Floats, Ints, Reference, Scorer, Strings
+from detectors.buffer.company import without_company
+from detectors.buffer.contradictions import contradictions
+from detectors.buffer.label_excess import Allowance, excesses
+from detectors.buffer.label_scan import Scan, Slice, scan
+from detectors.buffer.swap_test import swap_gap
+from detectors.buffer.watch_list import Watched
+from detectors.nulls.itemsets import Item, Itemset, Mining, mine
+from detectors.sequential import sessions_of
+
+DISPUTED: Final = -2
+"""Answer about a row that trusted labellers contradict each other about: it counts for neither side."""
+
+_MOSTLY: Final = 0.8
+_SAME: Final = 0.5  # slices that share this much of the smaller one's rows are one question
+_NATURAL: Final = 0.01  # values that this share of the reference's other rows carries are no trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Rows that share values (or a source or origin) and a label that last known good contradicts.
+
+    ``rows`` are in the order in which they are asked about: one of every session first, sources in turn, else at random
+    (the rows that contradict most are errors more often than the others). ``outside``
+    is the share of the reference's rows that g puts in another class and that carry the values. ``noise`` is the share
+    of ``rows`` that honest error explains.
+    """
+
+    label: int | None
+    rows: Ints
+    log_p: float
+    sessions: int
+    expected: float
+    itemset: Itemset | None = None
+    outside: float = 1.0
+    scope: str = ""
+    name: str = ""
+    noise: float = 0.0
+    swap_gap: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is if its labels are false."""
+        trigger = self.itemset is not None and self.outside <= _NATURAL
+        return "backdoor" if trigger and (self.swap_gap is None or self.swap_gap > 0) else "label_flip"
+
+
+def questions(
+    buffer: Buffer,
+    reference: Reference,
+    options: Scan,
+    mining: Mining,
+    allowance: Allowance,
+    level: float,
+    most: int,
+    rng: np.random.Generator,
+) -> list[Question]:
+    """What is suspicious in the buffer, strongest first: slices, then scopes with too many contradictions."""
+    found: list[Question] = []
+    log_level = float(np.log(level))
+    for question in sorted(_slices(buffer, reference, options, mining, rng), key=lambda q: q.log_p):
+        if question.log_p <= log_level and len(found) < most and not any(_same(question, q) for q in found):
+            found.append(question)
+    for excess in excesses(buffer, reference, allowance):
+        rows = _in_turn(rng.permutation(excess.rows), buffer.session, buffer.source)
+        question = Question(
+            None, rows, excess.log_p, excess.sessions, excess.expected,
+            scope=excess.scope, name=excess.name, noise=min(1.0, excess.expected / max(excess.sessions, 1)),
+        )  # fmt: skip
+        if excess.log_p <= log_level and len(found) < most and not any(_same(question, q) for q in found):
+            found.append(question)
+    return found
+
+
+def _slices(
+    buffer: Buffer, reference: Reference, options: Scan, mining: Mining, rng: np.random.Generator
+) -> Iterator[Question]:
+    for suspect in contradictions(buffer, reference, 0.1, rng):
+        own = np.arange(len(suspect.rows))
+        for one in scan(buffer.x[suspect.rows], suspect.flagged, suspect.rate, own, options, rng):
+            rows = suspect.every[one.carries(buffer.x[suspect.every])]
+            carriers = buffer.x[_of_each(rows, buffer.session)]
+            itemset = _closure(one, carriers, reference, suspect.label, mining)
+            others = reference.x[np.argmax(reference.g, axis=1) != suspect.label]
+            itemset = _without_company(itemset, carriers, reference, suspect.label, rng)
+            outside = float(itemset.carries(others).mean()) if len(others) else 1.0
+            order = _in_turn(rng.permutation(rows), buffer.session, buffer.source)
+            yield Question(suspect.label, order, one.log_p, one.sessions, one.expected, itemset, outside)
+
+
+def _closure(one: Slice, carriers: Floats, reference: Reference, label: int, mining: Mining) -> Itemset:
+    """All that the carriers share and other rows of the classes that g gives them do not; at least the items found."""
+    others = reference.x[np.argmax(reference.g, axis=1) != label]
+    whole = mine(carriers, others, carriers[:0], reference.x, mining)
+    if whole is not None and whole.confident:
+        return whole
+    items = tuple(_bounded(item, carriers) for item in one.items)
+    share = float(np.mean(one.carries(others))) if len(others) else 0.0
+    return Itemset(items, 1.0, share, len(carriers), 1.0, confident=False)
+
+
+def _without_company(
+    itemset: Itemset, carriers: Floats, reference: Reference, label: int, rng: np.random.Generator
+) -> Itemset:
+    """See `without_company`; look-alikes are rows of the reference that g puts in other classes than the label."""
+    others = reference.x[np.argmax(reference.g, axis=1) != label]
+    categorical = np.array([f.kind == "categorical" for f in reference.schema.features])
+    return without_company(itemset, carriers, others, categorical, rng)
+
+
+def _bounded(item: Item, carriers: Floats) -> Item:
+    """A range with ends, so that it has a middle."""
+    if item.exact:
+        return item
+    column = carriers[:, item.feature]
+    return Item(item.feature, float(np.nanmin(column)), float(np.nanmax(column)))
+
+
+def about_watched(
+    watched: Sequence[Watched],
+    buffer: Buffer,
+    reference: Reference,
+    found: Sequence[Question],
+    most: int,
+    rng: np.random.Generator,
+) -> list[Question]:
+    """Questions about rows that carry an itemset of the watch list under its label, unless they are asked about."""
+    made: list[Question] = []
+    for each in watched:
+        rows = np.flatnonzero((buffer.y == each.label) & each.itemset.carries(buffer.x))
+        others = reference.x[np.argmax(reference.g, axis=1) != each.label]
+        question = Question(
+            each.label,
+            _in_turn(rng.permutation(rows), buffer.session, buffer.source),
+            0.0,
+            sessions_of(buffer.session[rows])[1],
+            0.0,
+            each.itemset,
+            float(each.itemset.carries(others).mean()) if len(others) else 1.0,
+            swap_gap=each.gap,
+        )
+        if len(made) < most and len(rows) and not any(_same(question, q) for q in (*found, *made)):
+            made.append(question)
+    return made
+
+
+def better_named(
+    question: Question, watched: Sequence[Watched], buffer: Buffer, reference: Reference, rng: np.random.Generator
+) -> Question:
+    """The same with the itemset of the watch list that most of its rows carry, where that moves the version more."""
+    for each in watched:
+        carried = each.label == question.label and each.itemset.carries(buffer.x[question.rows]).mean() >= _MOSTLY
+        if carried and each.gap > (question.swap_gap or 0.0):
+            itemset = _without_company(each.itemset, buffer.x[question.rows], reference, each.label, rng)
+            return replace(question, itemset=itemset, swap_gap=each.gap)
+    return question
+
+
+def with_swap(question: Question, reference: Reference, score_f: Scorer, score_g: Scorer, rows: int) -> Question:
+    """The same with the swap test: share of reference rows of other classes that its values bring f, less g, to it."""
+    if question.itemset is None or question.label is None:
+        return question
+    gap = swap_gap(question.itemset, question.label, reference, score_f, score_g, rows)
+    return replace(question, swap_gap=gap)
+
+
+def _of_each(rows: Ints, session: Strings) -> Ints:
+    """The first of the rows in every session."""
+    code, _ = sessions_of(session[rows])
+    return np.asarray(rows[np.unique(code, return_index=True)[1]])
+
+
+def _in_turn(rows: Ints, session: Strings, source: Strings) -> Ints:
+    """The rows with one of each session first, and sources in turn, else in their order."""
+    code, _ = sessions_of(session[rows])
+    round_of_session = _occurrence(code)
+    order = np.lexsort((np.arange(len(rows)), round_of_session))
+    named = np.unique(source[rows[order]], return_inverse=True)[1]
+    turn = _occurrence(np.asarray(named) + len(rows) * round_of_session[order])
+    return np.asarray(rows[order][np.lexsort((turn, round_of_session[order]))])
+
+
+def _occurrence(code: Ints) -> Ints:
+    """How often each value occurred before, in order.
+
+    >>> _occurrence(np.array([5, 7, 5, 5])).tolist()
+    [0, 0, 1, 2]
+    """
+    seen: dict[int, int] = {}
+    out = []
+    for c in code.tolist():
+        out.append(seen.get(c, 0))
+        seen[c] = out[-1] + 1
+    return np.array(out, np.int64)
+
+
+def _same(one: Question, other: Question) -> bool:
+    shared = len(np.intersect1d(one.rows, other.rows))
+    return shared >= _SAME * min(len(one.rows), len(other.rows))
+
+
+def judged(
+    question: Question, buffer: Buffer, answers: Mapping[str, int], false_poisoned: float, false_honest: float
+) -> tuple[float, int, int]:
+    """Log likelihood ratio of poisoning against honest change, number of answers, how many labels were false.
+
+    With rho = 1 - noise, a label is false with probability .5 (1 - rho) + rho p, p by hypothesis. Answers that are
+    disputed, or name a class that the model does not know, do not count.
+    """
+    rows = [r for r in question.rows.tolist() if answers.get(str(buffer.id[r]), DISPUTED) >= 0]
+    false = sum(answers[str(buffer.id[r])] != int(buffer.y[r]) for r in rows)
+    noise, rho = 0.5 * question.noise, 1 - question.noise
+    poisoned, honest = noise + rho * false_poisoned, noise + rho * false_honest
+    llr = false * np.log(poisoned / honest) + (len(rows) - false) * np.log((1 - poisoned) / (1 - honest))
+    return float(llr), len(rows), false
+
+
+def shown(question: Question, reference: Reference, llr: float, answers: int, false: int) -> dict[str, Any]:
+    """The question as a finding for people and gauges."""
+    schema = reference.schema
+    features = question.itemset.named(schema) if question.itemset is not None else {}
+    return {
+        "label": None if question.label is None else schema.classes[question.label],
+        "features": features,
+        "scope": question.scope,
+        "name": question.name,
+        "rows": len(question.rows),
+        "sessions": question.sessions,
+        "expected": question.expected,
+        "log_p": question.log_p,
+        "swap_flip_gap": question.swap_gap,
+        "answers": answers,
+        "false": false,
+        "llr": llr,
+    }

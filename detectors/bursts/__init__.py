@@ -1,0 +1,1 @@
+"""What marks events that somebody crafted: near one another, across a border, by one source."""

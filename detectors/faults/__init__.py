@@ -1,0 +1,1 @@
+"""Columns that a pipeline has broken: which, where, how, and since when."""

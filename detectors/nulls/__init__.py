@@ -1,0 +1,1 @@
+"""Statistics with their nulls: marginals, importances, itemsets, margins of a finite reference."""
