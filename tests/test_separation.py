@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
+from separation import goals
 from separation.models import FAMILIES
 from separation.play import Settings, play
-from separation.report import Row, rate
+from separation.plots import charts
+from separation.rates import Row, rate
 from separation.run import told
 from separation.scenario import Scenario, Unsuited, scenarios
 from separation.tables import load
@@ -92,3 +96,41 @@ def test_texts_become_numbers_of_the_same_columns() -> None:
     assert made["length"].tolist() == [0, 3, 8]
     assert made["upper"].tolist() == [0, 0, 6]
     assert all(np.isfinite(column).all() for column in made.values())
+
+
+def _row(scenario: str, strength: str, called: str, *, seed: int = 1) -> Row:
+    expected = ["poisoning"] if scenario == "backdoor" else ["drift", "stable"]
+    return {
+        "data": "soc", "seed": seed, "scenario": scenario, "strength": strength, "settings": "{}", "called": called,
+        "expected": expected, "effective": True, "confidence": 0.95, "tentative": False, "touched": 30,
+        "touched_before_call": 0, "asked": 4, "asked_of_buffer": 2, "votes": 1000,
+    }  # fmt: skip
+
+
+def test_each_goal_counts_its_own_episodes_and_says_whether_it_is_reached() -> None:
+    backdoor = '{"rate": 0.01, "features": 3}'
+    rows = [_row("backdoor", backdoor, "poisoning", seed=s) for s in range(9)]
+    rows += [_row("backdoor", backdoor, "drift", seed=9), _row("stable", "{}", "stable", seed=9)]
+    lines = {line.split("|")[1].strip(): line.split("|")[2:] for line in goals.table(rows).splitlines()[2:]}
+    assert lines["- at a rate of 1.0%"][1].strip().startswith("9/10 = 0.900")
+    assert lines["- at a rate of 1.0%"][3].strip() == "**no**"
+    assert lines["drift of all kinds called poisoning"][1].strip().startswith("0/1")
+    assert lines["drift of all kinds called poisoning"][3].strip() == "yes"
+    assert lines["probing by 30 events called evasion"][1].strip() == "-"
+
+
+def test_few_sites_bound_nothing_where_they_differ() -> None:
+    rows = [{"data": "a", "seed": s} for s in range(4)]
+    found = rate(rows, lambda r: r["seed"] == 0)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_pictures_are_drawn_of_what_there_is() -> None:
+    backdoor = '{"rate": 0.01, "features": 3}'
+    rows = [_row("backdoor", backdoor, "poisoning", seed=s) for s in range(5)]
+    rows += [_row("honest_retrain", "{}", "drift", seed=s) for s in range(5)]
+    made = charts(rows)
+    assert set(made) == {"by_rate.svg", "by_features.svg", "reliability.svg"}
+    for text in made.values():
+        assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314 - our own text
+    assert "n=5" in made["by_rate.svg"]

@@ -1,10 +1,8 @@
 """Tables and plots of what `separation.run` has found.
 
-    cd bench && python -m separation.report results.jsonl [--plots FOLDER]
+    cd bench && python -m separation.report results.jsonl ...
 
-Bounds are one-sided 95%, clustered by data set and seed: episodes of one site share models and traffic. Where no
-cluster has an event (or every one has), the bound is Clopper-Pearson's over clusters; else the 95% quantile of 2,000
-bootstrap draws of whole clusters.
+Bounds are those of `separation.rates`; what is measured is in `separation.goals`. ``python -m separation.plots`` draws.
 """
 
 from __future__ import annotations
@@ -12,61 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from detectors.sequential import upper_bound
+from separation import goals
+from separation.rates import Row, rate
 
-Row = dict[str, Any]
-DRIFT: Final = (
-    "honest_retrain", "new_family", "moved_rule", "covariate_drift", "stable", "honest_labels", "forgetting",
-)  # fmt: skip
 FAMILIES: Final = ("poisoning", "regression", "evasion", "fault", "drift", "inconclusive", "stable")
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """``events`` of ``n`` episodes in ``clusters`` sites; one-sided 95% bounds below and above."""
-
-    events: int
-    n: int
-    clusters: int
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "-"
-        return f"{self.events}/{self.n} = {self.events / self.n:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def rate(rows: Sequence[Row], event: Callable[[Row], bool]) -> Rate:
-    """How often ``event`` holds, with clustered bounds.
-
-    >>> rows = [{"data": "a", "seed": i} for i in range(20)]
-    >>> str(rate(rows, lambda r: False))
-    '0/20 = 0.000 [0.000, 0.139]'
-    """
-    by_site: dict[tuple[str, int], list[bool]] = defaultdict(list)
-    for row in rows:
-        by_site[row["data"], row["seed"]].append(bool(event(row)))
-    events, sizes = np.array([sum(v) for v in by_site.values()]), np.array([len(v) for v in by_site.values()])
-    n, k = int(sizes.sum()), int(events.sum())
-    if not n:
-        return Rate(0, 0, 0, 0.0, 1.0)
-    clusters = len(sizes)
-    if k in (0, n):
-        high = float(upper_bound(0 if k == 0 else clusters, clusters))
-        low = 0.0 if k == 0 else 1 - float(upper_bound(0, clusters))
-        return Rate(k, n, clusters, low, high)
-    draws = np.random.default_rng(0).integers(0, clusters, (2000, clusters))
-    shares = events[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    low, high = np.quantile(shares, [0.05, 0.95])
-    return Rate(k, n, clusters, float(low), float(high))
 
 
 def read(path: Path) -> list[Row]:
@@ -109,33 +62,19 @@ def by_strength(rows: Sequence[Row], *names: str) -> str:
     return "\n".join(lines)
 
 
-def goals(rows: Sequence[Row]) -> str:
-    """The rows that the project is measured by."""
-    attacks = [r for r in rows if r["effective"] and "poisoning" in r["expected"]]
-    honest = [r for r in rows if "poisoning" not in r["expected"] and r["scenario"] in DRIFT]
-    decided = [r for r in attacks + honest if r["called"] not in ("stable", "inconclusive")]
-    backdoors = effective(rows, "backdoor")
-    forgetting = effective(rows, "forgetting")
-    table = [
-        ("backdoors called poisoning", rate(backdoors, lambda r: r["called"] == "poisoning")),
-        ("honest and drifting called poisoning", rate(honest, lambda r: r["called"] == "poisoning")),
-        ("poisoning called drift", rate(attacks, lambda r: r["called"] == "drift")),
-        ("poisoning that stays quiet", rate(attacks, lambda r: r["called"] == "stable")),
-        ("poisoning inconclusive", rate(attacks, lambda r: r["called"] == "inconclusive")),
-        ("forgetting called regression", rate(forgetting, lambda r: r["called"] == "regression")),
-        ("forgetting called poisoning", rate(forgetting, lambda r: r["called"] == "poisoning")),
-        ("right where decided", rate(decided, lambda r: r["called"] in r["expected"])),
-        ("honest episodes with a request", rate(honest, lambda r: r["asked"] > 0)),
-        ("confident and wrong (> .9)", rate(attacks + honest, _confidently_wrong)),
-    ]
-    lines = ["| what | events / n = rate [95% bounds] | sites |", "|---|---|---|"]
-    lines += [f"| {name} | {value} | {value.clusters} |" for name, value in table]
-    return "\n".join(lines)
-
-
-def _confidently_wrong(row: Row) -> bool:
-    wrong = row["called"] not in row["expected"] and row["called"] not in ("stable", "inconclusive")
-    return wrong and row["confidence"] > 0.9 and not row["tentative"]
+def load(rows: Sequence[Row]) -> str:
+    """What the person who answers has to do where nobody attacks: incidents and labels per 10,000 votes."""
+    own = [r for r in rows if goals.is_honest(r)]
+    votes = sum(r["votes"] for r in own)
+    if not votes:
+        return ""
+    asked, of_rows = sum(r["asked"] - r["asked_of_buffer"] for r in own), sum(r["asked_of_buffer"] for r in own)
+    asking = sum(r["asked"] > r["asked_of_buffer"] for r in own)
+    return (
+        f"Requests on {len(own)} honest and drifting streams of {votes} votes: {asking} of them ask about "
+        f"events, {1e4 * asking / votes:.2f} incidents per 10,000 votes, {asked} labels in all; {of_rows} labels of "
+        "buffer rows."
+    )
 
 
 def recovery(rows: Sequence[Row]) -> str:
@@ -190,12 +129,19 @@ def main() -> None:
     given = parser.parse_args()
     rows = [r for path in given.results for r in read(path)]
     unsuited, broken = [r for r in rows if "unsuited" in r], [r for r in rows if "broken" in r]
-    rows = [r for r in rows if "called" in r]
-    print(f"{len(rows)} episodes, {len(unsuited)} unsuited, {len(broken)} broken")
-    print(f"data: {sorted({r['data'] for r in rows})}\n")
+    played = [r for r in rows if "called" in r]
+    print(f"{len(played)} episodes, {len(unsuited)} unsuited, {len(broken)} broken")
+    for settings in sorted({r["settings"] for r in played}, key=len):
+        print(f"\n## {'Defaults' if settings == '{}' else settings}\n")
+        _tell([r for r in played if r["settings"] == settings])
+
+
+def _tell(rows: Sequence[Row]) -> None:
+    print(f"{len(rows)} episodes of {', '.join(sorted({r['data'] for r in rows}))}\n")
     failed = Counter(e for r in rows for e in r["errors"])
-    print(f"detector errors: {dict(failed)}\n")
-    print(goals(rows), "\n")
+    print(f"Detectors that failed: {dict(failed) or 'none'}\n")
+    print(goals.table(rows), "\n")
+    print(load(rows), "\n")
     for data in sorted({r["data"] for r in rows}):
         print(f"### {data}\n\n{confusion([r for r in rows if r['data'] == data])}\n")
     print(f"### Strengths\n\n{by_strength(rows, *sorted({r['scenario'] for r in rows}))}\n")

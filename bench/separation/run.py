@@ -1,7 +1,10 @@
 """Runs scenarios over data sets and seeds; resumable: what is in the result file is not run again.
 
     cd bench && python -m separation.run --out results.jsonl [--data soc,nsl_kdd --folder DIR] [--seeds 200-219]
-        [--scenarios a,b] [--jobs 2] [--set trusted=false] [--minutes 30] [--plan small|full]
+        [--scenarios a,b] [--jobs 2] [--set trusted=false] [--minutes 30] [--turns 5]
+
+A whole site (a data set and a seed) takes a quarter of an hour on one core. ``--turns N`` plays every Nth strength at a
+site, others at the next, so that N data sets give each strength as many sites as there are seeds.
 
 One JSON object a line: what was expected, whether the attack worked, what was said, when, and how many labels it took.
 ``python -m separation.report results.jsonl`` makes tables and plots of it.
@@ -147,7 +150,8 @@ def blocks(given: argparse.Namespace) -> list[Block]:
     until = time.time() + 60 * given.minutes
     made = []
     for seed, data in itertools.product(range(low, high + 1), given.data.split(",")):
-        wanted = [(n, json.dumps(dict(s))) for n in names for s in known[n].strengths]
+        every = [(n, json.dumps(dict(s))) for n in names for s in known[n].strengths]
+        wanted = every[(seed + given.data.split(",").index(data)) % given.turns :: given.turns]
         todo = tuple((n, s) for n, s in wanted if key(data, seed, n, s, _text(settings)) not in done)
         if todo:
             made.append(Block(data, given.folder, seed, todo, settings, until))
@@ -178,6 +182,7 @@ def main() -> None:
     parser.add_argument("--scenarios", default="")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--turns", type=int, default=1, help="play one strength in so many at each site")
     parser.add_argument("--set", action="append", default=[], help="a field of play.Settings, as NAME=JSON")
     given = parser.parse_args()
     todo = blocks(given)

@@ -9,10 +9,12 @@ import numpy as np
 from separation.episode import Episode, Truth, episode
 from separation.world import Setting
 
-STRENGTHS = ({"tilt": 1.0}, {"growth": 2.0}, {"season": True})
+STRENGTHS = ({"tilt": 1.0}, {"growth": 2.0}, {"growth": 2.0, "ramp": True}, {"season": True})
 
 
-def build(setting: Setting, *, tilt: float = 0.0, growth: float = 1.0, season: bool = False) -> Episode:
+def build(
+    setting: Setting, *, tilt: float = 0.0, growth: float = 1.0, ramp: bool = False, season: bool = False
+) -> Episode:
     """``growth`` multiplies half of the measured features; ``season``: the mix swings to and fro within the stream."""
     world, rng = setting.world(), setting.rng(7)
     base = world.parts.stream
@@ -29,6 +31,7 @@ def build(setting: Setting, *, tilt: float = 0.0, growth: float = 1.0, season: b
         measured = np.flatnonzero(world._jitters)  # noqa: SLF001 - the same columns vary
         some = rng.permutation(measured)[: max(len(measured) // 2, 1)] if len(measured) else measured
         x = events.x.copy()
-        x[:, some] *= growth
+        share = np.linspace(0.0, 1.0, len(x))[:, None] if ramp else 1.0
+        x[:, some] *= growth**share
         events = replace(events, x=x)
     return episode(world, events, rng, Truth(("drift", "stable"), ("covariate_drift",)))
