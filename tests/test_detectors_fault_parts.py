@@ -85,6 +85,17 @@ def test_a_renamed_value_is_told_from_a_new_one() -> None:
     assert read(Columns(feature, new, past, near, near), 5.0) is None
 
 
+def test_a_few_nulls_more_in_a_handful_of_sessions_are_chance() -> None:
+    past = np.where(np.arange(200) % 12 == 0, np.nan, 1.0)
+    near = np.ones((200, 10))
+    few = np.where(np.arange(17) < 3, np.nan, 1.0)
+    many = np.where(np.arange(17) < 8, np.nan, 1.0)
+    assert read(Columns(Feature("n"), few, past, near[:17], near), 5.0) is None
+    found = read(Columns(Feature("n"), many, past, near[:17], near), 5.0)
+    assert found is not None
+    assert found.cause == "nulls"
+
+
 def test_a_fault_is_over_when_its_feature_is_as_before_for_long_enough() -> None:
     broken = np.full(30, np.nan)
     fault = OpenFault.found(1, 0, Sign("nulls", "", "", "null"), 0, broken, np.ones(300))

@@ -103,10 +103,11 @@ class BurstCase:
             "right": answers - wrong,
             "convicted": self.inquiry.convicted,
             "toward_majority": toward == self._majority,
+            "seen_at": self.inquiry.seen_at(toward),
         }
         if toward is not None:
             facts["to_class"] = self._classes[toward]
-        truths = [c for c, _ in self.inquiry.truths().most_common() if c >= 0]
+        truths = [c for c, _ in self.inquiry.truths(toward).most_common() if c >= 0]
         if truths:
             facts["from_class"] = self._classes[truths[0]]
         return facts

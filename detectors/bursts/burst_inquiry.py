@@ -236,13 +236,18 @@ class BurstInquiry:
         """How many of the labels asked for have not come."""
         return len(self._asked.keys() - self._said.keys())
 
-    def truths(self) -> Counter[int]:
-        """The true classes of what both models missed."""
-        return Counter(label for _, called, label in self._answers() if label != called)
+    def truths(self, toward: int | None) -> Counter[int]:
+        """The true classes of what both models missed, of what they called ``toward`` (None: of all)."""
+        return Counter(label for _, called, label in self._answers() if label != called and toward in (None, called))
 
     def missed(self) -> list[tuple[str, str]]:
         """Id and source of the events that both models missed."""
         return [(i, self._about[i][2]) for i, called, label in self._answers() if label != called]
+
+    def seen_at(self, toward: int | None) -> dict[str, int]:
+        """Missed events that were called ``toward``, counted by source; suspects where none is missed."""
+        missed = [self._about[i][2] for i, c, label in self._answers() if label != c and toward in (None, c)]
+        return dict(Counter(missed or self.pool.source[: self._most].tolist()))
 
     def implicated(self, classes: tuple[str, ...]) -> Implicated:
         """Missed events first, then other suspects; sources where at most three hold 80 % of what is known."""

@@ -30,7 +30,7 @@ class LoneChange:
     1. At most ``confined`` features moved; any other by itself less than .4 of what the last of them did.
     2. Each of them is unlike its neighbours on the *other* features (`ConditionalRange`) by ``outside`` more than
        before, and twice as much as any other feature is: without it the event is ordinary.
-    3. It looks like one of the known faults (`read`).
+    3. It looks like one of the known faults (`read`), and events that do not show it are ordinary.
     """
 
     def __init__(
@@ -73,10 +73,18 @@ class LoneChange:
             if excess < max(self._outside, _TWICE * usual + _BEYOND):
                 return {}
             sign = self.sign(now, scope, j, features)
-            if sign is None:
+            if sign is None or not self._explains(sign, now, scope, j, features):
                 return {}
             out[j] = sign
         return out
+
+    def _explains(self, sign: Sign, now: Floats, scope: int, j: int, features: Sequence[int]) -> bool:
+        """Whether events that do not show the sign are as ordinary as before."""
+        rest = now[~sign.hits(now[:, j])]
+        if len(rest) < _FEWEST_NOW:
+            return True
+        excess, error = self._excess(rest, scope, j, features)
+        return excess - error < self._outside
 
     def sign(self, now: Floats, scope: int, j: int, without: Sequence[int]) -> Sign | None:
         """The fault of one feature, whose neighbours are found without some others."""

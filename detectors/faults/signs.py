@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import binom, rankdata
 
 from detectors.batch import Bools, Floats
 from detectors.faults.unit_change import changed_unit
@@ -77,7 +77,9 @@ def read(columns: Columns, least_ratio: float) -> Sign | None:
 
 def _nulls(c: Columns) -> Sign | None:
     now, past = np.mean(np.isnan(c.now)), np.mean(np.isnan(c.past))
-    return Sign("nulls", f"nulls {now:.0%}", "", "null") if now - past >= _SHARE else None
+    usual = (np.isnan(c.past).sum() + 1) / (len(c.past) + 1)
+    chance = float(binom.sf(np.isnan(c.now).sum() - 1, len(c.now), min(usual, 1.0)))
+    return Sign("nulls", f"nulls {now:.0%}", "", "null") if now - past >= _SHARE and chance < _GONE else None
 
 
 def _renamed(c: Columns) -> Sign | None:

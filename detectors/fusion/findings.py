@@ -15,6 +15,7 @@ _COVARIATE: Final = ("input_similarity", "prediction_entropy", "importance_drift
 _VERSIONS: Final = ("version_disagreement", "reference_harm")
 _ASKING: Final = (*_VERSIONS, "label_agreement")
 _BURSTS: Final = ("evasion_burst", "probing")
+_MOST: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,21 @@ class Findings:
         return tuple(d for d in _ASKING if self.fired(d) and abs(self.llr(d)) < DECISIVE and not self._moved(d))
 
     def missed(self) -> tuple[str, ...]:
-        """Detectors by which trusted answers say that both versions are fooled."""
-        return tuple(d for d in _BURSTS if self.convicted(d))
+        """Detectors by which trusted answers say that both versions are fooled, and no fault is seen to fool them."""
+        return tuple(d for d in _BURSTS if self.convicted(d) and not self._broken_there(d))
 
     def bursts(self) -> tuple[str, ...]:
         """Detectors that fired on what looks crafted, and whose question is not answered clearly."""
-        return tuple(d for d in _BURSTS if self.fired(d) and abs(self.llr(d)) < DECISIVE)
+        return tuple(d for d in _BURSTS if self.fired(d) and abs(self.llr(d)) < DECISIVE and not self._broken_there(d))
+
+    def _broken_there(self, detector: str) -> bool:
+        """Whether four fifths of what is missed, or suspected, come from where a feature is broken."""
+        if not (self.fired("pipeline_fault") and self.fact("pipeline_fault", "confined")):
+            return False
+        seen: dict[str, int] = self.fact(detector, "seen_at") or {}
+        broken = self.fact("pipeline_fault", "sources") or ()
+        there = sum(n for source, n in seen.items() if source in broken or self.fact("pipeline_fault", "everywhere"))
+        return bool(seen) and there >= _MOST * sum(seen.values())
 
     def _moved(self, detector: str) -> bool:
         return detector == "label_agreement" and self.concept_moved()
