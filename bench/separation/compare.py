@@ -1,6 +1,7 @@
 """Baselines beside Tocsin on the same episodes, at one false-alarm rate: alarms on stable and honest streams matched.
 
     cd bench && python -m separation.compare --data soc,nsl_kdd --folder DIR --calibrate 0-9 --seeds 200-209
+        [--baselines mmd,strip] [--peer alibi_ks=ENVIRONMENT/bin/python]
 
 For each data set a baseline's threshold is the largest statistic on stable and honestly retrained streams of the
 calibration seeds. Then: how often it alarms on poisoning, on drift and on stable streams of other seeds. As it cannot
@@ -23,6 +24,7 @@ import numpy as np
 from machine import describe
 
 from separation.episode import Episode
+from separation.peer import Peer
 from separation.play import play
 from separation.run import model_of
 from separation.scenario import Unsuited, scenarios
@@ -42,11 +44,12 @@ POISON: Final = (
 Statistic = Callable[[Episode, np.random.Generator], float]
 
 
-def baselines() -> dict[str, Statistic]:
-    """By file name."""
+def baselines(wanted: str, peers: Sequence[str]) -> dict[str, Statistic]:
+    """By file name: those ``wanted`` (all, where that is ""), then ``peers``, each given as NAME=PYTHON."""
     package = importlib.import_module("separation.baselines")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
-    return {name: importlib.import_module(f"separation.baselines.{name}").statistic for name in names}
+    names = wanted.split(",") if wanted else sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    found = {name: importlib.import_module(f"separation.baselines.{name}").statistic for name in names}
+    return found | {name: Peer(name, python).statistic for name, _, python in (p.partition("=") for p in peers)}
 
 
 Plan = Sequence[tuple[str, Mapping[str, Any]]]
@@ -70,19 +73,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--calibrate", default="0-9")
     parser.add_argument("--seeds", default="200-209")
+    parser.add_argument("--baselines", default="", help="comma-separated; all where nothing is given")
+    parser.add_argument("--peer", action="append", default=[], help="NAME=PYTHON: a monitor in another environment")
     given = parser.parse_args()
+    others = baselines(given.baselines, given.peer)
     alarms: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for data in given.data.split(","):
-        limit = dict.fromkeys(baselines(), -np.inf)
+        limit = dict.fromkeys(others, -np.inf)
         for seed in _range(given.calibrate):
             for made in episodes(data, given.folder, seed, CALM):
-                for name, statistic in baselines().items():
+                for name, statistic in others.items():
                     limit[name] = max(limit[name], statistic(made, np.random.default_rng([seed, 5])))
             print(f"{data} {seed}: thresholds", file=sys.stderr, flush=True)
         for seed in _range(given.seeds):
             for kind, plan in (("stable", CALM), ("drift", DRIFT), ("poisoning", POISON)):
                 for made in episodes(data, given.folder, seed, plan):
-                    for name, statistic in baselines().items():
+                    for name, statistic in others.items():
                         alarms[name][kind].append(statistic(made, np.random.default_rng([seed, 5])) > limit[name])
                     alarms["tocsin"][kind].append(play(made, seed=seed).called == "poisoning")
                     alarms["always_alarm"][kind].append(True)
