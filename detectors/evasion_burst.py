@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
 from detectors.bursts.burst_evidence import BurstCase, majority
 from detectors.bursts.burst_inquiry import Odds, Suspects
-from detectors.bursts.crafted_score import CraftedScore
+from detectors.bursts.crafted_score import CraftedScore, looked_at
 from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Budget, Detector, Evidence, State
 from detectors.sequential import session_maximum, session_mean, sessions_of
@@ -62,11 +62,12 @@ class Parameters:
 class EvasionBurst(Detector):
     """Sessions that look crafted (`CraftedScore`), beyond the reference's rate, and labels of the likeliest.
 
-    A session votes at each threshold with its highest event and with the share of its events that reach it; events on
-    which the two models differ do not count (`version_disagreement` asks about these). Statistic: the weighted mean of
-    the Shiryaev-Roberts bets of all sessions and of each source's (`SourceScopes`). Null: each vote's rate is at most
-    its bound on the sessions of the reference that the score has not learned. False positives: an average run length of
-    at least ``budget.ask`` (asking) or ``budget.alarm`` (firing) sessions while that holds; honest news can raise it.
+    A session votes at each threshold with its highest event and with the share of its events that reach it, of four
+    events at most (`looked_at`); events on which the two models differ do not count (`version_disagreement` asks about
+    these). Statistic: the weighted mean of the Shiryaev-Roberts bets of all sessions and of each source's
+    (`SourceScopes`). Null: each vote's rate is at most its bound on the sessions of the reference that the score has
+    not learned. False positives: an average run length of at least ``budget.ask`` (asking) or ``budget.alarm`` (firing)
+    sessions while that holds; honest news can raise it.
 
     The score only chooses whom to ask: evasion is said by trusted labels alone (`BurstInquiry`): llr is that of evasion
     against honest traffic. A new kind of attack that both models miss gives the same answers as a crafted one, and
@@ -170,30 +171,33 @@ class EvasionBurst(Detector):
     def _vote(self, window: Window) -> float:
         """Let the fresh sessions vote and keep the highest; returns the share of sessions over the second threshold."""
         rows = np.flatnonzero(window.fresh)
+        rows = rows[looked_at(window.batch.session[rows])]
         if not len(rows) or self._score is None:
             return 0.0
-        batch, f = window.batch.take(rows), window.f[rows]
+        batch = window.batch
+        x, source, session = batch.x[rows], batch.source[rows], batch.session[rows]
+        f = window.f[rows]
         g = f if window.g is None else window.g[rows]
         agree, called = _agreement(f, g)
-        score, farther = self._score(batch.x, f, g)
+        at = self._score.place(x)
+        score, farther = self._score(x, at, f, g)
         self._seen = _FORGET * self._seen + np.array([len(rows), farther.sum()])
         values = np.where(agree, score, -np.inf)
-        code, count = sessions_of(batch.session)
+        code, count = sessions_of(session)
         votes = _votes(values, code, count, self._thresholds)
         half = len(self._thresholds)
         longer = np.maximum(np.bincount(code, minlength=count) / self._length, 1.0)[:, None]
         scale = np.concatenate([np.repeat(longer, half, axis=1), np.ones((count, half))], axis=1)
-        source = batch.source[np.unique(code, return_index=True)[1]]
-        self._case.scopes.update(votes, source, scale)
-        high = np.flatnonzero((values >= self._thresholds[0]) & ~batch.repeated)
+        self._case.scopes.update(votes, source[np.unique(code, return_index=True)[1]], scale)
+        high = np.flatnonzero((values >= self._thresholds[0]) & ~batch.repeated[rows])
         new = Suspects(
-            batch.id[high],
-            batch.source[high],
-            batch.session[high],
+            batch.id[rows[high]],
+            source[high],
+            session[high],
             values[high],
             called[high],
             np.full(len(high), window.index),
-            self._score.place(batch.x[high]),
+            at[high],
         )
         self._case.inquiry.collect(new, window.index)
         return float(votes[:, min(1, half - 1)].mean())

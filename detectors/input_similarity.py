@@ -147,7 +147,8 @@ class InputSimilarity(Detector):
         log_r = self._by_source.log_r.reshape(len(self._sources.names), -1)
         loud: dict[str, list[str]] = {}
         for name, own in zip(self._sources.names, log_r, strict=True):
-            if log_mean(own) >= np.log(self._budget.alarm):
+            # a mean is at most the highest
+            if own.max() >= np.log(self._budget.alarm) and log_mean(own) >= np.log(self._budget.alarm):
                 highest = [int(j) for j in np.argsort(-own, kind="stable")[: self._parameters.shown]]
                 loud[name] = [self._names[j] for j in highest if own[j] >= np.log(self._budget.alarm)]
         return loud

@@ -279,4 +279,5 @@ class PipelineFault(Detector):
 def _gauges(x: Floats) -> dict[str, float]:
     if x.size == 0:
         return {}
-    return {"null_share": float(np.mean(np.isnan(x))), "null_share_max": float(np.mean(np.isnan(x), axis=0).max())}
+    share = np.isnan(x).mean(axis=0)
+    return {"null_share": float(share.mean()), "null_share_max": float(share.max())}

@@ -99,6 +99,7 @@ class PredictionEntropy(Detector):
         if len(values) < self._parameters.min_sessions:
             return
         self._sorted = np.sort(values, axis=0)
+        self._median = float(np.median(values[:, 0]))
         rng = np.random.default_rng([self._seed, 0])
         self._dispersion = dispersion(lambda rows: self._distances(values[rows]) ** 2, len(values), rng)
         level = self._parameters.margin_level / (2 * len(_STREAMS))
@@ -165,7 +166,7 @@ class PredictionEntropy(Detector):
 
     def _direction(self, values: Floats) -> str:
         """Whether the median entropy rose or fell against the reference."""
-        change = float(np.median(values[:, 0]) - np.median(self._sorted[:, 0])) if len(values) else 0.0
+        change = float(np.median(values[:, 0])) - self._median if len(values) else 0.0
         return "up" if change > 0 else "down" if change < 0 else "none"
 
 

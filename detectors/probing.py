@@ -117,22 +117,23 @@ class Probing(Detector):
         rows = np.flatnonzero(window.fresh)
         if not len(rows):
             return 0.0
-        batch, f = window.batch.take(rows), window.f[rows]
-        at = self._steps.place(batch.x)
-        code, count = sessions_of(batch.session)
-        links, steep = self._steps.of(batch.x, f, at, code)
+        batch = window.batch
+        x, source, session = batch.x[rows], batch.source[rows], batch.session[rows]
+        f, at = window.f[rows], self._steps.place(x)
+        code, count = sessions_of(session)
+        links, steep = self._steps.of(x, f, at, code)
         votes = self._votes(links, steep, code, count)
         longer = np.maximum(np.bincount(code, minlength=count) / self._length, 1.0)[:, None]
-        source = batch.source[np.unique(code, return_index=True)[1]]
-        self._case.scopes.update(votes, source, np.repeat(longer, votes.shape[1], axis=1))
+        first = np.unique(code, return_index=True)[1]
+        self._case.scopes.update(votes, source[first], np.repeat(longer, votes.shape[1], axis=1))
         called = np.argmax(f, axis=1)
         agree: Bools = np.ones(len(rows), np.bool_)
         if window.g is not None:
             agree = called == np.argmax(window.g[rows], axis=1)
-        high = np.flatnonzero(((links >= 1) | (steep >= self._thresholds[0])) & agree & ~batch.repeated)
+        high = np.flatnonzero(((links >= 1) | (steep >= self._thresholds[0])) & agree & ~batch.repeated[rows])
         score = links[high] + steep[high] / (steep[high] + self._thresholds[0])
-        index = np.full(len(high), window.index)
-        new = Suspects(batch.id[high], batch.source[high], batch.session[high], score, called[high], index, at[high])
+        ident, index = batch.id[rows[high]], np.full(len(high), window.index)
+        new = Suspects(ident, source[high], session[high], score, called[high], index, at[high])
         self._case.inquiry.collect(new, window.index)
         return float(votes[:, 0].mean())
 

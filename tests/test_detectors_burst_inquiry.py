@@ -118,7 +118,7 @@ def test_a_class_that_the_models_do_not_know_is_a_miss() -> None:
     of = inquiry([0] * 16)
     of.answer(labels({f"w5-{i}": -1 for i in range(4)}))
     assert of.convicted
-    assert not of.truths().keys() - {-1}
+    assert not of.truths(None).keys() - {-1}
 
 
 def test_sources_have_bets_of_their_own_that_a_small_burst_moves() -> None:

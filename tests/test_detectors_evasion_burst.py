@@ -57,7 +57,7 @@ def convicted(said: list[Evidence]) -> bool:
 
 @pytest.mark.parametrize("target", [0, 1])
 def test_a_burst_that_fools_both_models_is_called_evasion(target: int) -> None:
-    said = play(fitted(), attacked(3, 60, target))
+    said = play(fitted(), attacked(4, 60, target))
     assert not any(e.asks for e in said[:2])
     verdict = judge([said[-1]])
     assert (verdict.family, verdict.hypothesis) == ("evasion", "evasion_burst")
@@ -119,7 +119,7 @@ def test_two_origins_that_contradict_each_other_decide_nothing() -> None:
 
 def test_an_honest_service_that_both_models_misjudge_is_news_and_no_evasion() -> None:
     windows, rng = stream(3, 8), np.random.default_rng(7)
-    new = np.repeat(np.concatenate([1.6 * CENTRES[5], [3.0, 3.0, 3.0]])[None], 80, axis=0)
+    new = np.repeat(np.concatenate([CENTRES[5], [3.0, 3.0, 3.0]])[None], 80, axis=0)
     new[:, :NUMBERS] += 0.05 * rng.normal(size=(80, NUMBERS))
     assert set(both(new).tolist()) == {1}
     windows[2] = with_events(windows[2], new, "sensor-2")

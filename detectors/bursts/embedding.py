@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Floats, Places
+from detectors.batch import Bools, Floats, Ints, Places
+from detectors.bursts.rank_table import RankTable
 from detectors.schema import Schema
 
 _CATEGORY: Final = 0.35  # squared distance of two categories; two binary values lie 0.25 apart at most, ranks up to 1
@@ -29,47 +30,42 @@ class Embedding:
 
     def __init__(self, schema: Schema, x: Floats, rng: np.random.Generator) -> None:
         kinds = [f.kind for f in schema.features]
-        self._numbers = [j for j, kind in enumerate(kinds) if kind != "categorical"]
-        self._sorted = [np.sort(x[np.isfinite(x[:, j]), j]) for j in self._numbers]
-        self._codes = [
-            (j, _codes(len(f.vocabulary), rng)) for j, f in enumerate(schema.features) if f.kind == "categorical"
-        ]
-        width = len(self._numbers) + sum(codes.shape[1] for _, codes in self._codes)
+        self._numbers = np.array([j for j, kind in enumerate(kinds) if kind != "categorical"], np.int64)
+        self._ranks = RankTable(x[:, self._numbers])
+        named = [(j, len(f.vocabulary)) for j, f in enumerate(schema.features) if f.kind == "categorical"]
+        self._few = np.array([j for j, size in named if size <= _MOST_CODES], np.int64)
+        self._sizes = np.array([size for _, size in named if size <= _MOST_CODES], np.int64)
+        self._many = [(j, _signs(size, rng)) for j, size in named if size > _MOST_CODES]
+        self._first = len(self._numbers) + np.cumsum(self._sizes) - self._sizes
+        self._width = len(self._numbers) + int(self._sizes.sum()) + _MOST_CODES * len(self._many)
         self._project = (
-            (rng.normal(size=(width, _MOST_WIDTH)) / np.sqrt(_MOST_WIDTH)).astype(np.float32)
-            if width > _MOST_WIDTH
+            (rng.normal(size=(self._width, _MOST_WIDTH)) / np.sqrt(_MOST_WIDTH)).astype(np.float32)
+            if self._width > _MOST_WIDTH
             else None
         )
 
     def place(self, x: Floats) -> Places:
         """Coordinates [n, m] of rows x[n, d], as float32."""
-        parts = [self._rank(x[:, j], known)[:, None] for j, known in zip(self._numbers, self._sorted, strict=True)]
-        parts += [_look_up(x[:, j], codes) for j, codes in self._codes]
-        out = np.concatenate(parts, axis=1).astype(np.float32)
+        out = np.zeros((len(x), self._width), np.float32)
+        out[:, : len(self._numbers)] = self._ranks.of(x[:, self._numbers])
+        code, known = _codes(x[:, self._few], self._sizes)
+        one = self._first + code + self._width * np.arange(len(x))[:, None]
+        out.ravel()[one[known]] = np.sqrt(_CATEGORY / 2)
+        start = self._width - _MOST_CODES * len(self._many)
+        for i, (j, signs) in enumerate(self._many):
+            begin, last = start + i * _MOST_CODES, np.array([len(signs) - 1])
+            code, known = _codes(x[:, j : j + 1], last)
+            out[:, begin : begin + _MOST_CODES] = signs[np.where(known, code, last)[:, 0]]
         return out if self._project is None else np.asarray(out @ self._project, np.float32)
 
-    @staticmethod
-    def _rank(values: Floats, known: Floats) -> Floats:
-        finite = np.isfinite(values)
-        if not len(known):
-            return np.where(finite, 0.5, -0.5)
-        safe = np.where(finite, values, known[0])
-        below = np.searchsorted(known, safe, "left")
-        up_to = below.copy()
-        tied = np.flatnonzero(known[np.minimum(below, len(known) - 1)] == safe)  # few: a second search only for these
-        up_to[tied] = np.searchsorted(known, safe[tied], "right")
-        return np.asarray(np.where(finite, (below + up_to) / (2 * len(known)), -0.5), np.float64)
+
+def _codes(values: Floats, sizes: Ints) -> tuple[Ints, Bools]:
+    """Categories [n, c] as whole numbers (0 where not known), and which are known: neither missing nor unseen."""
+    known = (values >= 0) & (values < sizes)
+    return np.where(known, values, 0).astype(np.int64), known
 
 
-def _codes(size: int, rng: np.random.Generator) -> Floats:
+def _signs(size: int, rng: np.random.Generator) -> Places:
     """A point for each category and, last, one for what is missing or unseen."""
-    if size <= _MOST_CODES:
-        return np.asarray(np.concatenate([np.eye(size), np.zeros((1, size))]) * np.sqrt(_CATEGORY / 2), np.float64)
     signs = rng.choice([-1.0, 1.0], size=(size + 1, _MOST_CODES))
-    return np.asarray(signs * np.sqrt(_CATEGORY / (2 * _MOST_CODES)), np.float64)
-
-
-def _look_up(values: Floats, codes: Floats) -> Floats:
-    last = len(codes) - 1
-    known = np.isfinite(values) & (values >= 0) & (values < last)
-    return np.asarray(codes[np.where(known, np.nan_to_num(values), last).astype(np.int64)], np.float64)
+    return np.asarray(signs * np.sqrt(_CATEGORY / (2 * _MOST_CODES)), np.float32)

@@ -50,24 +50,25 @@ class Neighbourhood:
         self.y = y[picked]
         self.session = code[picked]
         self.points = self.embedding.place(self.x)
-        self._norm = np.einsum("ij,ij->i", self.points, self.points)
+        norm = np.einsum("ij,ij->i", self.points, self.points)
+        # |a - b|^2 = (-2 a, |a|^2, 1) (b, 1, |b|^2): one matrix product, and no pass over what it gives
+        self._turned = np.ascontiguousarray(np.column_stack([self.points, np.ones_like(norm), norm]).T)
         start = np.searchsorted(self.y, np.arange(len(reference.schema.classes) + 1))
         self._blocks = [(c, slice(a, b)) for c, (a, b) in enumerate(pairwise(start.tolist())) if b > a]
-        self._scale = np.array([max(_spread_of(self.x[:, j]), 1e-12) for j in range(self.x.shape[1])])
+        scale = np.array([max(_spread_of(self.x[:, j]), 1e-12) for j in range(self.x.shape[1])])
         self.categorical = np.array([f.kind == "categorical" for f in reference.schema.features])
+        self._filled = _filled(self.x)
+        near = _NEAR * scale + 0.05 * np.abs(np.nan_to_num(self.x))
+        self._alike = np.where(self.categorical | np.isnan(self.x), 0.0, near)
         self._radius = self._own_radius()
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def squares(self, x: Floats) -> Places:
-        """Squared distances [n, len(self)] of rows x[n, d], as float32."""
-        at = self.embedding.place(x)
-        square = at @ self.points.T
-        square *= -2
-        square += self._norm
-        square += np.einsum("ij,ij->i", at, at)[:, None]
-        return square
+    def squares(self, at: Places) -> Places:
+        """Squared distances [n, len(self)] of places [n, m], as float32."""
+        norm = np.einsum("ij,ij->i", at, at)
+        return np.asarray(np.column_stack([-2 * at, norm, np.ones_like(norm)]) @ self._turned)
 
     def measure(self, x: Floats, f: Floats, g: Floats, squares: Places) -> Floats:
         """The `MEASURES` [n, 12] of rows with their scores.
@@ -89,7 +90,8 @@ class Neighbourhood:
         own, other = np.minimum(own, far), np.minimum(other, far)
         own_row = np.where(has_own, at[each, own_column], 0)
         other_row = at[each, other_column]
-        apart, beside = self._differs(x, own_row), self._differs(x, other_row)
+        filled = _filled(x)
+        apart, beside = self._differs(filled, own_row), self._differs(filled, other_row)
         return np.column_stack(
             [
                 own,
@@ -117,22 +119,23 @@ class Neighbourhood:
             mean[:, i] = np.sqrt(square).mean(axis=1)
         return mean, at
 
-    def _differs(self, x: Floats, row: Ints) -> Bools:
-        there = self.x[row]
+    def _differs(self, filled: Floats, row: Ints) -> Bools:
         with np.errstate(invalid="ignore"):
-            near = np.where(
-                self.categorical, x == there, np.abs(x - there) <= _NEAR * self._scale + 0.05 * np.abs(there)
-            )
-        return np.asarray(~(near | (np.isnan(x) & np.isnan(there))), np.bool_)
+            return np.asarray(~(np.abs(filled - self._filled[row]) <= self._alike[row]), np.bool_)
 
     def _own_radius(self) -> Floats:
         out = np.zeros(len(self))
         for _, block in self._blocks:
-            part = self.squares(self.x[block])[:, block]
+            part = self.squares(self.points[block])[:, block]
             part[self.session[block, None] == self.session[block]] = np.inf
             mean = np.sqrt(nearest(part, NEIGHBOURS)[1]).mean(axis=1)
             out[block] = np.where(np.isfinite(mean), mean, 0.5)
         return out
+
+
+def _filled(x: Floats) -> Floats:
+    """Missing as a number that is like no other: missing is like missing."""
+    return np.where(np.isnan(x), -1e300, x)
 
 
 def nearest(squares: Places, most: int) -> tuple[Ints, Places]:

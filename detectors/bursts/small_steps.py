@@ -45,25 +45,30 @@ class SmallSteps:
         ``code`` numbers their sessions in order of appearance.
         """
         links, steep = np.zeros(len(x), np.int64), np.zeros(len(x))
-        filled = np.nan_to_num(x, nan=-1e300)
+        margin, called = _margins(f), np.argmax(f, axis=1)
         for rows in _blocks(code):
-            links[rows], steep[rows] = self._block(at[rows], filled[rows], f[rows])
+            links[rows], steep[rows] = self._block(at[rows], x[rows], margin[rows], called[rows])
         return links, steep
 
-    def _block(self, at: Places, x: Floats, f: Floats) -> tuple[Ints, Floats]:
+    def _block(self, at: Places, x: Floats, margin: Floats, called: Ints) -> tuple[Ints, Floats]:
         n = len(at)
         k = min(_NEAREST, n - 1)
         if k < 1:
             return np.zeros(n, np.int64), np.zeros(n)
         norm = np.einsum("ij,ij->i", at, at)
-        square = norm[:, None] + norm - 2 * (at @ at.T)
+        square = at @ at.T  # a product with itself takes half the time of another
+        square *= -2
+        square += norm
+        square += norm[:, None]
         square[square < _ALIKE] = np.inf  # itself, and what is alike: no step
         near, apart = nearest(square, k)
-        fall = np.where(np.isfinite(apart), _falls(f, near), 0.0)
+        there = margin[near, called[:, None]]
+        fall = np.where(np.isfinite(apart), np.abs(margin[np.arange(n), called][:, None] - there), 0.0)
         steep = np.max(fall / (np.sqrt(np.where(np.isfinite(apart), apart, 1.0)) + _SMOOTH), axis=1)
-        differing = (x[:, None, :] != x[near]).sum(axis=2)
-        linked = (differing >= 1) & (differing <= self._features) & (fall >= self._large)
-        return np.minimum(linked.sum(axis=1), _MOST_LINKS), np.maximum(steep, 0.0)
+        one, place = np.nonzero(fall >= self._large)  # few pairs: only these are compared
+        differing = _differing(x[one], x[near[one, place]])
+        linked = one[(differing >= 1) & (differing <= self._features)]
+        return np.minimum(np.bincount(linked, minlength=n), _MOST_LINKS), np.maximum(steep, 0.0)
 
 
 def _blocks(code: Ints) -> list[Ints]:
@@ -74,15 +79,14 @@ def _blocks(code: Ints) -> list[Ints]:
     return [rows[start : start + _EVENTS] for rows in whole for start in range(0, len(rows), _EVENTS)]
 
 
-def _falls(f: Floats, near: Ints) -> Floats:
-    """How much the margin of the class that row i is called changes, either way, from i to each of ``near`` [n, k]."""
-    logs, called = log_scores(f), np.argmax(f, axis=1)
-    each = np.arange(len(f))
-    others = logs.copy()
-    others[each, called] = -np.inf
-    own = logs[each, called] - others.max(axis=1)
-    there = logs[near]
-    mine = np.take_along_axis(there, called[:, None, None], axis=2)[..., 0]
-    barred: Bools = np.arange(logs.shape[1]) == called[:, None]
-    rest = np.where(barred[:, None, :], -np.inf, there).max(axis=2)
-    return np.asarray(np.abs(own[:, None] - (mine - rest)), np.float64)
+def _margins(f: Floats) -> Floats:
+    """By how much the log of each class lies above the highest of the others [n, k]."""
+    logs = log_scores(f)
+    ordered = np.sort(logs, axis=1)
+    highest: Bools = np.arange(logs.shape[1]) == np.argmax(logs, axis=1)[:, None]
+    return np.asarray(logs - np.where(highest, ordered[:, -2:-1], ordered[:, -1:]), np.float64)
+
+
+def _differing(a: Floats, b: Floats) -> Ints:
+    """In how many columns rows [n, d] differ; missing is like missing."""
+    return np.asarray(((a != b) & ~(np.isnan(a) & np.isnan(b))).sum(axis=1), np.int64)

@@ -55,7 +55,9 @@ class SourceScopes:
 
     def update(self, votes: Floats, source: Strings, scale: Floats) -> None:
         """Take the votes [n, m] of n sessions in order; ``scale`` [n, m] raises the null of single votes."""
-        slots = np.array([self._slot(s) for s in source.tolist()], np.int64)
+        names: list[str] = source.tolist()
+        slot = {name: self._slot(name) for name in dict.fromkeys(names)}
+        slots = np.array([slot[name] for name in names], np.int64)
         n, m = votes.shape
         spread = np.full((n, len(self._names) + 1, m), np.nan)
         spread[:, 0] = votes

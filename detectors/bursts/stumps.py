@@ -23,7 +23,12 @@ class Boosted:
     """
 
     def __init__(self, edges: list[Floats], trees: list[tuple[list[tuple[int, int]], Floats]], start: float) -> None:
-        self._edges, self._trees, self._start = edges, trees, start
+        self._start = start
+        questions = [question for splits, _ in trees for question in splits]
+        self._column = np.array([column for column, _ in questions], np.int64)
+        beyond = [edges[column][at] if at < len(edges[column]) else np.inf for column, at in questions]
+        self._beyond = np.array(beyond, np.float64)[:, None]
+        self._steps = np.array([step for _, step in trees]).ravel()
 
     @staticmethod
     def fit(x: Floats, y: Floats, weight: Floats, rounds: int, rate: float) -> Boosted:
@@ -46,14 +51,12 @@ class Boosted:
 
     def __call__(self, x: Floats) -> Floats:
         """Log odds [n] of y = 1 for rows x[n, m]."""
-        binned = _binned(self._edges, x)
-        out = np.full(len(x), self._start)
-        for splits, step in self._trees:
-            leaf = np.zeros(len(x), np.int64)
-            for column, edge in splits:
-                leaf = 2 * leaf + (binned[:, column] > edge)
-            out += step[leaf]
-        return out
+        columns = np.nan_to_num(x.T, nan=np.inf)  # as `_binned` has it: beyond every edge
+        answers = (columns[self._column] > self._beyond).reshape(-1, _DEPTH, len(x))
+        leaf = np.arange(len(answers), dtype=np.int64)[:, None] << _DEPTH
+        for level in range(_DEPTH):
+            leaf = leaf + np.multiply(answers[:, level], 1 << (_DEPTH - 1 - level))
+        return np.asarray(self._steps.take(leaf).sum(axis=0) + self._start, np.float64)
 
 
 def _binned(edges: list[Floats], x: Floats) -> Ints:

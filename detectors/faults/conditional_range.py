@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Bools, Floats, Ints
+from detectors.batch import Bools, Floats, Ints, Places
+from detectors.faults.mixed_distance import MISSING, MixedDistance, nearest
 from detectors.nulls.marginals import centre_and_scale, standardised
 
 SEEN: Final = ("above", "below", "far above", "far below", "unlike")
@@ -21,7 +22,7 @@ _ROWS: Final = 1000
 _POOL: Final = 32  # nearest on all features, among which the nearest on all but one are looked for
 _FAR: Final = 3.0
 _REACH: Final = 3.0  # standardised distance in one feature, at most: one broken feature does not decide who is near
-_CHUNK: Final = 256
+_CHUNK: Final = 64  # of rows: what they need stays in the cache
 
 
 class ConditionalRange:
@@ -45,7 +46,10 @@ class ConditionalRange:
         self._categorical = categorical
         self._few = categorical | np.array([len(np.unique(c[~np.isnan(c)])) <= 2 for c in x.T])  # noqa: PLR2004 - two
         self._centre, self._scale = centre_and_scale(self._x)
-        self._standard = self._project(self._x)
+        standard = self._project(self._x)
+        self._distance = MixedDistance(standard, categorical)
+        self._standard = np.ascontiguousarray(standard.T, np.float32)
+        self._values = np.ascontiguousarray(self._x.T)
 
     def seen(self, x: Floats, features: Ints, *, rows: Ints | None = None) -> Bools:
         """What is seen [m, 5, d] of x[m, d] in some features: see `SEEN`; nothing in the others.
@@ -56,17 +60,20 @@ class ConditionalRange:
         ``rows`` of x in the reference are left out of their own neighbours.
         """
         out = np.zeros((len(x), len(SEEN), x.shape[1]), np.bool_)
+        standard = self._project(x)
+        distance = self._distances(standard, (), rows)
         for start in range(0, len(x), _CHUNK):
             part = slice(start, start + _CHUNK)
-            near = self._all_but_one(x[part], features, None if rows is None else rows[part])
-            out[part, :, features] = self._compared(x[part][:, features], near, self._few[features])
+            near = self._all_but_one(standard[part].T[features], distance[part], features)
+            compared = self._compared(x[part].T[features], near, self._few[features, None])
+            out[part, :, features] = compared.transpose(2, 0, 1)
         return out
 
     def near(self, x: Floats, j: int, without: Collection[int], *, rows: Ints | None = None) -> Floats:
         """What the neighbours of x[m, d] have in feature ``j``: [m, 10]; ``rows`` as in `seen`."""
         distance = self._distances(self._project(x), {j, *without}, rows)
         count = min(NEIGHBOURS, max(distance.shape[1] - 1, 1))
-        return np.asarray(self._x[np.argpartition(distance, count - 1, axis=1)[:, :count], j], np.float64)
+        return np.asarray(self._values[j, nearest(distance, count)], np.float64)
 
     def unlike(self, x: Floats, j: int, without: Collection[int], *, rows: Ints | None = None) -> tuple[float, float]:
         """How unlike their neighbours x[m, d] are in feature ``j``: the mean and its squared standard error.
@@ -78,30 +85,32 @@ class ConditionalRange:
         each = self._unlike(x[:, j], self.near(x, j, without, rows=rows), j)
         return float(each.mean()), float((each.var() + 0.25 / len(each)) / len(each))
 
-    def _all_but_one(self, x: Floats, features: Ints, rows: Ints | None) -> Floats:
-        """Values [m, 10, f] of the neighbours on all features but the one that is looked at."""
-        standard = self._project(x)
-        distance = self._distances(standard, (), rows)
-        pool = min(_POOL, distance.shape[1])
-        nearest = np.argpartition(distance, pool - 1, axis=1)[:, :pool]
-        gap = standard[:, None, features] - self._standard[nearest[:, :, None], features]
-        own = np.where(self._categorical[features], gap != 0, gap**2)
-        rest = np.take_along_axis(distance, nearest, axis=1)[:, :, None] - own
-        count = min(NEIGHBOURS, pool)
-        best = np.argpartition(rest, count - 1, axis=1)[:, :count]
-        return np.asarray(self._x[np.take_along_axis(nearest[:, :, None], best, axis=1), features], np.float64)
+    def _all_but_one(self, standard: Floats, distance: Places, features: Ints) -> Floats:
+        """Values [10, f, m] of the neighbours on all features but the one that is looked at; standard[f, m]."""
+        pool = nearest(distance, min(_POOL, distance.shape[1]))
+        gap = self._standard[features].take(pool, axis=1)
+        gap -= standard[:, :, None].astype(np.float32)
+        named = np.flatnonzero(self._categorical[features])
+        own = np.multiply(gap, gap, out=gap)
+        own[named] = own[named] > 0
+        rest = np.subtract(np.take_along_axis(distance, pool, axis=1), own, out=own)
+        np.maximum(rest, 0.0, out=rest)
+        best = nearest(rest, min(NEIGHBOURS, pool.shape[1]), pool, below=distance.shape[1])
+        row = np.ascontiguousarray(best.transpose(2, 0, 1)) + (features * distance.shape[1])[:, None]
+        return np.asarray(self._values.take(row), np.float64)
 
     def _compared(self, x: Floats, near: Floats, few: Bools) -> Bools:
+        """What is seen [5, f, m] of x[f, m] beside near[10, f, m]."""
         size = np.abs(x)
         low, high = _range(near)
         number = (size > 0) & ~few
         nulls = np.isnan(x)
-        same = (near == x[:, None]) | (np.isnan(near) & nulls[:, None])
-        single = ((nulls | (x == 0)) & ~same.any(axis=1)) | (number & np.isnan(high))
-        unlike = np.where(few, same.mean(axis=1) < 0.5, single)  # noqa: PLR2004 - most of them
+        same = (near == x) | (np.isnan(near) & nulls)
+        single = ((nulls | (x == 0)) & ~same.any(axis=0)) | (number & np.isnan(high))
+        unlike = np.where(few, same.mean(axis=0) < 0.5, single)  # noqa: PLR2004 - most of them
         seen = [number & (size > high), number & (size < low)]
         seen += [number & (size > _FAR * high), number & (size < low / _FAR), unlike]
-        return np.stack(seen, axis=1)
+        return np.stack(seen)
 
     def _unlike(self, value: Floats, near: Floats, j: int) -> Floats:
         same = (near == value[:, None]) | (np.isnan(near) & np.isnan(value)[:, None])
@@ -109,28 +118,25 @@ class ConditionalRange:
             return np.asarray(1.0 - same.mean(axis=1), np.float64)
         known, count = np.unique(value[~np.isnan(value)], return_counts=True)
         single = np.isnan(value) | np.isin(value, known[count > max(0.1 * len(value), 2)])
-        low, high = _range(near)
+        low, high = _range(near.T)
         inside = (np.abs(value) >= low) & (np.abs(value) <= high) & (value != 0) & ~single
         return np.asarray(~(inside | same.any(axis=1)), np.float64)
 
     def _project(self, x: Floats) -> Floats:
         numbers = np.clip(standardised(x, self._centre, self._scale), -_REACH, _REACH)
-        return np.where(self._categorical, np.nan_to_num(x, nan=-2.0), numbers)
+        return np.where(self._categorical, np.nan_to_num(x, nan=MISSING), numbers)
 
-    def _distances(self, standard: Floats, without: Collection[int], rows: Ints | None) -> Floats:
-        others = np.ones(standard.shape[1], np.bool_)
-        others[list(without)] = False
-        numeric, named = others & ~self._categorical, others & self._categorical
-        a, b = standard[:, numeric], self._standard[:, numeric]
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-        for column in np.flatnonzero(named):
-            squares += standard[:, column, None] != self._standard[:, column]
+    def _distances(self, standard: Floats, without: Collection[int], rows: Ints | None) -> Places:
+        distance = self._distance.of(standard, without=without)
         if rows is not None:
-            squares[rows[:, None] == self._rows] = np.inf
-        return np.asarray(squares, np.float64)
+            distance[rows[:, None] == self._rows] = np.inf
+        return distance
 
 
 def _range(near: Floats) -> tuple[Floats, Floats]:
-    """Least and largest magnitude over axis 1; zeros tell nothing. NaN where there is none."""
-    sizes = np.where(near == 0, np.nan, np.abs(near))
-    return np.fmin.reduce(sizes, axis=1), np.fmax.reduce(sizes, axis=1)
+    """Least and largest magnitude over axis 0; zeros tell nothing. NaN where there is none."""
+    sizes = np.abs(near)
+    tells = sizes > 0
+    low = np.where(tells, sizes, np.inf).min(axis=0)
+    high = np.where(tells, sizes, -np.inf).max(axis=0)
+    return np.where(high > 0, low, np.nan), np.where(high > 0, high, np.nan)

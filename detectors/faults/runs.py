@@ -35,6 +35,7 @@ class FaultRuns:
         columns = np.bincount(self._feature[: -self._d], minlength=self._d)[self._feature]
         of_feature = (1 - _FROZEN) / columns
         of_feature[-self._d :] = _FROZEN
+        self._sum: Floats | None = None  # of `evidence`, until the runs change
         self._log_weight = np.log(per_scope[:, None] * of_feature / (self._d * len(STAKES)))
 
     def update(self, scan: Scan) -> None:
@@ -46,13 +47,16 @@ class FaultRuns:
         grown = log_r > np.log(np.maximum(scan.votes[:, None], 1.0))
         self._age = np.where(grown, self._age + now, np.where(now > 0, 0, self._age))
         self._votes = np.where(scan.votes > 0, scan.votes, self._votes)
+        self._sum = None
 
     def evidence(self) -> Floats:
         """Log of the weighted sum of runs by scope and feature [scopes, d]."""
-        log_r = self._log_r()
-        by_column = np.logaddexp.reduce(log_r, axis=0) + self._log_weight
-        of_values = np.logaddexp.reduceat(by_column[:, : -self._d], self._starts, axis=1)
-        return np.asarray(np.logaddexp(of_values, by_column[:, -self._d :]), np.float64)
+        if self._sum is None:
+            log_r = self._log_r()
+            by_column = np.logaddexp.reduce(log_r, axis=0) + self._log_weight
+            of_values = np.logaddexp.reduceat(by_column[:, : -self._d], self._starts, axis=1)
+            self._sum = np.logaddexp(of_values, by_column[:, -self._d :])
+        return self._sum
 
     def movement(self) -> tuple[Floats, Floats]:
         """By how much each feature has moved, in nats, by scope [scopes, d]: in all columns, and by itself alone.
@@ -79,6 +83,7 @@ class FaultRuns:
         log_r = self._log_r()
         log_r[:, :, self._feature == feature] = -np.inf
         self._runs.log_r = log_r.ravel()
+        self._sum = None
         self._age[:, self._feature == feature] = 0
 
     def _log_r(self) -> Floats:
@@ -91,4 +96,5 @@ class FaultRuns:
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
         self._runs.restore(state["runs"])
+        self._sum = None
         self._age, self._votes = np.array(state["age"], np.int64), np.array(state["votes"], np.float64)

@@ -20,6 +20,7 @@ STAKES: Final = (0.08, 0.3, 0.9)
 
 _FEWEST_FOR_FROZEN: Final = 4
 _FROZEN_SHARE: Final = 0.9  # of the stake: a single other value does not lose everything that was won
+_COUNTED: Final = 1024  # rows that are counted at once
 _MOST_LOOKED_AT: Final = 500_000  # values of the reference whose neighbours are looked for
 
 
@@ -68,13 +69,14 @@ class FaultScan:
         self._spread = dispersion(lambda rows: (found[rows].mean(axis=0) - mean) ** 2, len(x), rng)
         at = 1 - level / ((hits.shape[1] + x.shape[1]) * scopes)
         self._bound = _bounds(hits / self._spread, n / self._spread, at)
+        self._won = np.log1p(np.array(STAKES)[:, None, None] * (1 - self._bound) / self._bound)
         modal = np.array([[_modal(x[self._rows(scope, s), j]) for j in range(x.shape[1])] for s in range(scopes)])
-        self._modal_bound = _bounds(modal[..., 0], modal[..., 1], at)
+        self._modal = np.log(_bounds(modal[..., 0], modal[..., 1], at))
 
     @property
     def feature(self) -> Ints:
         """Feature of each column [C + d]."""
-        return np.concatenate([self.columns.feature, np.arange(self._modal_bound.shape[1])])
+        return np.concatenate([self.columns.feature, np.arange(self._modal.shape[1])])
 
     def scan(self, x: Floats, scope: Ints, suspicion: Floats) -> Scan:
         """Log e-values for x[m, d], one event a session, of the sources ``scope`` [m] (1.., -1: unknown).
@@ -84,15 +86,15 @@ class FaultScan:
         looked = np.sort(np.argsort(-suspicion, kind="stable")[:FEATURES])
         found = self.columns.of(x, self._ranges.seen(x, looked))
         hits, trials = self._hits(found, scope), _trials(scope, self._scopes)
-        bound = self._bound.copy()
         mix = trials[1:] / max(trials[0], 1.0)
-        bound[0] = np.minimum(np.maximum(bound[0], mix @ self._rate[1:]), 1.0)
+        of_all = np.minimum(np.maximum(self._bound[0], mix @ self._rate[1:]), 1.0)
         h, m = hits / self._spread, trials[:, None] / self._spread
         out = ~np.isin(self.columns.feature, looked) & self.columns.conditional
         h, m = np.where(out, 0.0, h), np.where(out, 0.0, m)
         log_e = np.empty((len(STAKES), self._scopes, hits.shape[1] + x.shape[1]))
         for k, stake in enumerate(STAKES):
-            won = np.log1p(stake * (1 - bound) / bound)
+            won = self._won[k].copy()
+            won[0] = np.log1p(stake * (1 - of_all) / of_all)
             log_e[k, :, : hits.shape[1]] = h * won + (m - h) * np.log1p(-stake)
         log_e[:, :, hits.shape[1] :] = self._frozen(x, scope)
         return Scan(log_e, trials)
@@ -103,23 +105,27 @@ class FaultScan:
     def _hits(self, found: Bools, scope: Ints) -> Floats:
         """Hits [scopes, C] of what was found [m, C]."""
         hits = np.zeros((self._scopes, len(self.columns)))
-        if len(found):
-            order = np.argsort(scope, kind="stable")
-            present, first = np.unique(scope[order], return_index=True)
-            # -1 is a source without a scope: the sum that lands there is replaced by that over all sources
-            hits[np.maximum(present, 0)] = np.add.reduceat(found[order], first, axis=0, dtype=np.float64)
-            hits[0] = found.sum(axis=0)
+        member = (scope == np.arange(self._scopes)[:, None]).astype(np.float32)
+        member[0] = 1.0
+        for start in range(0, len(found), _COUNTED):  # float32 counts so few exactly
+            part = slice(start, start + _COUNTED)
+            hits += member[:, part] @ found[part].astype(np.float32)
         return hits
 
     def _frozen(self, x: Floats, scope: Ints) -> Floats:
         log_e = np.zeros((self._scopes, x.shape[1]))
-        for s in [0, *np.unique(scope[scope > 0]).tolist()]:
-            rows = x[self._rows(scope, s)]
-            present = np.sum(~np.isnan(rows), axis=0)
-            same = np.fmin.reduce(rows, axis=0, initial=np.inf) == np.fmax.reduce(rows, axis=0, initial=-np.inf)
-            won = np.where(same, -np.log(self._modal_bound[s]) * (present - 1) + np.log(_FROZEN_SHARE), -np.inf)
-            enough = present >= _FEWEST_FOR_FROZEN
-            log_e[s, enough] = np.logaddexp(np.log(1 - _FROZEN_SHARE), won[enough])
+        if not len(x):
+            return log_e
+        order = np.argsort(scope, kind="stable")
+        order = order[np.searchsorted(scope[order], 0, "right") :]
+        present, first = np.unique(scope[order], return_index=True)
+        for scopes, rows, starts in ((np.zeros(1, np.int64), x, np.zeros(1, np.int64)), (present, x[order], first)):
+            if len(scopes):
+                known = np.add.reduceat(~np.isnan(rows), starts, axis=0, dtype=np.float64)
+                same = np.fmin.reduceat(rows, starts, axis=0) == np.fmax.reduceat(rows, starts, axis=0)
+                won = np.where(same, np.log(_FROZEN_SHARE) - self._modal[scopes] * (known - 1), -np.inf)
+                won = np.logaddexp(np.log(1 - _FROZEN_SHARE), won)
+                log_e[scopes] = np.where(known >= _FEWEST_FOR_FROZEN, won, 0.0)
         return log_e
 
 

@@ -14,7 +14,7 @@ Three facts carry every test of windows here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -64,6 +64,25 @@ def ks_distance(sorted_reference: Floats, values: Floats) -> float:
     left, right = _places(sorted_reference, ordered)
     above, below = steps[1:] - right / n, left / n - steps[:-1]
     return float(max(above.max(), below.max(), 0.0))
+
+
+def ks_distances(sorted_references: Sequence[Floats], values: Floats) -> Floats:
+    """`ks_distance` [d] for the columns of ``values`` [m, d], each with its own reference.
+
+    >>> ks_distances([np.array([1.0, 2.0]), np.array([1.0, 2.0])], np.array([[9.0, 1.0], [9.0, 2.0]])).tolist()
+    [1.0, 0.0]
+    """
+    m = len(values)
+    if m == 0:
+        return np.zeros(values.shape[1])
+    ordered = np.sort(values.T, axis=1)
+    left, right = np.empty(ordered.shape, np.int64), np.empty(ordered.shape, np.int64)
+    for j, known in enumerate(sorted_references):
+        left[j], right[j] = known.searchsorted(ordered[j], "left"), known.searchsorted(ordered[j], "right")
+    n = np.array([[len(known)] for known in sorted_references])
+    steps = np.arange(m + 1) / m
+    farthest = np.maximum(steps[1:] - right / np.maximum(n, 1), left / np.maximum(n, 1) - steps[:-1]).max(axis=1)
+    return np.asarray(np.where(n[:, 0] > 0, np.maximum(farthest, 0.0), 0.0), np.float64)
 
 
 def _places(sorted_reference: Floats, values: Floats) -> tuple[Ints, Ints]:
@@ -146,8 +165,9 @@ class WindowRuns:
     """E-detectors on one e-value a window, counted in votes: R = e (v + R), ``width`` of them side by side, as logs.
 
     Null: given the past, each e-value has mean <= 1. R minus the votes so far is then a supermartingale, so alarming at
-    R >= A has an average run length of at least A votes, however many votes a window brings. This is `ShiryaevRoberts`
-    (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532) with v bets begun at every window instead of one.
+    R >= A has an average run length of at least A votes, however many votes a window brings. This is the
+    Shiryaev-Roberts e-detector (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532) with v bets begun at every window
+    instead of one.
 
     >>> runs = WindowRuns(1)
     >>> for e in (1.0, 1.0, 4.0):

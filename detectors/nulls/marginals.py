@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import betainc, betaincc
 
 from detectors.batch import Floats, Ints
-from detectors.nulls.block_null import dispersion, ks_distance, ks_margin, ks_p
+from detectors.nulls.block_null import dispersion, ks_distances, ks_margin, ks_p
 from detectors.schema import Schema
 from detectors.sequential import upper_bound
 
@@ -176,7 +176,7 @@ class Marginals:
         return np.bincount(self.codes(x).ravel(), minlength=self.cells).astype(np.float64)
 
     def _ks(self, x: Floats) -> Floats:
-        return np.array([ks_distance(self._sorted[j], _missing_low(x[:, j])) for j in self._continuous])
+        return ks_distances(list(self._sorted.values()), _missing_low(x[:, self._continuous]))
 
     def _squares(self, x: Floats) -> Floats:
         """Squared distances [d] from the reference: KS squared, or chi-square over the cells that it holds."""

@@ -12,6 +12,7 @@ from detectors.nulls.block_null import dispersion
 from detectors.nulls.marginals import Marginals, centre_and_scale, standardised
 
 _FREQUENCIES: Final = 128
+_CHUNK: Final = 512  # rows whose cells are held at once
 _PAIRS_FROM: Final = 400  # sessions among which the median distance is taken
 
 
@@ -54,8 +55,10 @@ class MeanDiscrepancy:
         values = x[:, marginals.continuous]
         self._centre, self._scale = centre_and_scale(values)
         bandwidth = _median_distance(self._standard(values), marginals.codes(x), rng)
-        self._weights = rng.standard_normal((len(marginals.continuous), _FREQUENCIES)) / bandwidth
-        self._cell_weights = rng.standard_normal((marginals.cells, _FREQUENCIES)) / (bandwidth * np.sqrt(2))
+        weights = rng.standard_normal((len(marginals.continuous), _FREQUENCIES)) / bandwidth
+        cell_weights = rng.standard_normal((marginals.cells, _FREQUENCIES)) / (bandwidth * np.sqrt(2))
+        # float32, of which cos and sin are fast; the angles are random in any case
+        self._weights, self._cell_weights = weights.astype(np.float32), cell_weights.astype(np.float32)
         phi = self._features(x)
         self._mean = phi.mean(axis=0)
         self._dispersion = float(dispersion(lambda rows: self._square(phi[rows]), len(x), rng)[0])
@@ -75,11 +78,14 @@ class MeanDiscrepancy:
         return square
 
     def _features(self, x: Floats) -> Floats:
-        angle = self._standard(x[:, self._marginals.continuous]) @ self._weights
-        codes = self._marginals.codes(x)
-        for column in range(codes.shape[1]):
-            angle += self._cell_weights[codes[:, column]]
-        phi: Floats = np.hstack([np.cos(angle), np.sin(angle)]) / np.sqrt(_FREQUENCIES)
+        phi = np.empty((len(x), 2 * _FREQUENCIES))
+        for start in range(0, len(x), _CHUNK):
+            part = x[start : start + _CHUNK]
+            cells = np.zeros((len(part), self._marginals.cells), np.float32)
+            np.put_along_axis(cells, self._marginals.codes(part), 1.0, axis=1)
+            numbers = self._standard(part[:, self._marginals.continuous]).astype(np.float32)
+            angle = numbers @ self._weights + cells @ self._cell_weights
+            phi[start : start + _CHUNK] = np.hstack([np.cos(angle), np.sin(angle)]) / np.sqrt(_FREQUENCIES)
         return phi
 
     def _standard(self, values: Floats) -> Floats:
