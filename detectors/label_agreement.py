@@ -62,34 +62,43 @@ class Parameters:
 class LabelAgreement(Detector):
     """Labels that contradict LKG beyond its own errors and honest noise: somewhere, by somebody, from some time on.
 
-    A session votes with the share of its labels that are not g's class. Null: given the past, that share has mean at
-    most e + (1 - 2e) q. e is how often g errs at this certainty in this region (`ErrorRate`, on the reference). q is
-    how often the session's source or origin, whichever is worse, labels wrongly: a posterior mean over the labels so
-    far and a prior (`noise_by_group`), so no history is needed, and never above 6%: no stream, however slow, teaches a
-    higher one. Bets against it: `FlipBets`, over cells of g's classes and regions, everybody, some sources or some
-    origins, four strengths, and starts. Trusted and untrusted labels apart, in a fixed mixture R.
+    A session's labellers vote together (does everybody contradict g?), and each alone (does he, while his colleagues
+    side with g?); a vote is a product of shares of their labels. Null: given the past, all contradict with probability
+    e + (1 - 2e) q at most. e is how often g errs at this certainty in this region (`ErrorRate`, on the reference). q is
+    how often its labellers err: each for himself, but a tenth of honest errors is everybody's (`labellers.SHARED`). A
+    labeller's own rate is the worse of his source's and his origin's: a posterior mean over the labels before this one
+    and a prior (`noise_ahead`), so no history is needed, and never above 6%: no stream, however slow, teaches a higher
+    one. Bets against it: `FlipBets`, over cells of g's classes and regions, everybody, some sources or some origins,
+    four strengths, and starts. Trusted and untrusted labels apart, in a fixed mixture R.
 
     False positives: while the null holds, R reaches ``budget.alarm`` once in that many votes at most (average run
     length; a vote is a session, seen or labelled; Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532). The null is an
     estimate: it holds on average over labellers as the prior describes them, where errors and noise of a source or
-    origin are spread over its labels evenly. It fails where honest errors crowd in one region or exceed 6%, and where
-    the concept moves: answers tell these from flips.
+    origin are spread over its labels evenly. It fails where honest errors crowd in one region, exceed 6% or are shared
+    by colleagues more often, and where the concept moves: answers tell these from flips.
 
     Past ``budget.ask`` it asks about the claims on which most was won, at most ``asked`` in one question. The truth
     takes the place of what was claimed, and true claims take doubt from others in their region. Flips are said where R
     still reaches ``budget.alarm`` and answers in the top cell say 20 to 1 that claims there are false; honest change
-    where answers everywhere say 20 to 1 that they are true, and no more than a quarter is false. Where one origin alone
-    differs, in 60% of a class at most, and nothing shows that it ever labelled otherwise (20 to 1), another rubric
-    looks the same: nothing is decided, ``since_first_label`` says why; labels from before the campaign would decide it.
-    (Such a rubric is still called poisoning where its first labels happen to agree: in a third of the streams tried.)
+    where answers everywhere say 20 to 1 that they are true, and no more than a quarter is false. Where R still reaches
+    ``budget.ask`` alone, flips are ``tentative``: a suspicion.
+
+    Where one origin alone differs, another rubric looks the same (in 90% of a class at most), unless he once labelled
+    otherwise: 20 to 1 (`rubric.log_e_changed`: P <= 1/20 for who always labelled so), or 3 to 1 for a suspicion. Below
+    that nothing is decided, ``since_first_label`` says why; labels from before the campaign would decide it. A rubric
+    that is new since yesterday is a change too.
+
+    ``foremost``: whose bets won most; ``seconded``: how many of the others' labels in the same regions contradict as
+    well (`company.seconded`). ``unvetted``: hardly anybody answers, one group's labels contradict, others do not second
+    them (p <= .001 if all contradicted alike): a suspicion. An honest change at one source looks the same.
 
     ``trusted_excess``: trusted labels contradict LKG too. That is a moved concept, or a trusted origin that lies: it
     can acquit flips, and is seen only as this contradiction of g, and where another trusted origin answers otherwise
     (`Verdicts`: then nothing is decided). A labeller who errs at random is allowed for. Labels that were asked for are
     no random sample: they never vote. Where g is missing the serving model stands in, which learned flips can fool.
 
-    Not seen: flips of fewer than about 9 sessions, flips where g errs anyway or has no certainty, and random ones at
-    a rate that honest noise has.
+    Not seen: flips of fewer than about 9 sessions, however many are labelled; flips where g errs anyway or has no
+    certainty; and random ones at a rate that honest noise has.
 
     >>> LabelAgreement(Parameters(), Budget(), np.random.default_rng(0)).name
     'label_agreement'
@@ -141,6 +150,7 @@ class LabelAgreement(Detector):
         share = self._parameters.untrusted
         log_e = log_mean([self._untrusted.log_r, self._trusted.log_r], [share, 1 - share])
         self._fired = self._fired or bool(log_e >= np.log(self._budget.alarm))
+        self._question.wait()
         llr, answers, false = self._question.judged()
         suspicious = bool(self._untrusted.log_r + np.log(share) >= np.log(self._budget.ask))
         self._suspects = suspicious or self._fired or (self._suspects and answers > 0)
@@ -150,7 +160,8 @@ class LabelAgreement(Detector):
             "untrusted_excess": self._exceeds(self._untrusted),
             "trusted_excess": self._exceeds(self._trusted),
         }
-        asks = self._question.ask() if suspicious and abs(llr) < DECISIVE and not self._approved() else ()
+        open_ = abs(llr) < DECISIVE or self._question.tentative
+        asks = self._question.ask() if suspicious and open_ and not self._approved() else ()
         if self._suspects:
             facts |= self._question.facts(answers, false)
         if self._unknown:
@@ -259,7 +270,7 @@ def _by_session(g: Floats, label: Ints, session: Any) -> Sessions:
     code, count = sessions_of(session)
     first = np.unique(code, return_index=True)[1]
     wrong = (np.argmax(g, axis=1) != label).astype(np.float64)
-    return Sessions(first, session_mean(certainty(g), code, count), session_mean(wrong, code, count))
+    return Sessions(code, wrong, first, session_mean(certainty(g), code, count), session_mean(wrong, code, count))
 
 
 def _error_rates(labels: Labels) -> dict[str, float]:

@@ -3,14 +3,15 @@
 A *vote* is one independent look at the stream: one session gives one vote (`Window.fresh`), however many events it has,
 because events of one session repeat each other and a test that counts each of them raises thousands of false alarms.
 
-Two ways to read a bet, and what `Budget` means for each:
+`RateMonitor` is a Shiryaev-Roberts e-detector: the sum of the bets begun at every vote. Alarming when the statistic
+reaches A gives an average run length of at least A votes, because R_t - t is a supermartingale (Shin, Ramdas & Rinaldo
+2022, arXiv 2203.03532). It does not go numb on a long quiet time. **Detectors that watch a stream report this
+statistic as `Evidence.e_value` and compare it with `Budget.alarm` and `Budget.ask`.** Looking only at window ends, or
+betting once a window instead of once a vote (`nulls.block_null.WindowRuns`), looks less often, and so only lengthens
+the run.
 
-- `RateBet` is an e-process. Under its null P(it ever reaches A) <= 1/A (Ville 1939). For questions asked once.
-- `ShiryaevRoberts` and `RateMonitor` are e-detectors: sums of the bets begun at every vote. Alarming when the statistic
-  reaches A gives an average run length of at least A votes, because R_t - t is a supermartingale (Shin, Ramdas &
-  Rinaldo 2022, arXiv 2203.03532). They do not go numb on a long quiet time. **Detectors that watch a stream report this
-  statistic as `Evidence.e_value` and compare it with `Budget.alarm` and `Budget.ask`.** Looking only at window ends, or
-  betting once a window instead of once a vote, looks less often, and so only lengthens the run.
+The CUSUM e-detector, M_t = e_t max(M_(t-1), 1), is the best of the same bets in place of their sum. It has the same
+guarantee at the same A and is never above R, so that it never alarms sooner: it is not used.
 
 Averages of e-values (with weights that sum to one) are e-values, and averages of e-detectors are e-detectors with the
 same run length, under any dependence: `log_mean` joins thresholds, scopes and features.
@@ -140,83 +141,14 @@ def session_mean(values: Floats, code: Ints, count: int) -> Floats:
     return out / length.reshape(-1, *([1] * (values.ndim - 1)))
 
 
-class RateBet:
-    """E-processes against P(vote) <= mu0, m of them side by side: mean over stakes c of prod(1 + (c/mu0)(X - mu0)).
-
-    Null: votes X in [0, 1] with conditional mean at most mu0 (``null_rate``, often an `upper_bound` on the reference).
-    P(ever >= A) <= 1/A for each of the m. Waudby-Smith & Ramdas 2024 (JRSS-B 86:1), with a fixed grid of stakes.
-
-    >>> bet = RateBet([0.01])
-    >>> bool(bet.update(np.zeros(100))[0] < 0), bool(bet.update(np.ones(6))[0] > np.log(20))
-    (True, True)
-    """
-
-    def __init__(self, null_rate: ArrayLike) -> None:
-        self.null_rate = np.atleast_1d(np.asarray(null_rate, np.float64))
-        if self.null_rate.ndim != 1 or not np.all((self.null_rate > 0) & (self.null_rate <= 1)):
-            raise ValueError(f"null_rate must be one or more rates in (0, 1], got {self.null_rate}")
-        self._log_wealth = np.zeros((len(self.null_rate), len(STAKES)))
-
-    def update(self, votes: ArrayLike, scale: ArrayLike = 1.0) -> Floats:
-        """Bet on ``votes`` [n] or [n, m] (NaN: no vote); returns the log e-values [m].
-
-        ``scale`` [n, 1] or [n, m] raises the null rate of single votes, where they are known to have a higher one.
-        """
-        step, _ = _log_steps(*_runs_of_zeros(votes, self.null_rate[None], scale))
-        self._log_wealth = self._log_wealth + np.sum(step, axis=0)
-        return self.log_e
-
-    @property
-    def log_e(self) -> Floats:
-        """The log e-values [m] so far."""
-        return _mean_over_stakes(self._log_wealth)
-
-    def state(self) -> State:
-        """What `update` has changed."""
-        return {"log_wealth": self._log_wealth.copy()}
-
-    def restore(self, state: State) -> None:
-        """Take back what `state` gave."""
-        self._log_wealth = np.array(state["log_wealth"], np.float64)
-
-
-class ShiryaevRoberts:
-    """The e-detector R = e (1 + R) on sequences of e-values, ``width`` of them side by side, held as logs.
-
-    Null: each e-value has conditional mean <= 1. Alarm at R >= A: average run length >= A steps.
-
-    >>> detector = ShiryaevRoberts()
-    >>> np.exp(detector.update(np.log([[1.0], [1.0], [4.0]]))).round(6).tolist()  # (((1)+1)+1) * 4
-    [12.0]
-    """
-
-    def __init__(self, width: int = 1) -> None:
-        self._log_r = np.full(width, -np.inf)
-
-    def update(self, log_e: Floats) -> Floats:
-        """Take the log e-values [n, width] in order (NaN: no step); returns log R [width]."""
-        self._log_r = _shiryaev_roberts(self._log_r, np.asarray(log_e, np.float64))
-        return self.log_r
-
-    @property
-    def log_r(self) -> Floats:
-        """The log statistics [width] so far."""
-        return self._log_r.copy()
-
-    def state(self) -> State:
-        """What `update` has changed."""
-        return {"log_r": self._log_r.copy()}
-
-    def restore(self, state: State) -> None:
-        """Take back what `state` gave."""
-        self._log_r = np.array(state["log_r"], np.float64)
-
-
 class RateMonitor:
-    """E-detectors against P(vote) <= null_rate: the bets of `RateBet`, begun anew at every vote and summed.
+    """E-detectors against P(vote) <= null_rate, m of them side by side: bets begun anew at every vote, and summed.
 
-    Null as in `RateBet`. Alarm at R >= A: average run length >= A votes. A change after a long quiet time is found as
-    fast as one at the start.
+    R = mean over stakes c of R_c, with R_c = (1 + (c/mu0)(X - mu0))(1 + R_c) after each vote X. Null: votes X in [0, 1]
+    whose conditional mean, given the votes before, is at most mu0 (``null_rate``, often an `upper_bound` on the
+    reference). Alarm at R >= A: average run length >= A votes, for each of the m. A change after a long quiet time is
+    found as fast as one at the start. Bets: Waudby-Smith & Ramdas 2024 (JRSS-B 86:1), with a fixed grid of stakes;
+    their sum: Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532.
 
     A bound that comes from a reference fails for a few draws of it, and bets that run long enough find that out: at 95%
     one reference in twenty raises an alarm in time. Only small stakes do, for a stake c loses on average until the rate
@@ -238,7 +170,10 @@ class RateMonitor:
         self._log_r = np.full((rates.shape[1], len(STAKES)), -np.inf)
 
     def update(self, votes: ArrayLike, scale: ArrayLike = 1.0) -> Floats:
-        """Take ``votes`` [n] or [n, m] in order (NaN: no vote), ``scale`` as in `RateBet`; returns log R [m]."""
+        """Take ``votes`` [n] or [n, m] in order (NaN: no vote); returns log R [m].
+
+        ``scale`` [n, 1] or [n, m] raises the null rate of single votes, where they are known to have a higher one.
+        """
         step, begun = _log_steps(*_runs_of_zeros(votes, self._rates, scale))
         self._log_r = _sum_of_bets(self._log_r, begun, step)
         return self.log_r
@@ -313,13 +248,6 @@ def _log_steps(zeros: Floats, gain: Floats, voted: Bools) -> tuple[Floats, Float
     step[k, column] += fallen
     begun[k, column] = np.log(-np.expm1(fallen) * (1 - stakes) / stakes + voted[k, column][:, None]) - fallen
     return step, begun
-
-
-def _shiryaev_roberts(log_r: Floats, log_e: Floats) -> Floats:
-    """R after steps e_1..e_n: NaN steps begin no bet and move none."""
-    idle = np.isnan(log_e)
-    step = np.where(idle, 0.0, log_e)
-    return _sum_of_bets(log_r, np.where(idle, -np.inf, 0.0), step)
 
 
 def _sum_of_bets(log_r: Floats, begun: Floats, step: Floats) -> Floats:

@@ -92,7 +92,12 @@ def got_worse(findings: Findings) -> bool:
 
 def labels_poisoned(findings: Findings) -> bool:
     """Untrusted labels contradict the last known good model, and trusted ones say that those labels are false."""
-    return findings.convicted("label_agreement")
+    return findings.convicted("label_agreement") and not findings.tentative()
+
+
+def labels_suspect(findings: Findings) -> bool:
+    """The same, but honest noise or a labeller in error may have made them: a suspicion."""
+    return findings.tentative() or (findings.unvetted() and not findings.concept_moved())
 
 
 def blind(findings: Findings) -> bool:
@@ -206,9 +211,9 @@ def _version_poisoning(findings: Findings) -> Verdict:
 def _label_poisoning(findings: Findings) -> Verdict:
     shares = hypotheses.FEEDBACK if findings.fact("label_agreement", "one_origin") else hypotheses.FLIPS
     counting = ("label_agreement",)
-    return _verdict(
-        findings, "poisoning", _posterior(findings, counting), shares, otherwise="concept_drift", detectors=counting
-    )
+    unvetted = findings.unvetted() and not findings.convicted("label_agreement")
+    certainty = hypotheses.UNVETTED_FLIPS if unvetted else _posterior(findings, counting)
+    return _verdict(findings, "poisoning", certainty, shares, otherwise="concept_drift", detectors=counting)
 
 
 def _blindness(findings: Findings) -> Verdict:
@@ -299,6 +304,7 @@ RULES: Final = (
     Rule(got_worse, _likely_regression),
     Rule(version_poisoned, _version_poisoning),
     Rule(labels_poisoned, _label_poisoning),
+    Rule(labels_suspect, _label_poisoning),
     Rule(blind, _blindness),
     Rule(both_fooled, _evasion),
     Rule(wrong_model, _wrong_model),
@@ -349,6 +355,8 @@ def _abstained(findings: Findings, detectors: tuple[str, ...]) -> Verdict:
     """Inconclusive, with the two hypotheses that are left and what the answers so far make of them, 20 to 1 at most."""
     compact = "version_disagreement" in detectors and bool(findings.fact("version_disagreement", "compact"))
     bad, good = ("backdoor", "new_class") if compact else ("label_flip", "concept_drift")
+    if detectors == ("label_agreement",) and findings.fact("label_agreement", "since_first_label"):
+        bad, good = "feedback_compromise", "label_error"
     if pipeline_broken(findings):
         good = "pipeline_fault"
     return _undecided(findings, detectors, bad, good)

@@ -73,9 +73,10 @@ class VersionDisagreement(Detector):
     the reference also raises it: depth says that something was *learned*, labels what.
 
     After ``budget.ask`` is crossed it asks for labels of the deepest sessions, carriers of the mined itemset first;
-    trusted labels of deep events count from then on (`Inquiry`): f right .7 if honest, .25 if poisoned. Where the
-    itemset is confident, its carriers' answers decide, once there are four. The swap test (itemset pasted into
-    reference rows, share flipped by f minus by g) is a gauge: an honestly learned family passes it too.
+    trusted labels of deep events count from then on (`Inquiry`): f right .7 if honest, .25 if poisoned. They are
+    picked, and so enter no bet, whose null speaks of all sessions; the two hypotheses speak of deep events, however
+    picked. Where the itemset is confident, its carriers' answers decide, once there are four. The swap test (itemset
+    pasted into reference rows, share flipped by f minus by g) is a gauge: an honestly learned family passes it too.
 
     An acquittal is not for ever: what was approved is `Settled`, the bets begin anew on what lies beyond it, and cross
     both budgets again before a new question is asked or an alarm reopened. ``fired`` stays, with the last acquittal's

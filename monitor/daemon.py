@@ -7,6 +7,7 @@ import random
 import secrets
 import sys
 import time
+from collections import deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.charges import charges, open_responder
 from monitor.inbox import Inbox, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
+from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
@@ -141,12 +143,16 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             metrics.features(name, watch.feature_names())
         health.loaded = True
         reloaders = {name: each.target.reloader for name, each in charged.items()}
-        schedule = open_schedule(config, registries, reloaders, ScheduleMetrics(registry), config.state_dir, time.time)
+        preparations = {name: watch.preparation() for name, watch in parts.watches.items()}
+        schedule = open_schedule(
+            config, registries, reloaders, ScheduleMetrics(registry), config.state_dir, time.time, preparations
+        )
         stack.enter_context(schedule)
-        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding))
+        registered: deque[Prepared] = deque()
+        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
-            loop, source = _loop(parts, responding, settings, store, metrics, config)
+            loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
         audit.append("stop", {})
@@ -173,10 +179,12 @@ def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, versio
     return [*sinks]
 
 
-def take_findings(inbox: Inbox, responding: Responding) -> None:
+def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared]) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
-        if isinstance(found, ServedOtherwise):
+        if isinstance(found, Prepared):
+            registered.append(found)
+        elif isinstance(found, ServedOtherwise):
             responding.probed(found.model, found.version, found.problem, found.at)
         elif found.known_good_failed:
             why = found.failed[found.last_known_good or ""]
@@ -211,6 +219,7 @@ def _loop(
     store: CheckpointStore,
     metrics: Metrics,
     config: Config,
+    registered: deque[Prepared],
 ) -> tuple[Loop, KafkaSource]:
     sources: list[KafkaSource] = []
 
@@ -221,7 +230,7 @@ def _loop(
     kept: dict[str, Stateful] = {"response": responding, **parts.kept()}
     checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
     loop = Loop(
-        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time),
+        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time, registered),
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),
     )
     return loop, sources[0]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from monitor.new_version import Prepared
+
 MOST: Final = 1000
 """Findings that wait at most; of more than that the oldest are dropped: a loop that hangs must not fill the memory."""
 
@@ -45,7 +47,7 @@ class RegistryChecked:
         return self.last_known_good in self.failed
 
 
-Found: TypeAlias = ServedOtherwise | RegistryChecked
+Found: TypeAlias = ServedOtherwise | RegistryChecked | Prepared
 
 
 class Inbox:

@@ -109,6 +109,10 @@ class Intake:
         """A window of zero events: labels come also when no events flow."""
         return self.channels[model].windows.without_events(model, version)
 
+    def registered(self, model: str, version: str) -> ClosedWindow:
+        """A window of zero events: a version was registered, and is looked into before any event of it comes."""
+        return self.channels[model].windows.without_events(model, version, "registered")
+
     def flush(self) -> Iterator[ClosedWindow]:
         """The windows that are open when the input ends."""
         for channels in self.channels.values():
@@ -142,14 +146,20 @@ class Intake:
         """Answers about rows of the version's training buffer since the last window: class names by row id."""
         return self._rows.pop((model, version), {})
 
+    def known_rows(self, model: str, version: str, labels: Mapping[str, str]) -> None:
+        """Answers about rows that were given for another version: they count for this one as well."""
+        if labels:
+            self._rows.setdefault((model, version), {}).update(labels)
+
     def _ready(self, model: str) -> list[str]:
         """Versions with labels or answers that no window has been judged with yet."""
         return sorted({*self.channels[model].labels.ready(), *(v for m, v in self._rows if m == model)})
 
     def _without_rows(self, feedback: Feedback) -> Feedback:
         """What is left once the answers about rows of training buffers are taken out."""
-        trusted = feedback.id[feedback.trusted].tolist()
-        versions = self._desk.rows.answered(feedback.model, trusted)
+        trusted = feedback.take(feedback.trusted)
+        said = [*zip(trusted.id.tolist(), trusted.label.tolist(), strict=True)]
+        versions = self._desk.rows.answered(feedback.model, said)
         if not versions:
             return feedback
         of_row = feedback.trusted & np.isin(feedback.id, list(versions))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from monitor.intake import Intake
+from monitor.new_version import Prepared
 from monitor.oracle import Answering
 from monitor.sources.source import Chunk, Committed, Listener, Partition, Source
 from monitor.state.settlement import Settlement
@@ -29,6 +31,7 @@ class Parts:
 
     ``connect`` makes the source that the loop listens to. ``answering`` answers vetting requests in a replay. ``clock``
     gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
+    ``registered`` are versions to look into that no event has come of; the loop takes them from there.
     """
 
     connect: Callable[[Listener], Source]
@@ -38,6 +41,7 @@ class Parts:
     settlement: Settlement
     answering: Answering
     clock: Callable[[], float]
+    registered: deque[Prepared] = field(default_factory=deque)
 
 
 class Loop:
@@ -73,6 +77,7 @@ class Loop:
         # not before the checkpoint is back: news would be told to an empty book, acts done on an unchecked audit log
         if self._resumed:
             self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
+            self._look_into_new_versions()
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
             self._judge(closed)
@@ -122,8 +127,18 @@ class Loop:
             yield from self._parts.intake.take(chunk, now)
         yield from self._parts.intake.idle(now)
 
-    def _judge(self, closed: ClosedWindow) -> None:
-        """Score, detect, conclude, tell: all that happens to a window, before the next one is looked at."""
+    def _look_into_new_versions(self) -> None:
+        """A version is judged when it is registered, as with a window of zero events; once, also over restarts."""
+        while self._parts.registered:
+            new = self._parts.registered.popleft()
+            if self._parts.watches[new.model].adopt(new):
+                self._judge(self._parts.intake.registered(new.model, new.version), new.at)
+
+    def _judge(self, closed: ClosedWindow, at: float = 0.0) -> None:
+        """Score, detect, conclude, tell: all that happens to a window, before the next one is looked at.
+
+        ``at``: when it came to be, in event time, where it has no events that say so.
+        """
         self._unsettled = True
         intake, watch = self._parts.intake, self._parts.watches[closed.model]
         window = watch.window(closed, intake.fresh(closed.batch))
@@ -133,7 +148,7 @@ class Loop:
             intake.feedback(answers)
         watch.vetted(closed.version, intake.rows(closed.model, closed.version))
         judged = watch.judge(window, intake.labels(closed.model, closed.version))
-        self._parts.teller.tell(closed, judged, watch)
+        self._parts.teller.tell(closed, judged, watch, at)
 
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
         """At the start, resume from the checkpoint that the broker's commits name.

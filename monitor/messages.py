@@ -18,6 +18,7 @@ Hypothesis = Literal[
     "concept_drift",
     "new_class",
     "label_flip",
+    "label_error",
     "backdoor",
     "clean_label",
     "feedback_compromise",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from detectors.asking.answers import DECISIVE
-from detectors.batch import Batch, Reference, Window
+from detectors.batch import Batch, Reference, Scorer, Window
 from detectors.evidence import Ask, Budget
 from detectors.reference_harm import Parameters as HarmParameters
 from detectors.reference_harm import harm
@@ -25,6 +25,8 @@ FEWEST_SESSIONS: Final = 200
 """With fewer labelled sessions no harm of half a percent shows."""
 HARM_ERROR: Final = 0.01
 """Honest retrains' z has a standard deviation of about two: it exceeds the gate of five about so often."""
+SAME: Final = 1e-3
+"""Scores of a version that are as close as this everywhere are those of the same weights."""
 
 
 class ReleaseGateError(Exception):
@@ -43,21 +45,35 @@ class Release:
 
 
 def judge_candidate(
-    versions: Versions, candidate: Bundle, holdout: Reference | None, answers: Mapping[str, int], seed: int
+    versions: Versions,
+    candidate: Bundle,
+    holdout: Reference | None,
+    answers: Mapping[str, int],
+    seed: int,
+    reproduced: Scorer | None = None,
 ) -> Release:
-    """Every check that needs no retraining. ``answers`` are true classes of buffer rows by id.
+    """Every check. ``answers`` are true classes of buffer rows by id.
 
     Checks: the candidate's canaries, as its own scores; `reference_harm.harm` by class, on the holdout where there is
     one, else on the reference (a rule that has moved since looks like harm there); and for each finding of
     `RetrainingBuffer` the share of false labels among its rows that were labelled, at most what makes honest news as
-    likely as poison. A failed check rejects; a finding without enough answers holds. Raises `ReleaseGateError`.
+    likely as poison. Where ``reproduced`` is what the candidate's buffer gives (`rollback.retraining.reproduce`), the
+    candidate must not be worse than that either: its weights were changed since, or other rows were trained on. A
+    failed check rejects; a finding without enough answers holds. Raises `ReleaseGateError`.
     """
     reference = versions.reference
     if reference is None or versions.score_f is None or versions.score_g is None:
         why = "; ".join(versions.notes) or "the last known good version has no reference"
         raise ReleaseGateError(f"version {candidate.manifest.version} cannot be judged: {why}")
     remarks = list(versions.notes)
-    checks = [*_canaries(candidate, versions), *_harms(reference, holdout, remarks)]
+    name, trusted = ("holdout", holdout) if holdout is not None else ("reference", reference)
+    harms = _harms(f"{name}_harm", trusted, remarks)
+    checks = [*_canaries(candidate, versions), *harms]
+    if reproduced is not None:
+        again = replace(trusted, g=reproduced(trusted.x))
+        since = _harms("reproduced_harm", again, [])
+        remarks += [_alike(again), *_whence(harms, since)]
+        checks += since
     facts, asks = _looked_into(versions, reference, answers, seed)
     remarks += _about_buffer(facts, reference)
     checks += _false_labels(facts, Parameters(), whole=not asks)
@@ -74,8 +90,8 @@ def _canaries(candidate: Bundle, versions: Versions) -> list[Check]:
     return [at_most("canaries", 1.0 - agreement(canaries.scores, versions.score_f(canaries.x)), 0.0, None)]
 
 
-def _harms(reference: Reference, holdout: Reference | None, remarks: list[str]) -> list[Check]:
-    name, rows = ("holdout_harm", holdout) if holdout is not None else ("reference_harm", reference)
+def _harms(name: str, rows: Reference, remarks: list[str]) -> list[Check]:
+    """By class, what the candidate (f) has wrong and g right."""
     known = rows.take(rows.y >= 0)
     if not len(known) or sessions_of(known.session)[1] < FEWEST_SESSIONS:
         remarks.append(f"{len(known)} labelled rows are too few to see harm by: {FEWEST_SESSIONS} sessions are needed")
@@ -84,8 +100,28 @@ def _harms(reference: Reference, holdout: Reference | None, remarks: list[str]) 
     gate = HarmParameters()
     return [
         at_most(f"{name}.{label}", float(z[c]) if net[c] >= gate.least else 0.0, gate.gate, HARM_ERROR)
-        for c, label in enumerate(reference.schema.classes)
+        for c, label in enumerate(rows.schema.classes)
     ]
+
+
+def _alike(again: Reference) -> str:
+    """Whether training again (g) gave the candidate itself."""
+    if not len(again) or float(np.max(np.abs(again.f - again.g))) <= SAME:
+        return "training on its buffer again gives the same scores: its weights are what its rows and recipe make"
+    share = np.mean(np.argmax(again.f, axis=1) != np.argmax(again.g, axis=1))
+    return (
+        f"training on its buffer again decides {100 * share:.1f}% of the trusted rows otherwise: another machine or "
+        "device does that, and so do changed weights"
+    )
+
+
+def _whence(harms: list[Check], since: list[Check]) -> list[str]:
+    """What the two comparisons say together."""
+    if not all(check.passed for check in since):
+        return ["what its buffer gives is better: its weights were changed, or it was trained on other rows as well"]
+    if not all(check.passed for check in harms):
+        return ["what its buffer gives is as bad: the rows made it so"]
+    return []
 
 
 def _looked_into(

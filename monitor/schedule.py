@@ -26,7 +26,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from monitor.inbox import Inbox
 from monitor.jobs.canary_probe import CanaryProbe
 from monitor.jobs.housekeeping import Housekeeping
+from monitor.jobs.new_versions import NewVersions
 from monitor.jobs.registry_verification import RegistryVerification
+from monitor.new_version import Preparation
 from monitor.settings.config import Config
 from monitor.watching.schedule_metrics import Outcome, ScheduleMetrics
 from rollback.registry.registry import Registry
@@ -148,10 +150,18 @@ def open_schedule(
     metrics: ScheduleMetrics,
     state_dir: Path,
     clock: Callable[[], float],
+    preparations: Mapping[str, Preparation] | None = None,
 ) -> Schedule:
-    """The jobs that the configuration asks for, over the models of ``registries``; not yet started."""
+    """The jobs that the configuration asks for, over the models of ``registries``; not yet started.
+
+    ``preparations`` look into new versions, by model.
+    """
     inbox = Inbox()
     jobs = [*_jobs(config, registries, reloaders, metrics, state_dir, inbox, clock)]
+    jobs += [
+        Job("new_versions", config.schedule.new_versions_seconds, NewVersions(each, inbox), model)
+        for model, each in (preparations or {}).items()
+    ]
     return Schedule(jobs, inbox, metrics, clock)
 
 

@@ -51,16 +51,21 @@ class Teller:
         self._metrics = metrics
         self._find = intake.event
         self._partition_of = intake.partition
+        self._tell_rows = intake.known_rows
         self._encode = msgspec.json.Encoder().encode
         self._at = 0.0
         self.windows = 0
 
-    def tell(self, closed: ClosedWindow, judged: Judged, watch: Watch) -> None:
-        """Everything that one window gives rise to, in the order in which a reader would want it."""
+    def tell(self, closed: ClosedWindow, judged: Judged, watch: Watch, came: float = 0.0) -> None:
+        """Everything that one window gives rise to, in the order in which a reader would want it.
+
+        ``came``: when a window without events came to be; event time does not advance by it.
+        """
         model, version = closed.model, closed.version
         at = self._advance(closed)
         for owner, expired in self._desk.expire(at).items():
             self._metrics.vetting(owner, "expired", expired)
+        at = max(at, came)
         asking = self._asks(judged, model, version)
         pointers = watch.pointers()
         ranges = self._ranges(closed)
@@ -111,7 +116,10 @@ class Teller:
     def _ask_rows(self, asks: list[Ask], closed: ClosedWindow, watch: Watch, at: float) -> None:
         """Rows of a new version's training buffer are asked about without any incident: nothing has happened yet."""
         served = watch.served(closed.version)
-        requests = self._desk.ask_rows(closed, asks, served.schema, watch.row, at) if served is not None else []
+        if served is None:
+            return
+        requests, known = self._desk.ask_rows(closed, asks, served.schema, watch.row, at)
+        self._tell_rows(closed.model, closed.version, known)
         for request in requests:
             self._outlets.vetting.append(self._encode(request))
         self._metrics.vetting(closed.model, "asked", len(requests))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from detectors.evidence import Ask, Evidence, State
 from detectors.schema import Schema
@@ -96,14 +99,19 @@ class VettingDesk:
 
     def ask_rows(
         self, closed: ClosedWindow, asks: Sequence[Ask], schema: Schema, find: RowLookup, at: float
-    ) -> list[VettingRequest]:
-        """Requests for rows of the version's training buffer, from a budget of their own."""
+    ) -> tuple[list[VettingRequest], dict[str, str]]:
+        """Requests for rows of the version's training buffer, from a budget of their own.
+
+        Also the labels of those rows that somebody was asked about before, for another version: they are not asked for.
+        """
         deadline = at + self._settings[closed.model].patience
         there = {ask.id: row for ask in asks if (row := find(closed.version, ask.id)) is not None}
-        held = [ask for ask in asks if ask.id in there]
-        admitted = self.rows.admit(closed.model, closed.version, held, closed.index, deadline)
+        looks = {ident: _looks(row, schema) for ident, row in there.items()}
+        known = self.rows.known(closed.model, looks)
+        held = [ask for ask in asks if ask.id in there and ask.id not in known]
+        admitted = self.rows.admit(closed.model, closed.version, held, closed.index, deadline, looks)
         incident = f"{GATE}{closed.version}"
-        return [_request(incident, ask, there[ask.id], schema, at, deadline) for ask in admitted]
+        return [_request(incident, ask, there[ask.id], schema, at, deadline) for ask in admitted], known
 
     def asked(self, model: str) -> frozenset[str]:
         """Ids of the model's events that were asked about, also of those that were answered, late or withdrawn.
@@ -175,12 +183,21 @@ def about_rows(evidence: Sequence[Evidence]) -> list[Ask]:
     return [ask for e in evidence for ask in e.asks if ask.of_buffer]
 
 
+def _shown(event: FoundEvent, schema: Schema) -> dict[str, float | str | None]:
+    return {f.name: f.show(float(v)) for f, v in zip(schema.features, event.x, strict=True)}
+
+
+def _looks(event: FoundEvent, schema: Schema) -> str:
+    """A digest of what a labeller is shown of it."""
+    return hashlib.blake2b(msgspec.json.encode(_shown(event, schema), order="sorted"), digest_size=16).hexdigest()
+
+
 def _request(incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: float, deadline: float) -> VettingRequest:
     return VettingRequest(
         incident=incident,
         id=ask.id,
         why=ask.why,
-        features={f.name: f.show(float(v)) for f, v in zip(schema.features, event.x, strict=True)},
+        features=_shown(event, schema),
         scores={c: float(s) for c, s in zip(schema.classes, event.served, strict=True)},
         asked_at=at,
         deadline=deadline,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,10 +10,11 @@ import numpy as np
 import structlog
 
 from detectors.batch import Bools, Labels, Window
-from detectors.evidence import Detector, Evidence, State
+from detectors.evidence import Evidence, State
 from detectors.verdict import Verdict, judge
 from monitor.decoding.reader import Served
 from monitor.labels.scored import FoundEvent
+from monitor.new_version import MakeDetectors, Preparation, Prepared
 from monitor.panel import Panel, Versions, compare_versions
 from monitor.training_buffer import FindBuffer, no_buffer
 from monitor.window import ClosedWindow
@@ -25,8 +26,6 @@ log = structlog.get_logger()
 
 MOST_UNREGISTERED: Final = 4
 """Versions are named by events, and every one costs a fitted panel."""
-
-MakeDetectors = Callable[[], Sequence[Detector]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +128,20 @@ class Watch:
         first = int(np.argmax(found))
         return FoundEvent(buffer.x[first], buffer.f[first], "")
 
+    def preparation(self) -> Preparation:
+        """What fits panels of new versions beside the loop."""
+        return Preparation(self.model, self._registry, self._make_detectors, self._find_buffer)
+
+    def adopt(self, new: Prepared) -> bool:
+        """Take a panel that was fitted beside the loop; False where the version is watched, or LKG has moved since."""
+        pointers, version = self.pointers(), new.version
+        self._follow_known_good(pointers)
+        compared = self._compared_with(version, pointers)
+        if version in self._panels or self._bundle(version) is None or compared != new.known_good:
+            return False
+        self._panels[version], self._compared[version] = new.panel, new.known_good
+        return True
+
     def judge(self, window: Window, labels: Labels | None) -> Judged:
         """Evidence of every detector, and the verdict."""
         version = window.batch.version
@@ -138,30 +151,33 @@ class Watch:
             verdict = unverified(version, self.refused[version])
         return Judged(window, evidence, verdict)
 
-    def _panel(self, version: str) -> Panel:
-        known_good = self.pointers().last_known_good
+    def _follow_known_good(self, pointers: Pointers) -> None:
+        known_good = pointers.last_known_good
         if known_good != self._known_good:
             if self._panels:
                 log.info("the last known good version has changed", model=self.model, version=known_good)
             self._panels.clear()
             self._compared.clear()
             self._known_good = known_good
+
+    def _panel(self, version: str) -> Panel:
+        pointers = self.pointers()  # once: each time they are read from the registry
+        self._follow_known_good(pointers)
         bundle = self._bundle(version)
         if version in self._unregistered and bundle is not None:
             self._unregistered.discard(version)
             self._panels.pop(version, None)
-        compared = self._compared_with(version)
+        compared = self._compared_with(version, pointers)
         if version not in self._panels or self._compared[version] != compared:
             self._panels[version] = self._fit(version, bundle, compared)
             self._compared[version] = compared
         panel = self._panels[version]
-        if panel.versions.vouched == self.pointers().assumed:
-            panel.versions = replace(panel.versions, vouched=not self.pointers().assumed)
+        if panel.versions.vouched == pointers.assumed:
+            panel.versions = replace(panel.versions, vouched=not pointers.assumed)
         return panel
 
-    def _compared_with(self, version: str) -> str | None:
+    def _compared_with(self, version: str, pointers: Pointers) -> str | None:
         """LKG; where LKG itself is watched and nobody has vouched for it, its shadow, if there is one."""
-        pointers = self.pointers()
         good = pointers.last_known_good
         if good is None or version != good or not pointers.assumed:
             return good
@@ -200,7 +216,7 @@ class Watch:
             log.warning("the last known good version changed while Tocsin was away: detectors start anew")
             return
         for version, panel in state["panels"].items():
-            if state["compared"][version] == self._compared_with(version):
+            if state["compared"][version] == self._compared_with(version, self.pointers()):
                 self._panel(version).restore(panel)
 
 

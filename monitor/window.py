@@ -15,7 +15,7 @@ from detectors.batch import Batch, Bools, Ints
 from detectors.evidence import State
 from monitor.state.column_state import columns_from, columns_state
 
-Closing: TypeAlias = Literal["count", "age", "idle", "flush", "labels"]
+Closing: TypeAlias = Literal["count", "age", "idle", "flush", "labels", "registered"]
 Ranges: TypeAlias = Mapping[int, Sequence[tuple[int, int]]]
 """Partition index -> the half-open offset ranges [first, last + 1) that hold exactly the rows."""
 
@@ -92,13 +92,13 @@ class WindowBuilder:
         window = self._open.get(version)
         return window is None or (not window.rows and window.fed_before(now) >= self._settings.idle_seconds)
 
-    def without_events(self, model: str, version: str) -> ClosedWindow:
-        """A window of zero events with the next index, for labels that come while no events do.
+    def without_events(self, model: str, version: str, reason: Closing = "labels") -> ClosedWindow:
+        """A window of zero events with the next index, for labels that come while no events do, or a new version.
 
         Its columns are as wide as those of the version's events; without any so far they have no width. The version
         is `silent` again only after another ``idle_seconds``.
         """
-        return self._open.setdefault(version, _OpenWindow()).empty(model, version)
+        return self._open.setdefault(version, _OpenWindow()).empty(model, version, reason)
 
     def state(self) -> State:
         """For the checkpoint: committed offsets pass half-filled windows."""
@@ -173,11 +173,11 @@ class _OpenWindow:
             self._fed_at = now
         return now - self._fed_at
 
-    def empty(self, model: str, version: str) -> ClosedWindow:
+    def empty(self, model: str, version: str, reason: Closing) -> ClosedWindow:
         self._fed_at = None  # idle time counts anew
         blank = self._blank if self._blank is not None else _blank(model, version)
         self._index += 1
-        return ClosedWindow(model, version, self._index - 1, blank, {}, "labels", 0, 0)
+        return ClosedWindow(model, version, self._index - 1, blank, {}, reason, 0, 0)
 
     def close(self, closing: Closing) -> ClosedWindow:
         batch = Batch.concat(self._parts)

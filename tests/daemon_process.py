@@ -55,6 +55,7 @@ def write_config(folder: Path, registry: Path, bootstrap: str, topic: str, **cha
         "state_dir": str(folder / "state"),
         "http": {"listen": "127.0.0.1:0"},
         "checkpoint_every_seconds": 0.2,
+        "schedule": {"new_versions_seconds": 0},  # when that is depends on the clock, and so would the windows
         "kafka": kafka,
         "models": {NAME: model},
         **changes,

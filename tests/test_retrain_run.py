@@ -116,6 +116,16 @@ def test_the_candidate_can_be_retrained_in_its_turn(done: tuple[Small, Outcome, 
     assert set(np.unique(learned.strings("label"))) == {"attack", "benign"}
 
 
+def test_rows_of_the_candidate_have_the_ids_under_which_they_were_known(done: tuple[Small, Outcome, Path]) -> None:
+    small, made, out = done
+    old, new = small.registry.buffer("1"), small.registry.buffer(made.candidate)
+    assert old is not None
+    assert new is not None
+    before = read_table(old.path, text=["id"]).strings("id").tolist()
+    retained = read_table(out / "retained.parquet", text=["id"]).strings("id").tolist()
+    assert read_table(new.path, text=["id"]).strings("id").tolist() == before + retained
+
+
 def test_the_same_folder_gives_the_same_answer_and_no_second_candidate(done: tuple[Small, Outcome, Path]) -> None:
     small, made, out = done
     before = small.registry.versions()

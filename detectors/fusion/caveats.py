@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from detectors.fusion.judgement import Verdict
 
 TENTATIVE: Final = 0.8
-"""Probability at most of a family that a shadow model speaks for: it knows less than a last known good version."""
+"""Probability at most of a family that a shadow model or a few labels speak for."""
 
+_DOUBTS: Final = {
+    "noise": "the false labels are few enough to be honest noise, though that seldom crowds so",
+    "unvetted": "nobody says whether these labels are false; that others label such events as the last known good "
+    "model does is all that speaks against them",
+    "labeller": "a labeller in error gives the same labels as one who is compromised, and it is not sure that this one "
+    "ever labelled otherwise",
+}
 _SHADOW: Final = "a shadow model, learned from part of the reference, stood in for a last known good version"
 _SURROGATE: Final = "importance was read off the scores as served, as the model could not be asked"
 _UNCOMPARED: Final = "no last known good version was compared, so that poisoning behind it would not show"
@@ -30,9 +37,12 @@ _NATS_AN_ANSWER: Final = 0.9  # what one label adds to the log likelihood ratio,
 
 def with_caveats(verdict: Verdict, findings: Findings) -> Verdict:
     """The verdict with its level, what makes it weaker, and what would decide it."""
-    tentative = verdict.family not in ("stable", "inconclusive") and rests_on_shadow(findings, verdict.detectors)
-    shown = tentative or verdict.family in ("stable", "inconclusive")
-    weaker: tuple[str, ...] = (_SHADOW,) if findings.shadow() and shown else ()
+    decided = verdict.family not in ("stable", "inconclusive")
+    innocent = verdict.family == "poisoning" and _maybe_innocent(findings, verdict.detectors)
+    tentative = decided and (innocent or rests_on_shadow(findings, verdict.detectors))
+    weaker: tuple[str, ...] = (_SHADOW,) if findings.shadow() and (tentative or not decided) else ()
+    doubt = str(findings.fact("label_agreement", "tentative") or "unvetted")
+    weaker += (_DOUBTS[doubt],) if innocent else ()
     if "importance_drift" in verdict.detectors and findings.fact("importance_drift", "weaker"):
         weaker += (_SURROGATE,)
     if verdict.family == "evasion" and _like_backdoor(findings, verdict.detectors):
@@ -50,7 +60,13 @@ def rests_on_shadow(findings: Findings, detectors: Sequence[str]) -> bool:
 
 def ceiling(findings: Findings, detectors: Sequence[str]) -> float:
     """The largest probability that a family may get from these detectors."""
-    return TENTATIVE if rests_on_shadow(findings, detectors) or _like_backdoor(findings, detectors) else 1.0
+    doubts = (rests_on_shadow, _like_backdoor, _maybe_innocent)
+    return TENTATIVE if any(doubt(findings, detectors) for doubt in doubts) else 1.0
+
+
+def _maybe_innocent(findings: Findings, detectors: Sequence[str]) -> bool:
+    """Whether it rests on labels alone that noise or a labeller in error may have made, or that nobody has checked."""
+    return tuple(detectors) == ("label_agreement",) and (findings.tentative() or findings.unvetted())
 
 
 def _like_backdoor(findings: Findings, detectors: Sequence[str]) -> bool:
@@ -67,7 +83,8 @@ def what_would_decide(findings: Findings, detectors: Sequence[str]) -> str:
     """
     counting = [e for e in findings.evidence if e.detector in detectors]
     wanted = [_mended(e) for e in counting] + [_labels(e) for e in counting]
-    wanted += [_identity(e) for e in counting] + [_checkpoint(findings), _source(findings)]
+    wanted += [_history(e) for e in counting] + [_identity(e) for e in counting]
+    wanted += [_checkpoint(findings), _source(findings)]
     return "; ".join(list(dict.fromkeys(filter(None, wanted)))[:3]) or "trusted labels of the listed events"
 
 
@@ -88,6 +105,13 @@ def _labels(e: Evidence) -> str:
     pair = sorted(str(facts[name]) for name in ("from_class", "to_class") if facts.get(name))
     between = f" ({' or '.join(pair)})" if pair else ""
     return f"about {many} {'more ' if e.answers else ''}trusted labels{which}{between}"
+
+
+def _history(e: Evidence) -> str:
+    """Who is compromised once labelled otherwise; who errs, or has another rubric, always labelled so."""
+    if not (e.facts.get("since_first_label") or e.facts.get("tentative") == "labeller"):
+        return ""
+    return f"how {e.facts['one_origin']} labelled such events earlier, or whether somebody vouches for these labels"
 
 
 def _identity(e: Evidence) -> str:

@@ -81,6 +81,14 @@ class Findings:
         """Trusted answers say honest change, 20 to 1."""
         return self.llr(detector) <= -DECISIVE
 
+    def tentative(self) -> bool:
+        """Untrusted labels are false, as trusted ones say; honest noise or a labeller in error may have made them."""
+        return self.convicted("label_agreement") and bool(self.fact("label_agreement", "tentative"))
+
+    def unvetted(self) -> bool:
+        """Labels of one group contradict, others do not second them, and nobody answers: all there is to judge by."""
+        return self.fired("label_agreement") and bool(self.fact("label_agreement", "unvetted"))
+
     def against_version(self) -> tuple[str, ...]:
         """Detectors by which trusted answers say that the serving version is wrong where it parts from LKG."""
         return tuple(d for d in _VERSIONS if self.convicted(d))

@@ -150,6 +150,10 @@ def _labels(e: Evidence) -> str:
         said += f", nearly all by {facts['one_origin']}"
     if facts.get("trusted_excess"):
         return f"{said}; trusted labels contradict it too."
+    kind, _, name = str(facts.get("foremost", "all")).partition(":")
+    if name:
+        share = round(100 * facts.get("seconded", 1.0))
+        said += f"; mostly of {name}, and of such events the labels of other {kind}s contradict it in {share}%"
     if not e.answers:
         return f"{said}; no trusted label says yet whether they are true."
     said += f"; of {e.answers} that were checked {facts.get('false', 0)} are false"

@@ -15,23 +15,34 @@ EXTRA: Final = np.array([0.03, 0.1, 0.3, 0.75])
 INVOLVED: Final = (0.06, 0.2, 0.5)
 """Shares of the sources (or origins) that take part, on which bets are laid."""
 
+_LARGE = 700.0  # exp(700) is still finite
 _TOGETHER, _BY_SOURCE, _BY_ORIGIN = 0.3, 0.35, 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Labellers of sessions: in ``row``[p], slot ``origin``[p] contradicts with ``share``, expected with ``null``."""
+
+    row: Ints
+    origin: Ints
+    share: Floats
+    null: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
     """Labelled sessions: ``share``[n] in [0, 1] contradicts, ``null``[n] is expected to; ``cells``[n, grains].
 
-    ``source`` and ``origin`` are slots below ``sources`` and ``origins``, -1 for none. ``epoch``[n] is the number of
-    the last start that is not after the row, -1 where there is none.
+    ``source`` is a slot, -1 for none. ``epoch``[n] is the number of the last start that is not after the row, -1 where
+    there is none. ``share`` is that of all labellers together, ``alone`` that of each without his colleagues.
     """
 
     share: Floats
     null: Floats
     cells: Ints
     source: Ints
-    origin: Ints
     epoch: Ints
+    alone: Alone
 
 
 def log_steps(share: Floats, null: Floats) -> Floats:
@@ -48,33 +59,43 @@ def by_scope(votes: Votes, starts: int, cells: int, sources: int, origins: int) 
 
     The last axis: everybody, each source, each origin.
     """
-    width = 1 + sources + origins
-    who = np.stack([
-        np.zeros_like(votes.source),
-        np.where(votes.source >= 0, 1 + votes.source, -1),
-        np.where(votes.origin >= 0, 1 + sources + votes.origin, -1),
-    ], axis=1)  # fmt: skip
-    index = (votes.epoch[:, None, None] * cells + votes.cells[:, :, None]) * width + who[:, None, :]
-    counts = (votes.epoch[:, None, None] >= 0) & (who[:, None, :] >= 0) & (votes.cells[:, :, None] >= 0)
-    row, flat = np.nonzero(counts.reshape(len(votes.share), -1))[0], index[counts]
-    steps = log_steps(votes.share, votes.null)
-    size = starts * cells * width
-    total = np.stack([np.bincount(flat, steps[row, k], size) for k in range(len(EXTRA))], axis=-1).astype(np.float64)
-    since = np.cumsum(total.reshape(starts, cells, width, -1)[::-1], axis=0)[::-1]
-    return np.asarray(log_sum(since, axis=-1) - np.log(len(EXTRA)), np.float64)
+    width, n, alone = 1 + sources + origins, len(votes.share), votes.alone
+    known = np.flatnonzero(votes.source >= 0)
+    row = np.concatenate([np.arange(n), known, alone.row])
+    who = np.concatenate([np.zeros(n, np.int64), 1 + votes.source[known], 1 + sources + alone.origin])
+    share = np.concatenate([votes.share, votes.share[known], alone.share])
+    null = np.concatenate([votes.null, votes.null[known], alone.null])
+    since = votes.epoch[row] >= 0
+    row, who, share, null = row[since], who[since], share[since], null[since]
+    # a share of zero is the same step whatever the null: these are only counted, and the few others weighed one by one
+    index = votes.epoch[row][:, None] * (cells * width) + votes.cells[row] * width + who[:, None]
+    counts = np.bincount(index.ravel(), minlength=starts * cells * width).reshape(starts, -1)
+    counts = np.cumsum(counts[::-1], axis=0)[::-1]
+    kept = np.arange(int(counts.max(initial=0)) + 1)[:, None] * np.log1p(-EXTRA)
+    log_e = (log_sum(kept, axis=1) - np.log(len(EXTRA)))[counts]
+    some = np.flatnonzero(share > 0)
+    if len(some):
+        scope, column = np.unique(index[some] % (cells * width), return_inverse=True)
+        flat = (votes.epoch[row[some]][:, None] * len(scope) + column.reshape(len(some), -1)).ravel()
+        gained = np.repeat(log_steps(share[some], null[some]) - np.log1p(-EXTRA), votes.cells.shape[1], axis=0)
+        size = starts * len(scope)
+        won = np.stack([np.bincount(flat, gained[:, k], size) for k in range(len(EXTRA))], axis=1)
+        won = np.cumsum(won.reshape(starts, len(scope), -1)[::-1], axis=0)[::-1]
+        log_e[:, scope] = log_sum(won + kept[counts[:, scope]], axis=2) - np.log(len(EXTRA))
+    return np.asarray(log_e.reshape(starts, cells, width), np.float64)
 
 
 def by_cell(log_e: Floats, sources: int) -> Floats:
     """Log e-values [starts, cells]: of everybody, or of some sources, or of some origins, in a fixed mixture.
 
-    Of some: the product over the groups of 1 - w + w e, mean over `INVOLVED` w. Sessions of different groups are
-    different votes, so products of their e-values are e-values again.
+    Of some: the product over the groups of 1 - w + w e, mean over `INVOLVED` w. Sessions of different sources are
+    different votes, and of the labellers of one session at most one contradicts alone, so that their votes are
+    negatively dependent: products of their e-values are e-values again.
     """
     parts = [np.log(_TOGETHER) + log_e[..., 0]]
-    for share, logs in ((_BY_SOURCE, log_e[..., 1 : 1 + sources]), (_BY_ORIGIN, log_e[..., 1 + sources :])):
-        for w in INVOLVED:
-            some = np.logaddexp(np.log1p(-w), np.log(w) + logs).sum(axis=-1)
-            parts.append(np.log(share / len(INVOLVED)) + some)
+    gain = np.expm1(np.minimum(log_e, _LARGE))
+    for share, own in ((_BY_SOURCE, gain[..., 1 : 1 + sources]), (_BY_ORIGIN, gain[..., 1 + sources :])):
+        parts += [np.log(share / len(INVOLVED)) + np.log1p(w * own).sum(axis=-1) for w in INVOLVED]
     return log_sum(np.stack(parts, axis=-1), axis=-1)
 
 

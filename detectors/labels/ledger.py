@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from detectors.batch import Columns, Floats, Ints, Labels
 from detectors.evidence import State
-from detectors.labels.bets import Votes, by_cell, by_scope, log_sum
+from detectors.labels.bets import Alone, Votes, by_cell, by_scope, log_sum
 from detectors.labels.claims import FALSE, UNKNOWN
-from detectors.labels.noise import AssumedErrorRate, ErrorRate, noise_by_group, null_rate
+from detectors.labels.company import seconded
+from detectors.labels.labellers import alone, by_labeller, error_alone, noise_together, together
+from detectors.labels.noise import AssumedErrorRate, ErrorRate, noise_ahead, null_rate
+from detectors.labels.rubric import log_e_changed
 from detectors.labels.scopes import GRAINS, Cells, Slots
 
 _CERTAIN: Final = 1e-4  # g's error where the truth is known
 _LEAST, _MOST = 1e-5, 0.9
+_SLIGHT: Final = 0.05  # of a bet's weight, where a session's labellers do not contradict as it says
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger(Columns):
     """Labelled sessions in order of arrival; ``number`` counts them from 0 without a gap.
 
-    ``share`` of its labels contradict g; ``error`` is the rate at which g errs there, ``noise`` the rate of wrong
-    labels as it was estimated when they came. ``cells``[n, 4], ``source`` and ``origin`` are slots.
+    ``by``[n, slots + 1] is the share of each labeller's labels that contradict g (NaN: gave none; the last: those
+    without a slot), ``noise_by`` the rate of his wrong labels as it was estimated when they came. ``share``: mean over
+    the labels; ``together``: all contradict; ``alone``: each without his colleagues. ``error`` is the rate at which g
+    errs there, ``noise`` that at which all of these labellers do. ``cells``[n, 4] and ``source`` are slots.
     """
 
     number: Ints
     share: Floats
+    together: Floats
+    alone: Floats
+    by: Floats
     error: Floats
     noise: Floats
+    noise_by: Floats
     cells: Ints
     source: Ints
-    origin: Ints
 
     @staticmethod
-    def none() -> Ledger:
-        """No sessions."""
-        i, f = np.zeros(0, np.int64), np.zeros(0)
-        return Ledger(i, f, f.copy(), f.copy(), np.zeros((0, GRAINS), np.int64), i.copy(), i.copy())
+    def none(labellers: int) -> Ledger:
+        """No sessions; ``labellers`` columns."""
+        i, f, by = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, labellers))
+        cells = np.zeros((0, GRAINS), np.int64)
+        return Ledger(i, f, f.copy(), by, by.copy(), f.copy(), f.copy(), by.copy(), cells, i.copy())
 
     def state(self) -> State:
         """The columns, for a checkpoint."""
@@ -52,8 +62,13 @@ class Ledger(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """New labels by session: ``first`` row of each, mean ``certainty`` of g, ``share`` of contradicting labels."""
+    """New labels by session: ``code`` is the session of each label, ``wrong`` whether it contradicts g.
 
+    ``first`` row of each session, mean ``certainty`` of g, ``share`` of contradicting labels.
+    """
+
+    code: Ints
+    wrong: Floats
     first: Ints
     certainty: Floats
     share: Floats
@@ -74,7 +89,7 @@ class FlipBets:
         self._sources, self._origins = sources, origins
         self._size, self._most = size, starts
         self.source_slots, self.origin_slots = Slots(sources), Slots(origins)
-        self.rows = Ledger.none()
+        self.rows = Ledger.none(origins + 1)
         self._starts = np.zeros((0, 2), np.int64)  # first session, votes
         self._count = self._waited = 0
         self.log_r = -np.inf
@@ -92,28 +107,32 @@ class FlipBets:
             return np.zeros(0, np.int64)
         number = np.arange(self._count, self._count + len(first))
         cells = self._cells.of(labels.x[first], g_class[first])
-        source, origin = self.source_slots.of(labels.source[first]), self.origin_slots.of(labels.origin[first])
-        noise = self._noise(source, origin, truth, doubt)
+        source, origin = self.source_slots.of(labels.source[first]), self.origin_slots.of(labels.origin)
+        by = by_labeller(sessions.wrong, sessions.code, len(first), origin, self._origins)
         error = self._error.of(sessions.certainty, cells[:, -1])
-        new = Ledger(number, sessions.share, error, noise, cells, source, origin)
-        rows = Ledger.concat([self.rows, new])
+        noise_by = np.full_like(by, np.nan)  # not known yet
+        apart = alone(by)
+        new = Ledger(number, sessions.share, together(by), apart, by, error, noise_by[:, 0], noise_by, cells, source)
+        noise_by = self._noise(new, truth, doubt)
+        rows = Ledger.concat([self.rows, replace(new, noise=noise_together(noise_by), noise_by=noise_by)])
         self.rows = rows.take(slice(max(len(rows) - self._size, 0), None))
         self._starts = np.concatenate([self._starts, [[self._count, self._waited + len(first)]]])
         self._count, self._waited = self._count + len(first), 0
         return number
 
-    def _noise(self, source: Ints, origin: Ints, truth: Ints, doubt: Floats) -> Floats:
-        """What the labels so far say of those who gave them: the worse of source and origin."""
-        share, error = self._seen(truth, doubt)
-        by_source = noise_by_group(share, error, self.rows.source, self._sources)
-        by_origin = noise_by_group(share, error, self.rows.origin, self._origins)
-        return np.asarray(np.maximum(by_source[source], by_origin[origin]), np.float64)
-
-    def _seen(self, truth: Ints, doubt: Floats) -> tuple[Floats, Floats]:
-        """Share of false labels as far as it is known, and g's error where it is not."""
-        assumed = self.rows.share * doubt[self.rows.cells[:, -1]]
-        share = np.where(truth == UNKNOWN, assumed, np.where(truth == FALSE, self.rows.share, 0.0))
-        return share, np.where(truth == UNKNOWN, self.rows.error, _CERTAIN)
+    def _noise(self, new: Ledger, truth: Ints, doubt: Floats) -> Floats:
+        """The noise of each session's labellers [sessions, slots + 1] by the labels before it: source's or origin's."""
+        past, rows = len(self.rows), Ledger.concat([self.rows, new])
+        weight, error = _seen(rows, np.concatenate([truth, np.full(len(new), UNKNOWN)]), doubt)
+        by_source = noise_ahead(rows.share * weight, error, rows.source, past)
+        row, origin = np.nonzero(~np.isnan(rows.by))
+        slot = np.where(origin < self._origins, origin, -1)
+        first = int(np.searchsorted(row, past))
+        by_origin = np.full(new.by.shape, np.nan)
+        by_origin[row[first:] - past, origin[first:]] = noise_ahead(
+            rows.by[row, origin] * weight[row], error[row], slot, first
+        )
+        return np.asarray(np.maximum(by_source[:, None], by_origin), np.float64)
 
     def weigh(self, truth: Ints, doubt: Floats) -> None:
         """Bring R up to date with what is known of the labels.
@@ -124,10 +143,12 @@ class FlipBets:
         self._starts = self._starts[self._starts[:, 0] >= (self.rows.number[0] if len(self.rows) else 0)]
         if not len(self._starts):
             return
-        share, error = self._seen(truth, doubt)
+        weight, error = _seen(self.rows, truth, doubt)
         epoch = np.searchsorted(self._starts[:, 0], self.rows.number, side="right") - 1
         null = np.clip(null_rate(error, self.rows.noise), _LEAST, _MOST)
-        votes = Votes(share, null, self.rows.cells, self.rows.source, self.rows.origin, epoch)
+        votes = Votes(
+            self.rows.together * weight, null, self.rows.cells, self.rows.source, epoch, self._alone(weight, error)
+        )
         sources, origins = len(self.source_slots.names), len(self.origin_slots.names)  # the e-values of others are 1
         log_e = by_scope(votes, len(self._starts), len(self._cells), sources, origins)
         of_cells = by_cell(log_e, sources) + np.log(self._cells.weights)
@@ -140,19 +161,27 @@ class FlipBets:
         if len(self._starts) > self._most:
             self._starts = np.delete(self._starts, int(np.argmin(worth[:-1])), axis=0)
 
+    def _alone(self, weight: Floats, error: Floats) -> Alone:
+        """The votes of labellers with a slot."""
+        rows = self.rows
+        known = ~np.isnan(rows.by)
+        row, origin = np.nonzero(known[:, :-1])
+        null = null_rate(error_alone(error, known.sum(axis=1))[row], rows.noise_by[row, origin])
+        return Alone(row, origin, rows.alone[row, origin] * weight[row], np.clip(null, _LEAST, _MOST))
+
     def odds(self, index: Ints) -> Floats:
         """Log weight of the bets that have won on these rows of the ledger."""
-        cells = self.rows.cells[index]
-        parts = [self._log_e[cells, 0]]
-        for slot, first in self._slots(index):
-            own = self._log_e[cells, np.where(slot >= 0, first + slot, 0)[:, None]]
-            parts.append(own - np.log(3.0))  # one of several groups, as against everybody
+        rows, cells = self.rows, self.rows.cells[index]
+        first = 1 + len(self.source_slots.names)
+        source = rows.source[index]
+        agreed = np.log(np.maximum(rows.together[index], _SLIGHT))[:, None]
+        of_source = self._log_e[cells, np.where(source >= 0, 1 + source, 0)[:, None]]
+        parts = [self._log_e[cells, 0] + agreed, of_source - np.log(3.0) + agreed]  # one of several groups
+        for slot in range(len(self.origin_slots.names)):
+            lonely = np.log(np.maximum(rows.alone[index, slot], _SLIGHT))[:, None]
+            parts.append(self._log_e[cells, first + slot] - np.log(3.0) + lonely)
         logs = np.concatenate([p + np.log(self._cells.weights[cells]) for p in parts], axis=1)
         return log_sum(logs, axis=1)
-
-    def _slots(self, index: Ints) -> tuple[tuple[Ints, int], tuple[Ints, int]]:
-        """Slots of sources and of origins of these rows, each with the column of its first e-value."""
-        return (self.rows.source[index], 1), (self.rows.origin[index], 1 + len(self.source_slots.names))
 
     def loud(self, least: float) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """Sources and origins with a log e-value above ``least`` in the top cell."""
@@ -163,6 +192,29 @@ class FlipBets:
         sources, origins = found
         return sources, origins
 
+    @property
+    def foremost(self) -> str:
+        """Whose bets have won most in the top cell: ``all`` or ``source:NAME`` or ``origin:NAME``."""
+        sources, origins = self.source_slots.names, self.origin_slots.names
+        names = ["all", *(f"source:{n}" for n in sources), *(f"origin:{n}" for n in origins)]
+        return names[int(np.argmax(self._log_e[self.cell]))]
+
+    def seconded(self) -> tuple[float, float]:
+        """Whether others second the contradictions of whose bets have won most in the top cell: see `seconded`.
+
+        (1, 1) where that is everybody. The p-value is times the number of sources and origins it was chosen from.
+        """
+        kind, _, name = self.foremost.partition(":")
+        if not name:
+            return 1.0, 1.0
+        rows, held = self._top_rows(), self.rows
+        index, labeller = np.nonzero(~np.isnan(held.by[rows]))
+        contradicts = held.by[rows][index, labeller] > 0.5  # noqa: PLR2004 - more labels than not
+        slots = self.source_slots if kind == "source" else self.origin_slots
+        of = held.source[rows][index] if kind == "source" else labeller
+        share, p = seconded(contradicts, of == slots.names.index(name), held.cells[rows, -1][index])
+        return share, min(1.0, p * (len(self.source_slots.names) + len(self.origin_slots.names)))
+
     def contradictions(self, least: float) -> Floats:
         """How many sessions contradict in each region, where the log e-value of everybody is at least ``least``."""
         counts = np.bincount(self.rows.cells[:, -1], self.rows.share, len(self._cells))
@@ -171,46 +223,50 @@ class FlipBets:
     def shares(self) -> tuple[float, float]:
         """Shares of the top cell's contradictions: beyond what is expected (.2 at least), and expected noise."""
         rows = self._top_rows()
-        error, noise = self.rows.error[rows], self.rows.noise[rows]
+        error, noise = self.rows.error[rows], np.nanmean(self.rows.noise_by[rows], axis=1)
         found = max(float(self.rows.share[rows].sum()), 1e-9)
         wrong, false = float(error.sum()) / found, float(np.sum((1 - 2 * error) * noise)) / found
         rho = float(np.clip(1 - wrong - false, 0.2, 1.0))
         return rho, (1 - rho) * false / max(wrong + false, 1e-9)
 
     def by_origin(self) -> tuple[Floats, Floats]:
-        """Labels of the top cell, and contradictions beyond the expected ones, by origin, since the best start."""
+        """Sessions of the top cell, and contradictions beyond the expected ones, by origin, since the best start."""
         rows = self._top_rows()
-        rows = rows[self.rows.origin[rows] >= 0]
-        origin = self.rows.origin[rows]
-        excess = np.bincount(origin, self.rows.share[rows] - self.expected[rows], self._origins)
-        return np.bincount(origin, minlength=self._origins).astype(np.float64), np.maximum(excess, 0.0)
+        by, noise = self.rows.by[rows, :-1], self.rows.noise_by[rows, :-1]
+        excess = np.nansum(by - null_rate(self.rows.error[rows][:, None], noise), axis=0)
+        return np.sum(~np.isnan(by), axis=0).astype(np.float64), np.maximum(excess, 0.0)
 
     def differs(self, origin: str) -> float:
         """The share of this origin's labels in the top cell's class (or everywhere) that contradict."""
         of_class = self.rows.cells[self._top_rows()[:1], 1]
-        slot = self.origin_slots.names.index(origin)
-        rows = (self.rows.origin == slot) & (self.rows.number >= self.since)
+        by = self.rows.by[:, self.origin_slots.names.index(origin)]
+        rows = ~np.isnan(by) & (self.rows.number >= self.since)
         rows &= np.isin(self.rows.cells[:, 1], of_class) if self.cell else True
-        return float(self.rows.share[rows].mean()) if rows.any() else 0.0
+        return float(by[rows].mean()) if rows.any() else 0.0
 
-    def changed(self, origin: str) -> bool:
-        """Whether this origin's labels in the top cell began to contradict, 20 to 1 against having always done so."""
-        slot = self.origin_slots.names.index(origin)
-        inside = (self.rows.cells == self.cell).any(axis=1) & (self.rows.origin == slot)
-        share, null = self.rows.share[inside], np.clip(self.expected[inside], _LEAST, _MOST)
-        if len(share) < 2:  # noqa: PLR2004 - nothing before, or nothing after
-            return False
-        before = np.cumsum(share * np.log(null) + (1 - share) * np.log1p(-null))
-        total, count = np.cumsum(share[::-1])[::-1], np.arange(len(share), 0, -1)
-        after = _log_best(total, count)
-        return bool(np.max(before[:-1] + after[1:]) - after[0] >= np.log(20))
+    def changed(self, origin: str) -> float:
+        """Log e-value that this origin began to contradict against having always done so, where he does most.
+
+        In the cell of each grain that his own bets have won most in: the mean of the e-values.
+        """
+        slot, rows = self.origin_slots.names.index(origin), self.rows
+        own = self._log_e[:, 1 + len(self.source_slots.names) + slot]
+        known = np.flatnonzero(~np.isnan(rows.by[:, slot]))
+        share, cells = rows.by[known, slot], rows.cells[known]
+        error, noise = rows.error[known], rows.noise_by[known, slot]
+        logs = []
+        for grain in range(GRAINS):
+            of = np.unique(cells[:, grain])
+            inside = cells[:, grain] == of[np.argmax(own[of])]
+            logs.append(log_e_changed(share[inside], error[inside], noise[inside]))
+        return float(log_sum(np.array(logs), axis=0) - np.log(GRAINS))
 
     def _top_rows(self) -> Ints:
         return np.flatnonzero((self.rows.cells == self.cell).any(axis=1) & (self.rows.number >= self.since))
 
     @property
     def expected(self) -> Floats:
-        """The rate at which each session of the ledger may honestly contradict."""
+        """The rate at which all labellers of a session may honestly contradict together."""
         return null_rate(self.rows.error, self.rows.noise)
 
     def state(self) -> State:
@@ -239,7 +295,7 @@ class FlipBets:
         self._log_e = np.array(state["log_e"], np.float64)
 
 
-def _log_best(total: Floats, count: Ints) -> Floats:
-    """Log likelihood of so many contradictions in so many labels at the rate that suits them best."""
-    rate = np.clip(total / count, 1e-3, 1 - 1e-3)
-    return np.asarray(total * np.log(rate) + (count - total) * np.log1p(-rate), np.float64)
+def _seen(rows: Ledger, truth: Ints, doubt: Floats) -> tuple[Floats, Floats]:
+    """How far contradictions count: as false as is known; and g's error where that is not known."""
+    weight = np.where(truth == UNKNOWN, doubt[rows.cells[:, -1]], np.where(truth == FALSE, 1.0, 0.0))
+    return weight, np.where(truth == UNKNOWN, rows.error, _CERTAIN)

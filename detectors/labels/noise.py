@@ -74,19 +74,37 @@ def null_rate(error: Floats, noise: Floats) -> Floats:
     return error + (1 - 2 * error) * noise
 
 
-def noise_by_group(contradicting: Floats, error: Floats, group: Ints, groups: int) -> Floats:
-    """Posterior mean of the noise of each group[groups]; last, that of a group that nothing is known of.
+def noise_ahead(contradicting: Floats, error: Floats, group: Ints, past: int) -> Floats:
+    """Posterior mean of the noise of each row's group, from the rows before it: of all rows from ``past`` on.
 
-    ``contradicting``[n] in [0, 1] is the share of a session's labels that contradict g, ``group`` -1 for none.
-    The prior of a group is mostly the posterior of all labels together.
+    ``contradicting``[n] in [0, 1] is the share of a labeller's labels that contradict g, ``group`` is -1 for none. The
+    prior of a group is mostly the posterior of all labels together.
+
+    >>> noise_ahead(np.ones(9), np.zeros(9), np.zeros(9, int), 0).round(3).tolist()
+    [0.018, 0.046, 0.056, 0.059, 0.06, 0.06, 0.06, 0.06, 0.06]
     """
     p = null_rate(error[:, None], NOISE)
-    log = contradicting[:, None] * np.log(p) + (1 - contradicting[:, None]) * np.log1p(-p)
-    pooled = _posterior(np.log(PRIOR) + log.sum(axis=0))
-    own = np.zeros((groups + 1, len(NOISE)))
-    known = group >= 0
-    np.add.at(own, group[known], log[known])
+    log = np.log1p(-p)
+    some = np.flatnonzero(contradicting)
+    log[some] += contradicting[some, None] * (np.log(p[some]) - log[some])
+    new, of = log[past:], group[past:]
+    pooled = _posterior(np.log(PRIOR) + log[:past].sum(axis=0) + np.cumsum(new, axis=0) - new)
+    slots = int(group.max(initial=-1)) + 2
+    before = np.stack([np.bincount(group[:past] + 1, log[:past, k], slots) for k in range(len(NOISE))], axis=1)
+    own = before[of + 1] + _earlier(new, of)
+    own[of < 0] = 0.0
     return np.asarray(_posterior(np.log(_POOLED * pooled + (1 - _POOLED) * PRIOR) + own) @ NOISE, np.float64)
+
+
+def _earlier(values: Floats, group: Ints) -> Floats:
+    """Sums [n, m] of the values[n, m] of earlier rows of the same group."""
+    order = np.argsort(group, kind="stable")
+    sums = np.cumsum(values[order], axis=0) - values[order]
+    first = np.flatnonzero(np.diff(group[order], prepend=group[order][:1] - 1))
+    length = np.diff(np.append(first, len(order)))
+    out = np.empty_like(sums)
+    out[order] = sums - np.repeat(sums[first], length, axis=0)
+    return out
 
 
 def _posterior(logs: Floats) -> Floats:

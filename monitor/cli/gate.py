@@ -10,17 +10,18 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from detectors.batch import Reference
+from detectors.batch import Reference, Scorer
 from monitor.cli.output import Busy, show
 from monitor.cli.registry import AsJson, Name, Root, Trusted, open_registry
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
-from monitor.release_gate import Release, judge_candidate
+from monitor.release_gate import Release, ReleaseGateError, judge_candidate
 from monitor.row_vetting import GATE
 from monitor.training_buffer import FindBuffer, read_rows
 from rollback.bundle import Bundle
 from rollback.registry.registry import Buffer, Registry, RegistryError
 from rollback.retraining.out import replace_file
+from rollback.retraining.reproduce import reproduced
 from rollback.retraining.vetting import VettingFileError, read_answers
 from rollback.table import TableError
 
@@ -59,6 +60,10 @@ def gate(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides which rows are asked about.")] = 0,
     trusted_key: Trusted = None,
+    reproduce: Annotated[
+        bool,
+        typer.Option("--reproduce", help="Train its recipe on its buffer again: changed weights show. Takes minutes."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a candidate before it serves, against the last known good version. Promotes nothing.
@@ -81,7 +86,8 @@ def gate(
             None if holdout is None else _holdout(Buffer(holdout, label or "", source, session), watched, versions)
         )
         codes = _codes(answers, watched, vetting)
-        release = judge_candidate(versions, watched, trusted, codes, seed)
+        again = _reproduced(watched, found or keeper.buffer(candidate)) if reproduce else None
+        release = judge_candidate(versions, watched, trusted, codes, seed, again)
     result = _result(release, keeper, candidate, _write_requests(release, watched, versions, out))
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out.parent, out.name, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
@@ -102,6 +108,12 @@ def _versions(keeper: Registry, candidate: str, found: Buffer | None) -> tuple[B
     if unread is not None:
         raise TableError(unread)
     return watched, versions
+
+
+def _reproduced(watched: Bundle, buffer: Buffer | None) -> Scorer:
+    if buffer is None:
+        raise ReleaseGateError(f"version {watched.manifest.version} has no training buffer: name it with --buffer")
+    return reproduced(watched, buffer, "cpu", lambda *_: None)
 
 
 def _holdout(file: Buffer, watched: Bundle, versions: Versions) -> Reference | None:

@@ -14,6 +14,8 @@ class ScheduleConfig(Section):
     """Every endpoint is asked what it serves, with the canaries of the version that should."""
     registry_verification_seconds: float = Field(default=3600.0, ge=0)
     """Every version is checked against its signature, and the pointers against the history."""
+    new_versions_seconds: float = Field(default=60.0, ge=0)
+    """Versions that were registered since the serving one are looked into: their training buffers, before any event."""
     housekeeping_seconds: float = Field(default=86_400.0, ge=0)
     """What is over is removed from state_dir."""
     keep_retrainings_days: float = Field(default=30.0, gt=0)

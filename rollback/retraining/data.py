@@ -39,7 +39,9 @@ class RetrainRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """``base`` is trusted; ``new`` [n] with ``new_id`` is to be screened; no training sees ``holdout``.
+    """``base`` is trusted; ``new`` [n] is to be screened; no training sees ``holdout``.
+
+    ``base_id`` and ``new_id`` are the rows' ids, "" for those of a reference.
 
     ``answered`` rows of the buffer carry the label that a trusted labeller gave them; they are in the base.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the ids of rows
@@ -48,6 +50,7 @@ class Data:
 
     schema: Schema
     base: Rows
+    base_id: Strings
     new: Rows
     new_id: Strings
     answered: Rows
@@ -73,7 +76,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
     Vetted rows join the base with their true label. Raises `RetrainRefusedError` and `rollback.table.TableError`.
     """
     features, schema = lkg.manifest.features, lkg.schema
-    table, rows, ids = _read(tables.buffer, features, schema)
+    table, rows, ids = read_buffer(tables.buffer, features, schema)
     if not len(rows):
         raise TableError(f"{tables.buffer.path}: has no rows")
     trusted = _trusted(table, tables.trusted)
@@ -83,14 +86,16 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
     held = _held(rows, trusted & labelled & ~answered, rng)
     remarks = _remarks(table, tables, labelled)
 
-    parts, reference, base_from = _lkg_rows(lkg, known, features, schema, rng)
+    parts, part_ids, reference, base_from = _lkg_rows(lkg, known, features, schema, rng)
     believed = (trusted | answered) & labelled & ~held
     if believed.any():
         parts.append(rows.take(believed))
+        part_ids.append(ids[believed])
         base_from += f" and {np.count_nonzero(believed)} trusted rows of the new one"
     reference = [*reference, rows.take(held)] if held.any() else reference
-    base = as_rows(ReferenceRows.concat(parts), schema, "base") if parts else None
-    if base is None or len(base) < FEWEST_BASE or len(np.unique(base.y)) < len(np.unique(rows.y[labelled])):
+    whole = ReferenceRows.concat(parts) if parts else rows.take(np.zeros(len(rows), dtype=np.bool_))
+    base = as_rows(whole, schema, "base")
+    if len(base) < FEWEST_BASE or len(np.unique(base.y)) < len(np.unique(rows.y[labelled])):
         raise RetrainRefusedError(_no_base(lkg, base, schema))
 
     kept = labelled & ~trusted & ~answered
@@ -104,6 +109,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
     return Data(
         schema=schema,
         base=base,
+        base_id=np.concatenate(part_ids)[whole.y >= 0],
         new=as_rows(rows.take(kept), schema, "new"),
         new_id=ids[kept],
         answered=as_rows(rows.take(answered), schema, "answered"),
@@ -113,6 +119,17 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         base_from=base_from,
         remarks=tuple(remarks),
     )
+
+
+def read_buffer(
+    buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema
+) -> tuple[Table, ReferenceRows, Strings]:
+    """A training buffer: its table, its rows as the schema codes them, and their ids. Raises `TableError`."""
+    text = [c for c in (buffer.source, buffer.session, "id") if c is not None and c not in schema.names]
+    table = read_table(buffer.path, text=text)
+    roles = {"label": buffer.label, "source": buffer.source, "session": buffer.session}
+    rows = reference_rows(table, features, schema.classes, **roles)  # type: ignore[arg-type]  # label is no None
+    return table, rows, row_ids(table, [*schema.names, *filter(None, roles.values())])
 
 
 def as_rows(rows: ReferenceRows, schema: Schema, name: str) -> Rows:
@@ -138,8 +155,11 @@ def row_ids(table: Table, taken: Sequence[str]) -> Strings:
     return np.array(digests, dtype=np.str_)
 
 
-def as_columns(rows: Rows, label: str, source: str | None, session: str | None) -> dict[str, Column]:
-    """Coded rows as a table that is coded alike when LKG's schema reads it again."""
+def as_columns(rows: Rows, ids: Strings, label: str, source: str | None, session: str | None) -> dict[str, Column]:
+    """Coded rows as a table that is coded alike when LKG's schema reads it again, with their ids for `row_ids`.
+
+    Where a column ``id`` is something else, the ids are left out.
+    """
     columns: dict[str, Column] = {}
     for j, feature in enumerate(rows.schema.features):
         values = rows.x[:, j]
@@ -154,15 +174,7 @@ def as_columns(rows: Rows, label: str, source: str | None, session: str | None) 
         columns[source] = rows.source
     if session is not None:
         columns[session] = np.where(np.char.startswith(rows.session, "\0"), "", rows.session)
-    return columns
-
-
-def _read(buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema) -> tuple[Table, ReferenceRows, Strings]:
-    text = [c for c in (buffer.source, buffer.session, "id") if c is not None and c not in schema.names]
-    table = read_table(buffer.path, text=text)
-    roles = {"label": buffer.label, "source": buffer.source, "session": buffer.session}
-    rows = reference_rows(table, features, schema.classes, **roles)  # type: ignore[arg-type]  # label is no None
-    return table, rows, row_ids(table, [*schema.names, *filter(None, roles.values())])
+    return columns if "id" in columns else {"id": ids, **columns}
 
 
 def _trusted(table: Table, column: str | None) -> Bools:
@@ -210,17 +222,19 @@ def _remarks(table: Table, tables: Tables, labelled: Bools) -> list[str]:
 
 def _lkg_rows(
     lkg: Bundle, known: Buffer | None, features: Sequence[FeatureSpec], schema: Schema, rng: np.random.Generator
-) -> tuple[list[ReferenceRows], list[ReferenceRows], str]:
-    """Rows of LKG to train on, those that are held out, and where they are from."""
+) -> tuple[list[ReferenceRows], list[Strings], list[ReferenceRows], str]:
+    """Rows of LKG to train on with their ids, those that are held out, and where they are from."""
     reference = lkg.reference()
     version = lkg.manifest.version
     if known is not None:
-        rows = _read(known, features, schema)[1]
-        return [rows], [] if reference is None else [reference], f"the training buffer of version {version}"
+        _, rows, ids = read_buffer(known, features, schema)
+        return [rows], [ids], [] if reference is None else [reference], f"the training buffer of version {version}"
     if reference is None:
-        return [], [], "nothing of the last known good version"
+        return [], [], [], "nothing of the last known good version"
     held = _held(reference, reference.y >= 0, rng)
-    return [reference.take(~held)], [reference.take(held)], f"three quarters of the reference of version {version}"
+    nameless = np.full(np.count_nonzero(~held), "")
+    from_where = f"three quarters of the reference of version {version}"
+    return [reference.take(~held)], [nameless], [reference.take(held)], from_where
 
 
 def _holdout(tables: Tables, held: ReferenceRows, features: Sequence[FeatureSpec], schema: Schema) -> Rows:
@@ -233,8 +247,8 @@ def _holdout(tables: Tables, held: ReferenceRows, features: Sequence[FeatureSpec
     return as_rows(rows, schema, "holdout")
 
 
-def _no_base(lkg: Bundle, base: Rows | None, schema: Schema) -> str:
-    found = "no row" if base is None else f"{len(base)} rows of {len(np.unique(base.y))} classes"
+def _no_base(lkg: Bundle, base: Rows, schema: Schema) -> str:
+    found = f"{len(base)} rows of {len(np.unique(base.y))} classes" if len(base) else "no row"
     return (
         f"there is no trusted base to train from: {found}, and at least {FEWEST_BASE} of every class of the buffer are "
         f"needed ({', '.join(schema.classes)}). Version {lkg.manifest.version} has neither a training buffer nor a "

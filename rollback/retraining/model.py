@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save
 
-from detectors.batch import Bools, Floats, Scorer
+from detectors.batch import Bools, Floats, Scorer, Strings
 from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.gates.gate import Pattern, Trial
 from rollback.gates.pattern import pattern_of
@@ -32,11 +32,12 @@ MOST_PATTERNS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples."""
+    """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples, with their ids."""
 
     draft: Draft
     files: dict[str, bytes]
     learned: Rows
+    learned_id: Strings
 
     def told(self, lineage: Mapping[str, Any], gate: Mapping[str, Any]) -> Made:
         """The same with its history and what the gate said of it."""
@@ -66,9 +67,9 @@ class Learner:
         features = tuple(msgspec.structs.replace(f, missing=None, codes=(), unseen=None) for f in lkg.features)
         self._draft = Draft(classes=lkg.classes, features=features, parent=lkg.version)
 
-    def fit(self, rows: Rows, seed: int) -> Scorer:
-        """A model of these rows."""
-        return self._scorer(self._train(rows, None, seed))
+    def fit(self, rows: Rows, seed: int, what: str | None = None) -> Scorer:
+        """A model of these rows; ``what`` is shown as it goes on."""
+        return self._scorer(self._train(rows, None, seed, what))
 
     def make(self, data: Data, found: Sanitised, returned: Bools, lkg: Scorer, hint: Hint | None) -> tuple[Trial, Made]:
         """The candidate, and all that the gate needs to judge it."""
@@ -94,7 +95,8 @@ class Learner:
             answers=trained.answers,
             probe=probe,
         )
-        return trial, Made(draft, with_canaries(draft, files), learned)
+        ids = np.concatenate([data.base_id, data.new_id[kept]])
+        return trial, Made(draft, with_canaries(draft, files), learned, ids)
 
     def _reseed(self, base: Rows, index: int) -> Scorer:
         seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0] % 2**31)

@@ -185,7 +185,7 @@ def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made
     """Sign the candidate and keep it, with the rows that it was trained on; the version's id."""
     buffer = asked.tables.buffer
     kept = Buffer(out.folder / LEARNED, buffer.label, buffer.source, buffer.session)
-    write_table(kept.path, as_columns(made.learned, buffer.label, buffer.source, buffer.session))
+    write_table(kept.path, as_columns(made.learned, made.learned_id, buffer.label, buffer.source, buffer.session))
     reason = f"retrained on sanitised data after incident {asked.incident}" if asked.incident else "retrained"
     try:
         version = next_version(registry.versions())

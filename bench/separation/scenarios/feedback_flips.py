@@ -1,15 +1,18 @@
 """Wrong labels in the feedback before anything is retrained: a targeted share, by sources, an analyst, or everybody.
 
-``rate`` is the share of all feedback labels. ``region``: only one kind is flipped, whole sessions at a time.
+``rate`` is the share of the feedback labels of the second half, in which they are. One kind is flipped as long as there
+are labels of it, whole sessions at a time: all labels of a session that the attackers gave.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from detectors.batch import Bools, Ints, Strings
 from separation.episode import Episode, Truth, episode, feedback, stream
 from separation.world import Setting
 
@@ -45,15 +48,22 @@ def build(
         among &= given.origin == "analyst-1"
     count = math.ceil(rate * int(np.sum(~given.trusted & (given.row >= len(events) // 2))))
     preferred = among & np.isin(of.kind, kinds[:1]) if kinds else among
-    order = np.concatenate(
-        [rng.permutation(np.flatnonzero(preferred)), rng.permutation(np.flatnonzero(among & ~preferred))]
-    )
-    flipped = order[:count]
+    flipped = _whole_sessions([preferred, among & ~preferred], of.session, count, rng)
     target = world.rows.benign if direction == "hide" else (1 if world.rows.benign == 0 else 0)
     label = given.label.copy()
     label[flipped] = target
     reached = len(flipped) >= 0.8 * count
-    truth = Truth(
-        ("poisoning",), ("label_flip", "feedback_compromise"), reached, about={"flipped": float(len(flipped))}
-    )
+    about = {
+        "flipped": float(len(flipped)),
+        "flipped_sessions": float(len(set(of.session[flipped].tolist()))),
+        "labelled_sessions": float(len(set(of.session[given.row >= len(events) // 2].tolist()))),
+    }
+    truth = Truth(("poisoning",), ("label_flip", "feedback_compromise"), reached, about=about)
     return episode(world, events, rng, truth, labels=replace(given, label=label))
+
+
+def _whole_sessions(ranks: Sequence[Bools], session: Strings, count: int, rng: np.random.Generator) -> Ints:
+    """About ``count`` rows, those of the first rank before those of the next, all rows of a session together."""
+    order = np.concatenate([rng.permutation(np.flatnonzero(rows)) for rows in ranks])
+    first = dict(zip(reversed(session[order].tolist()), range(len(order) - 1, -1, -1), strict=True))
+    return order[np.argsort([first[s] for s in session[order].tolist()], kind="stable")][:count]
