@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 CHARTS := .venv/.charts-installed
 
-.PHONY: setup test lint demo bench lock schemas chart clean
+.PHONY: setup test lint soak demo bench lock schemas chart clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: setup
+	KILLS=50 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py
 
 demo: setup
 	$(BIN)/tocsin demo --approve --out demo-out

@@ -171,7 +171,7 @@ class EvasionBurst(Detector):
     def _vote(self, window: Window) -> float:
         """Let the fresh sessions vote and keep the highest; returns the share of sessions over the second threshold."""
         rows = np.flatnonzero(window.fresh)
-        rows = rows[looked_at(window.batch.session[rows])]
+        rows = rows[looked_at(window.batch.session[rows], window.batch.key[rows])]
         if not len(rows) or self._score is None:
             return 0.0
         batch = window.batch

@@ -42,17 +42,22 @@ def judge(evidence: Sequence[Evidence]) -> Verdict:
     """
     findings = Findings(tuple(evidence))
     held = [rule.concludes(findings) for rule in RULES if rule.holds(findings)]
-    return with_caveats(replace(held[0], also=_beside(held)), findings)
+    return with_caveats(replace(held[0], also=_beside(held, findings)), findings)
 
 
-def _beside(held: Sequence[Verdict]) -> tuple[tuple[Family, str], ...]:
-    """What holds as well: milder decided families, from detectors that the verdict itself does not rest on."""
+def _beside(held: Sequence[Verdict], findings: Findings) -> tuple[tuple[Family, str], ...]:
+    """What holds as well: milder decided families, from detectors that the verdict itself does not rest on.
+
+    And evasion where a feature is broken: who owns a source could break it to hide behind.
+    """
     first = held[0]
     found: dict[Family, str] = {}
     for other in held[1:]:
         decided = other.hypothesis is not None and other.family not in (first.family, *found)
         if first.hypothesis is not None and decided and not set(other.detectors) & set(first.detectors):
             found[other.family] = str(other.hypothesis)
+    if first.hypothesis is not None and first.family != "evasion" and (hidden := findings.missed_where_broken()):
+        found["evasion"] = hidden[0]
     return tuple(found.items())
 
 
@@ -70,6 +75,11 @@ def forgot(findings: Findings) -> bool:
     """The serving version is wrong where it parts from the last known good one, and its training buffer is clean."""
     clean = bool(findings.fact("retraining_buffer", "clean")) and not labels_poisoned(findings)
     return version_poisoned(findings) and clean
+
+
+def walked(findings: Findings) -> bool:
+    """The same, but only at one source, which tries out where the boundary is: it has found a weak spot."""
+    return forgot(findings) and findings.walked()
 
 
 def buffer_awaited(findings: Findings) -> bool:
@@ -172,6 +182,12 @@ def _buffer_poisoning(findings: Findings) -> Verdict:
     otherwise = "concept_drift" if shares is hypotheses.FLIPPED_ROWS else "new_class"
     return _verdict(
         findings, "poisoning", _posterior(findings, counting), shares, otherwise=otherwise, detectors=counting
+    )
+
+
+def _probed(findings: Findings) -> Verdict:
+    return _verdict(
+        findings, "evasion", hypotheses.WALKED, hypotheses.PROBING, otherwise="regression", detectors=("probing",)
     )
 
 
@@ -299,15 +315,16 @@ def _stable(findings: Findings) -> Verdict:
 RULES: Final = (
     Rule(tampered, _tampering),
     Rule(buffer_poisoned, _buffer_poisoning),
+    Rule(walked, _probed),
     Rule(forgot, _regression),
     Rule(buffer_awaited, _awaited_buffer),
     Rule(got_worse, _likely_regression),
     Rule(version_poisoned, _version_poisoning),
     Rule(labels_poisoned, _label_poisoning),
-    Rule(labels_suspect, _label_poisoning),
     Rule(blind, _blindness),
     Rule(both_fooled, _evasion),
     Rule(wrong_model, _wrong_model),
+    Rule(labels_suspect, _label_poisoning),
     Rule(contradictory, _contradiction),
     Rule(unanswered, _open_question),
     Rule(crafted_unanswered, _open_burst),

@@ -72,7 +72,8 @@ def judge_candidate(
     if reproduced is not None:
         again = replace(trusted, g=reproduced(trusted.x))
         since = _harms("reproduced_harm", again, [])
-        remarks += [_alike(again), *_whence(harms, since)]
+        learned = _harms(f"{name}_harm", replace(trusted, f=again.g), [])
+        remarks += [_alike(again), *_whence(harms, since, learned)]
         checks += since
     facts, asks = _looked_into(versions, reference, answers, seed)
     remarks += _about_buffer(facts, reference)
@@ -105,9 +106,12 @@ def _harms(name: str, rows: Reference, remarks: list[str]) -> list[Check]:
 
 
 def _alike(again: Reference) -> str:
-    """Whether training again (g) gave the candidate itself."""
+    """Whether training again (g) gave the candidate itself, as far as trusted rows tell."""
     if not len(again) or float(np.max(np.abs(again.f - again.g))) <= SAME:
-        return "training on its buffer again gives the same scores: its weights are what its rows and recipe make"
+        return (
+            f"training on its buffer again gives the same scores on all {len(again)} trusted rows: its weights are "
+            "what its rows and recipe make, unless they were changed for rows that are unlike these"
+        )
     share = np.mean(np.argmax(again.f, axis=1) != np.argmax(again.g, axis=1))
     return (
         f"training on its buffer again decides {100 * share:.1f}% of the trusted rows otherwise: another machine or "
@@ -115,12 +119,15 @@ def _alike(again: Reference) -> str:
     )
 
 
-def _whence(harms: list[Check], since: list[Check]) -> list[str]:
-    """What the two comparisons say together."""
+def _whence(harms: list[Check], since: list[Check], learned: list[Check]) -> list[str]:
+    """What the comparisons say together: ``learned`` is that of what its buffer gives with the last known good one."""
     if not all(check.passed for check in since):
         return ["what its buffer gives is better: its weights were changed, or it was trained on other rows as well"]
-    if not all(check.passed for check in harms):
+    failed = {check.name for check in harms if not check.passed}
+    if failed and failed <= {check.name for check in learned if not check.passed}:
         return ["what its buffer gives is as bad: the rows made it so"]
+    if failed:
+        return ["what its buffer gives is somewhat better: rows may have made it so, or changed weights; that is open"]
     return []
 
 

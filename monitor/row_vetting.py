@@ -48,17 +48,21 @@ class RowDesk:
     ) -> list[Ask]:
         """Those that were not asked before, in the given order, as far as the version's budget goes: now open.
 
-        ``looks`` as for `known`.
+        A row that shares its id with another one that is open waits for it. ``looks`` as for `known`.
         """
         before = self._asked.setdefault((model, version), [])
         admitted = []
         for ask in asks:
-            if ask.id not in before and len(before) < self._budgets[model]:
+            if ask.id not in before and len(before) < self._budgets[model] and not self._other(model, ask.id, looks):
                 before.append(ask.id)
                 self._open[model, ask.id] = _Question(model, version, window, deadline)
                 self._said[model, ask.id] = (looks[ask.id], None)
                 admitted.append(ask)
         return admitted
+
+    def _other(self, model: str, ident: str, looks: Mapping[str, str]) -> bool:
+        """Whether a row of this id that looks otherwise is asked about: an answer would not say which is meant."""
+        return (model, ident) in self._open and self._said[model, ident][0] != looks[ident]
 
     def answered(self, model: str, labels: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Which of these (row id, label) were asked about, also late or once more, with the newest version that asked.

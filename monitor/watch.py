@@ -14,7 +14,7 @@ from detectors.evidence import Evidence, State
 from detectors.verdict import Verdict, judge
 from monitor.decoding.reader import Served
 from monitor.labels.scored import FoundEvent
-from monitor.new_version import MakeDetectors, Preparation, Prepared
+from monitor.new_version import MakeDetectors, Preparation, Prepared, ahead
 from monitor.panel import Panel, Versions, compare_versions
 from monitor.training_buffer import FindBuffer, no_buffer
 from monitor.window import ClosedWindow
@@ -56,6 +56,7 @@ class Watch:
         self._unregistered: set[str] = set()
         self._panels: dict[str, Panel] = {}
         self._compared: dict[str, str | None] = {}
+        self._awaited: set[str] = set()  # adopted, without events so far
         self._known_good: str | None = None
         self._pointers: Pointers | None = None
         self._unreadable = ""
@@ -102,6 +103,8 @@ class Watch:
 
     def window(self, closed: ClosedWindow, fresh: Bools) -> Window:
         """The events with f and g scores, computed once for all detectors."""
+        if len(closed.batch):
+            self._awaited.discard(closed.version)
         return self._panel(closed.version).window(closed.index, closed.batch, fresh)
 
     def reads(self, closed: ClosedWindow) -> bool:
@@ -133,12 +136,27 @@ class Watch:
         return Preparation(self.model, self._registry, self._make_detectors, self._find_buffer)
 
     def adopt(self, new: Prepared) -> bool:
-        """Take a panel that was fitted beside the loop; False where the version is watched, or LKG has moved since."""
-        pointers, version = self.pointers(), new.version
-        self._follow_known_good(pointers)
-        compared = self._compared_with(version, pointers)
-        if version in self._panels or self._bundle(version) is None or compared != new.known_good:
+        """Take a panel that was fitted beside the loop; False where the version is watched, or LKG has moved since.
+
+        Also where the registry cannot be read now: the version's first window will do. Panels of versions that were
+        overtaken before any event of them came are given up.
+        """
+        version = new.version
+        try:
+            pointers = self.pointers()
+            self._follow_known_good(pointers)
+            compared = self._compared_with(version, pointers)
+            if version in self._panels or self._bundle(version) is None or compared != new.known_good:
+                return False
+            overtaken = self._awaited.difference(ahead(self._registry.versions(), pointers))
+        except RegistryError as error:
+            log.warning("a new version is not looked into before its first window", version=version, reason=str(error))
             return False
+        for old in overtaken:
+            self._panels.pop(old, None)
+            self._compared.pop(old, None)
+            self._bundles.pop(old, None)
+        self._awaited = (self._awaited - overtaken) | {version}
         self._panels[version], self._compared[version] = new.panel, new.known_good
         return True
 
@@ -158,6 +176,7 @@ class Watch:
                 log.info("the last known good version has changed", model=self.model, version=known_good)
             self._panels.clear()
             self._compared.clear()
+            self._awaited.clear()
             self._known_good = known_good
 
     def _panel(self, version: str) -> Panel:
@@ -208,7 +227,8 @@ class Watch:
     def state(self) -> State:
         """What the detectors have learned, and about which last known good version, or its shadow."""
         panels = {v: p.state() for v, p in self._panels.items()}
-        return {"known_good": self._known_good, "compared": dict(self._compared), "panels": panels}
+        awaited = sorted(self._awaited)
+        return {"known_good": self._known_good, "compared": dict(self._compared), "awaited": awaited, "panels": panels}
 
     def restore(self, state: State) -> None:
         """Take back `state`, unless LKG has changed since: then everything is fitted anew."""
@@ -218,6 +238,7 @@ class Watch:
         for version, panel in state["panels"].items():
             if state["compared"][version] == self._compared_with(version, self.pointers()):
                 self._panel(version).restore(panel)
+        self._awaited = set(state["awaited"]) & self._panels.keys()
 
 
 def unverified(version: str, reason: str) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,9 @@ class Surroundings:
 
     def event(self, model: str, version: str, ident: str) -> FoundEvent:  # noqa: ARG002 - every event is held
         return FoundEvent(np.zeros(len(schema().features)), np.array([0.5, 0.5]), "")
+
+    def known_rows(self, model: str, version: str, labels: Mapping[str, str]) -> None:
+        """No row is asked about."""
 
     def partition(self, index: int) -> tuple[str, int]:
         return ("events", index)

@@ -38,7 +38,7 @@ from monitor.watching.metrics import Metrics
 from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
-from rollback.registry.registry import Pointers
+from rollback.registry.registry import Pointers, RegistryError
 from rollback.table import read_table
 
 REGISTERED = 1.8e9
@@ -120,14 +120,19 @@ def about_rows(registry: FileRegistry, asked: list[str]) -> list[bytes]:
     return [msgspec.json.encode({"id": i, "ts": 1.8e9, "label": label[i], "origin": "sandbox"}) for i in asked]
 
 
+def look_into(life: Any) -> None:
+    """Let the job see what is registered, and the loop what it found."""
+    life.turns(1)
+    life.job()
+    life.turns(1)
+    life.loop.settle()
+
+
 def test_rows_of_a_new_versions_buffer_are_asked_about_before_any_event_of_it(
     start: Callable[[], Any], tmp_path: Path
 ) -> None:
     with start() as life:
-        life.turns(1)
-        life.job()
-        life.turns(1)
-        life.loop.settle()
+        look_into(life)
     asked = written(tmp_path, "vetting")
     assert 0 < len(asked) <= 16
     assert {(request["incident"], request["asked_at"]) for request in asked} == {("gate:2", REGISTERED)}
@@ -140,10 +145,7 @@ def test_answers_convict_a_version_that_has_served_nothing_yet(
     start: Callable[[], Any], log: MemoryLog, registry: FileRegistry, tmp_path: Path
 ) -> None:
     with start() as life:
-        life.turns(1)
-        life.job()
-        life.turns(1)
-        life.loop.settle()
+        look_into(life)
         asked = [request["id"] for request in written(tmp_path, "vetting")]
         log.extend("vetted", about_rows(registry, asked))
         life.turns(12)
@@ -157,18 +159,11 @@ def test_what_was_said_about_a_row_counts_for_the_next_version_that_has_it(
     start: Callable[[], Any], log: MemoryLog, registry: FileRegistry, tmp_path: Path
 ) -> None:
     with start() as life:
-        life.turns(1)
-        life.job()
-        life.turns(1)
-        life.loop.settle()
+        look_into(life)
         asked = [request["id"] for request in written(tmp_path, "vetting")]
         log.extend("vetted", about_rows(registry, asked))
         life.turns(12)
-        bundle, buffer = registry.load("2"), registry.buffer("2")
-        files = {n: c for n, c in bundle.files.items() if n not in {"manifest.json", "attestation.json"}}
-        manifest = bundle.manifest
-        draft = Draft(classes=manifest.classes, features=manifest.features, onnx=manifest.onnx)
-        registry.add(draft, files, by="test", reason="once more", version="3", buffer=buffer)
+        add_as(registry, "3")
         life.job()
         life.turns(12)
         life.loop.settle()
@@ -260,7 +255,81 @@ def test_each_version_is_looked_into_once_and_again_when_what_it_is_compared_wit
     registry.promote("1", expected="2", known_good=True, by="test", reason="taken back")
     registry.promote("2", expected="1", known_good=False, by="test", reason="again")
     job()
+    (again,) = inbox.drain()  # the loop gave up what it had fitted when the last known good version moved
+    assert isinstance(again, Prepared)
+    assert (again.version, again.known_good) == ("2", "1")
+
+
+def add_as(registry: FileRegistry, version: str) -> None:
+    """Version 2 once more, under another name."""
+    bundle, buffer = registry.load("2"), registry.buffer("2")
+    files = {n: c for n, c in bundle.files.items() if n not in {"manifest.json", "attestation.json"}}
+    manifest = bundle.manifest
+    draft = Draft(classes=manifest.classes, features=manifest.features, onnx=manifest.onnx)
+    registry.add(draft, files, by="test", reason="once more", version=version, buffer=buffer)
+
+
+def test_what_was_fitted_for_versions_that_never_served_is_not_kept_for_ever(
+    start: Callable[[], Any], registry: FileRegistry
+) -> None:
+    def fitted(life: Life) -> list[str]:
+        return sorted(life.parts.watches[NAME].state()["panels"])
+
+    with start() as life:
+        life.turns(6)
+        for number in range(3, 3 + MOST_AHEAD):
+            add_as(registry, str(number))
+            life.job()
+            life.turns(1)
+        waiting = [str(number) for number in range(3, 3 + MOST_AHEAD)]
+        assert fitted(life) == ["1", *waiting]
+        life.loop.settle()
+    with start() as life:
+        life.turns(1)
+        add_as(registry, str(3 + MOST_AHEAD))
+        life.job()
+        life.turns(1)
+        assert fitted(life) == ["1", *waiting[1:], str(3 + MOST_AHEAD)]
+
+
+class Flaky(Preparation):
+    """A registry that cannot be read at first."""
+
+    broken = True
+
+    def prepared(self, version: str, known_good: str) -> Prepared | None:
+        if self.broken:
+            raise RegistryError("cannot be read")
+        return super().prepared(version, known_good)
+
+
+def test_a_registry_that_could_not_be_read_is_read_again(registry: FileRegistry) -> None:
+    inbox = Inbox()
+    flaky = Flaky(NAME, registry, lambda: make_detectors(1e6, 1e4, 1, {}), training_buffer(ModelConfig(), registry))
+    job = NewVersions(flaky, inbox)
+    job()
     assert inbox.drain() == []
+    flaky.broken = False
+    job()
+    assert [found.version for found in inbox.drain() if isinstance(found, Prepared)] == ["2"]
+
+
+def test_a_registry_that_goes_away_before_a_version_is_taken_stops_nothing(
+    start: Callable[[], Any], registry: FileRegistry, tmp_path: Path
+) -> None:
+    with start() as life:
+        life.turns(6)  # the events are through
+        life.job()
+        folder = tmp_path / "registry" / NAME
+        history = folder / "history.ndjson"
+        content = history.read_bytes()
+        history.write_bytes(b"no entry\n")
+        with structlog.testing.capture_logs() as logs:
+            life.turns(1)
+        history.write_bytes(content)
+        life.loop.settle()
+    assert "a new version is not looked into before its first window" in {line["event"] for line in logs}
+    assert written(tmp_path, "vetting") == []
 
 
 def test_a_version_without_a_buffer_is_left_for_its_first_window(registry: FileRegistry) -> None:

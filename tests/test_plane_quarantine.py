@@ -8,7 +8,7 @@ import pytest
 from monitor.decoding.quarantine import Quarantine
 from monitor.decoding.reject import Reject
 from monitor.sources.source import Partition
-from monitor.state.output_file import OutputFile, OutputFileError
+from monitor.state.output_file import MOST_HELD, OutputFile, OutputFileError
 
 PARTITION = Partition("soc.inference", 2)
 
@@ -92,6 +92,21 @@ def test_an_output_goes_on_where_it_ended(tmp_path: Path) -> None:
         output.append(b"b")
         output.sync()
         assert (tmp_path / "o").read_bytes() == b"a\nb\n"
+
+
+def test_what_is_held_until_it_is_saved_is_bounded_and_still_cut_off(tmp_path: Path) -> None:
+    """A broker that takes no commit for hours: nothing is saved, and events come all the same."""
+    path, line = tmp_path / "windows.ndjson", b"x" * (MOST_HELD // 4)
+    with OutputFile(path) as output:
+        output.append(b"kept")
+        output.sync()
+        position = output.position
+        for _ in range(10):
+            output.append(line)
+        assert output.position - path.stat().st_size <= MOST_HELD
+        assert path.read_bytes().endswith(b"x\n")
+        output.truncate_to(position)
+    assert path.read_bytes() == b"kept\n"
 
 
 def test_an_output_that_lacks_a_part_is_refused(tmp_path: Path) -> None:

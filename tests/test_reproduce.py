@@ -10,7 +10,7 @@ import pytest
 from in_process import Run
 from scenario import NAME, World
 
-from detectors.batch import Scorer
+from detectors.batch import Floats, Scorer
 from monitor.panel import compare_versions
 from monitor.release_gate import Release, judge_candidate
 from rollback.bundle import Bundle
@@ -87,6 +87,28 @@ def test_a_version_that_its_rows_made_worse_says_so(world: World, other: Bundle)
     release = judged(world, other, own)
     assert {check.name for check in release.checks if not check.passed} == {"reference_harm.attack"}
     assert any("the rows made it so" in remark for remark in release.remarks)
+
+
+def test_what_is_neither_as_bad_nor_clearly_better_is_left_open(world: World, other: Bundle) -> None:
+    """That no difference is seen does not mean that there is none."""
+    known = compare_versions(other, world.registry.load("1"))
+    own, good, rows = other.scorer(), known.score_g, known.reference
+    assert own is not None
+    assert good is not None
+    assert rows is not None
+    rows = rows.take(np.unique(rows.session, return_index=True)[1])
+    wrong, better = (np.argmax(s(rows.x), axis=1) != rows.y for s in (own, good))
+    harmed = np.flatnonzero(wrong & ~better)[:36]  # z is 6
+    holdout = rows.take(np.concatenate([harmed, np.flatnonzero(wrong == better)]))
+    half = {row.tobytes() for row in rows.x[harmed[::2]]}
+
+    def again(x: Floats) -> Floats:
+        return np.where(np.array([row.tobytes() in half for row in x])[:, None], own(x), good(x))
+
+    release = judge_candidate(known, other, holdout, {}, 0, again)
+    assert {check.name for check in release.checks if not check.passed} == {"holdout_harm.attack"}
+    assert any("that is open" in remark for remark in release.remarks)
+    assert not any("the rows made it so" in remark for remark in release.remarks)
 
 
 def test_a_version_that_was_trained_elsewhere_cannot_be_made_again(world: World) -> None:

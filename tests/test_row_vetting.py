@@ -69,3 +69,13 @@ def test_a_row_about_which_origins_contradict_each_other_is_not_known() -> None:
     admit(desk, "2", "a", 0)
     desk.answered("m", [("a", "ham"), ("a", "spam"), ("a", "ham")])
     assert desk.known("m", {"a": "alike"}) == {}
+
+
+def test_a_row_waits_while_another_of_its_id_is_asked_about() -> None:
+    desk = RowDesk({"m": 4})
+    ask = Ask("r1", "why", of_buffer=True)
+    assert desk.admit("m", "2", [ask], 0, 9.0, {"r1": "one"}) == [ask]
+    assert desk.admit("m", "3", [ask], 0, 9.0, {"r1": "other"}) == []
+    desk.answered("m", [("r1", "benign")])
+    assert desk.known("m", {"r1": "other"}) == {}
+    assert desk.admit("m", "3", [ask], 1, 9.0, {"r1": "other"}) == [ask]

@@ -11,6 +11,7 @@ from separation.models import FAMILIES
 from separation.play import Settings, play
 from separation.plots import charts
 from separation.rates import Row, rate
+from separation.report import balanced_accuracy
 from separation.run import told
 from separation.scenario import Scenario, Unsuited, scenarios
 from separation.tables import load
@@ -103,7 +104,7 @@ def _row(scenario: str, strength: str, called: str, *, seed: int = 1) -> Row:
     return {
         "data": "soc", "seed": seed, "scenario": scenario, "strength": strength, "settings": "{}", "called": called,
         "expected": expected, "effective": True, "confidence": 0.95, "tentative": False, "touched": 30,
-        "touched_before_call": 0, "asked": 4, "asked_of_buffer": 2, "votes": 1000,
+        "touched_before_call": 0, "touched_at_call": 4, "asked": 4, "asked_of_buffer": 2, "votes": 1000,
     }  # fmt: skip
 
 
@@ -114,9 +115,18 @@ def test_each_goal_counts_its_own_episodes_and_says_whether_it_is_reached() -> N
     lines = {line.split("|")[1].strip(): line.split("|")[2:] for line in goals.table(rows).splitlines()[2:]}
     assert lines["- at a rate of 1.0%"][1].strip().startswith("9/10 = 0.900")
     assert lines["- at a rate of 1.0%"][3].strip() == "**no**"
-    assert lines["drift of all kinds called poisoning"][1].strip().startswith("0/1")
-    assert lines["drift of all kinds called poisoning"][3].strip() == "yes"
+    assert lines["everything honest called poisoning"][1].strip().startswith("0/1")
+    assert lines["everything honest called poisoning"][3].strip() == "open"
     assert lines["probing by 30 events called evasion"][1].strip() == "-"
+
+
+def test_balanced_accuracy_counts_what_may_be_called_either_for_neither() -> None:
+    poison = [_row("backdoor", "{}", called) for called in ("poisoning", "stable", "inconclusive", "poisoning")]
+    drift = [_row("new_family", "{}", called) for called in ("drift", "stable", "inconclusive", "fault")]
+    either = [_row("adaptation", "{}", "poisoning") | {"expected": ["drift", "poisoning"]}]
+    assert balanced_accuracy([*poison, *drift]) == pytest.approx(0.5)
+    assert balanced_accuracy([*poison, *drift, *either * 9]) == pytest.approx(0.5)
+    assert np.isnan(balanced_accuracy(either))
 
 
 def test_few_sites_bound_nothing_where_they_differ() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from separation.rates import Row, rate
+from separation.rates import Rate, Row, rate
 
 DRIFT: Final = (
     "honest_retrain", "new_family", "moved_rule", "covariate_drift", "stable", "honest_labels", "forgetting",
@@ -16,6 +16,12 @@ DRIFT: Final = (
 
 CHANGES: Final = ("honest_jump", "honest_category", "honest_source")
 """Nobody attacks and nothing is broken: one source changes what it sends."""
+
+NOT_LEARNED: Final = ("feedback_flips", "adaptation")
+"""False labels that no version has been trained on yet: a goal of their own."""
+
+LABELS: Final = ("honest_labels", "feedback_flips")
+"""Nothing but labels differs."""
 
 QUIET: Final = ("stable",)
 ABSTAINS: Final = ("stable", "inconclusive")
@@ -38,8 +44,14 @@ class Goal:
         goal = f"{'<=' if self.most else '>='} {self.share:g}"
         if not own:
             return f"| {self.what} | {goal} | - | 0 | |"
-        reached = found.events / found.n <= self.share if self.most else found.events / found.n >= self.share
-        return f"| {self.what} | {goal} | {found} | {found.clusters} | {'yes' if reached else '**no**'} |"
+        return f"| {self.what} | {goal} | {found} | {found.clusters} | {self._reached(found)} |"
+
+    def _reached(self, found: Rate) -> str:
+        """Yes where the bound says so, open where only the rate itself does."""
+        seen, bound = found.events / found.n, found.high if self.most else found.low
+        if (seen > self.share) if self.most else (seen < self.share):
+            return "**no**"
+        return "yes" if (bound <= self.share if self.most else bound >= self.share) else "open"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -58,9 +70,21 @@ def is_attack(row: Row) -> bool:
     return row["effective"] and "poisoning" in row["expected"] and "drift" not in row["expected"]
 
 
+def is_harmful(row: Row) -> bool:
+    """Poison that a serving version has learned: its attack succeeds, or it errs half a percent more."""
+    return is_attack(row) and row["scenario"] not in NOT_LEARNED
+
+
 def is_honest(row: Row) -> bool:
-    """Drift in the widest sense; nobody attacks."""
-    return row["scenario"] in DRIFT + CHANGES
+    """Drift in the widest sense, and what is as usual; nobody attacks. Changes that change nothing are left out."""
+    if row["scenario"] == "feedback_flips":
+        return strength(row)["rate"] == 0.0
+    return row["scenario"] in DRIFT or (row["scenario"] in CHANGES and row["effective"])
+
+
+def drifts(row: Row) -> bool:
+    """Honest, and something has changed."""
+    return is_honest(row) and row["scenario"] not in ("stable", "honest_labels", "feedback_flips")
 
 
 def called(*families: str) -> Callable[[Row], bool]:
@@ -96,15 +120,20 @@ def _soft_fault(row: Row) -> bool:
 
 
 def _soon(most: int) -> Callable[[Row], bool]:
-    return lambda r: r["touched_before_call"] is not None and r["touched_before_call"] <= most
+    return lambda r: r["touched_at_call"] is not None and r["touched_at_call"] <= most
 
 
 def _used(row: Row) -> bool:
-    return _of("backdoor")(row) and row["touched"] >= 20
+    return _of("backdoor")(row) and "touched_at_call" in row and row["touched"] >= 20
 
 
 def _named(row: Row) -> bool:
-    return row["scenario"] == "backdoor" and row["effective"] and row.get("precision") is not None
+    plain = strength(row).get("style") is None and strength(row)["rate"] >= 0.005
+    return plain and strength(row)["features"] > 1 and row["effective"] and row.get("precision") is not None
+
+
+def _found(measure: str, least: float) -> Callable[[Row], bool]:
+    return lambda row: row[measure] >= least
 
 
 GOALS: Final = (
@@ -118,17 +147,25 @@ GOALS: Final = (
         for k in (1, 3, 8, 16)
     ),
     Goal("- towards attack (alert fatigue)", 0.98, _of("backdoor", direction="alert"), called("poisoning")),
-    Goal("drift of all kinds called poisoning", 0.005, is_honest, called("poisoning"), most=True),
+    Goal("drift of all kinds called poisoning", 0.005, drifts, called("poisoning"), most=True),
+    Goal("everything honest called poisoning", 0.005, is_honest, called("poisoning"), most=True),
     Goal("poisoning called drift", 0.01, is_attack, called("drift"), most=True),
-    Goal("poisoning of all kinds that stays quiet", 0.02, is_attack, called(*QUIET), most=True),
-    Goal("poisoning of all kinds left inconclusive", 0.02, is_attack, called("inconclusive"), most=True),
+    Goal("learned poison of all kinds that stays quiet", 0.02, is_harmful, called(*QUIET), most=True),
+    Goal("learned poison of all kinds left inconclusive", 0.02, is_harmful, called("inconclusive"), most=True),
+    Goal("learned poison called regression", 0.02, is_harmful, called("regression"), most=True),
     *(
         Goal(f"flips of {r:.0%} of labels called poisoning", g, _of("feedback_flips", rate=r), called("poisoning"))
         for r, g in ((0.05, 0.99), (0.02, 0.97), (0.01, 0.9))
     ),
-    Goal("honest labels called poisoning", 0.005, _of("honest_labels"), called("poisoning"), most=True),
+    Goal("adaptation suppressed, forced, or led astray slowly, called poisoning", 0.9,
+         lambda r: r["scenario"] == "adaptation" and is_attack(r), called("poisoning")),
+    Goal("honest labels called poisoning", 0.005,
+         lambda r: is_honest(r) and r["scenario"] in LABELS, called("poisoning"), most=True),
     Goal("backdoors called after at most 10 triggered sessions", 0.85, _used, _soon(10)),
     Goal("backdoors called after at most 20 triggered sessions", 0.97, _used, _soon(20)),
+    Goal("backdoors of 3 features or more at .5% or more: trigger named with precision >= .95", 0.9,
+         lambda r: r["scenario"] == "backdoor" and _named(r), _found("precision", 0.95)),
+    Goal("- with recall >= .95", 0.9, lambda r: r["scenario"] == "backdoor" and _named(r), _found("recall", 0.95)),
     Goal("forgetting called regression", 0.9, _of("forgetting"), called("regression")),
     Goal("evasion bursts of 100 events called evasion", 0.98, _of("evasion", size=100), called("evasion")),
     Goal("evasion bursts of 30 events called evasion", 0.85, _of("evasion", size=30), called("evasion")),

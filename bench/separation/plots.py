@@ -2,9 +2,9 @@
 
     cd bench && python -m separation.plots results.jsonl... --out FOLDER
 
-Balanced accuracy (quiet and inconclusive count as wrong) against the poisoning rate, the trigger's size and the number
-of labels that may be asked for (results of runs with ``--set budget=N``), with 90% intervals over sites; and stated
-confidence against the share that was right.
+Balanced accuracy (inconclusive counts as wrong, quiet for poisoning only) against the poisoning rate, the trigger's
+size and the number of labels that may be asked for (results of runs with ``--set budget=N``), with 90% intervals over
+sites; and stated confidence against the share that was right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Rates with bounds that count sites and not episodes: what shares models and traffic is no independent evidence.
 
-Bounds are one-sided 95%. Where no site has an event (or every episode is one), Clopper-Pearson's over sites; else the
-quantiles of 2,000 bootstrap draws of whole sites; fewer than five sites bound nothing then.
+Bounds are one-sided 95%. Where no site has an event (or every episode is one), Clopper-Pearson's over sites, as if all
+episodes of a site were one; else the quantiles of 2,000 bootstrap draws of whole sites, but never tighter than those of
+no event (or of nothing else), and nothing where there are fewer than five sites.
 """
 
 from __future__ import annotations
@@ -59,4 +60,5 @@ def rate(rows: Sequence[Row], event: Callable[[Row], bool]) -> Rate:
     draws = np.random.default_rng(0).integers(0, clusters, (2000, clusters))
     shares = events[draws].sum(axis=1) / sizes[draws].sum(axis=1)
     low, high = np.quantile(shares, [0.05, 0.95])
-    return Rate(k, n, clusters, float(low), float(high))
+    least = float(upper_bound(0, clusters))
+    return Rate(k, n, clusters, min(float(low), 1 - least), max(float(high), least))

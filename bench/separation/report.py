@@ -72,7 +72,7 @@ def load(rows: Sequence[Row]) -> str:
     asking = sum(r["asked"] > r["asked_of_buffer"] for r in own)
     return (
         f"Requests on {len(own)} honest and drifting streams of {votes} votes: {asking} of them ask about "
-        f"events, {1e4 * asking / votes:.2f} incidents per 10,000 votes, {asked} labels in all; {of_rows} labels of "
+        f"events, {1e4 * asking / votes:.2f} such streams per 10,000 votes, {asked} labels in all; {of_rows} labels of "
         "buffer rows."
     )
 
@@ -93,10 +93,10 @@ def recovery(rows: Sequence[Row]) -> str:
 
 def delay(rows: Sequence[Row]) -> str:
     """Share of effective backdoors that are called after so many triggered sessions."""
-    own = [r for r in effective(rows, "backdoor") if r["touched"] >= 20]
-    lines = ["| triggered sessions before | called |", "|---|---|"]
+    own = [r for r in effective(rows, "backdoor") if r["touched"] >= 20 and "touched_at_call" in r]
+    lines = ["| triggered sessions, those of the calling window among them | called |", "|---|---|"]
     for most in (0, 10, 20, 50):
-        called = [(r["touched_before_call"], r) for r in own]
+        called = [(r["touched_at_call"], r) for r in own]
         soon = {id(r) for before, r in called if before is not None and before <= most}
         lines.append(f"| {most} | {rate(own, lambda r, soon=soon: id(r) in soon)} |")
     return "\n".join(lines)
@@ -117,9 +117,14 @@ def reliability(rows: Sequence[Row]) -> list[tuple[float, float, int]]:
 
 
 def balanced_accuracy(rows: Sequence[Row]) -> float:
-    """Mean of the shares of poisoning called poisoning and of drift not called poisoning; quiet counts as wrong."""
-    poison = [r["called"] == "poisoning" for r in rows if r["effective"] and "poisoning" in r["expected"]]
-    drift = [r["called"] in r["expected"] for r in rows if "drift" in r["expected"]]
+    """Mean of the shares of poisoning called poisoning and of drift called what it may be called.
+
+    Poisoning that is quiet or inconclusive is wrong; drift may be quiet where its scenario says so, but inconclusive,
+    fault or evasion are wrong. Episodes that may be called either count for neither.
+    """
+    clear = [r for r in rows if r["effective"] and not {"poisoning", "drift"} <= set(r["expected"])]
+    poison = [r["called"] == "poisoning" for r in clear if "poisoning" in r["expected"]]
+    drift = [r["called"] in r["expected"] for r in clear if "drift" in r["expected"]]
     return float(np.mean([np.mean(poison), np.mean(drift)])) if poison and drift else float("nan")
 
 
@@ -148,7 +153,9 @@ def _tell(rows: Sequence[Row]) -> None:
     print(f"### Trigger features\n\n{recovery(rows)}\n\n### Delay\n\n{delay(rows)}\n")
     print("### Confidence\n\n| stated | right | n |\n|---|---|---|")
     print("\n".join(f"| {c:.2f} | {r:.2f} | {n} |" for c, r, n in reliability(rows)))
-    print(f"\nBalanced accuracy (quiet and inconclusive count as wrong): {balanced_accuracy(rows):.3f}")
+    print(
+        f"\nBalanced accuracy (inconclusive counts as wrong, quiet for poisoning only): {balanced_accuracy(rows):.3f}"
+    )
 
 
 if __name__ == "__main__":

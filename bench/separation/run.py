@@ -105,6 +105,7 @@ def told(episode: Episode, outcome: Outcome) -> dict[str, Any]:
         "attribution": {k: round(float(v), 4) for k, v in verdict.attribution},
         "windows": [w.verdict.family for w in outcome.windows],
         "touched_before_call": None if first is None else int(touched[first - 1]) if first else 0,
+        "touched_at_call": None if first is None else int(touched[min(first, len(touched) - 1)]),
         "touched": int(touched[-1]) if len(touched) else 0,
         "asked": len(outcome.asked),
         "asked_of_buffer": sum(i.startswith("b") for i in outcome.asked),

@@ -109,6 +109,18 @@ class Findings:
         """Detectors by which trusted answers say that both versions are fooled, and no fault is seen to fool them."""
         return tuple(d for d in _BURSTS if self.convicted(d) and not self._broken_there(d))
 
+    def missed_where_broken(self) -> tuple[str, ...]:
+        """Detectors by which both versions are fooled where a fault is seen, which may be what fools them."""
+        return tuple(d for d in _BURSTS if self.convicted(d) and self._broken_there(d))
+
+    def walked(self) -> bool:
+        """Whether the versions part at one source, and what walks along the boundary comes from there."""
+        versions, seen = self.of("version_disagreement"), self.fact("probing", "seen_at") or {}
+        if versions is None or not versions.implicated.sources or not self.fired("probing"):
+            return False
+        there = seen.get(versions.implicated.sources[0], 0)
+        return float(versions.facts.get("source_concentration", 0.0)) >= _MOST and there >= _MOST * sum(seen.values())
+
     def bursts(self) -> tuple[str, ...]:
         """Detectors that fired on what looks crafted, and whose question is not answered clearly."""
         return tuple(d for d in _BURSTS if self.fired(d) and abs(self.llr(d)) < DECISIVE and not self._broken_there(d))

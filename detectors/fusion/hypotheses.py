@@ -35,5 +35,6 @@ FAULT: Final = 0.85
 REGRESSION: Final = 0.9  # poison that the scans of the buffer do not see looks the same
 LIKELY_REGRESSION: Final = 0.6  # learned flips look the same where nobody has looked into the buffer
 BOTH_FOOLED: Final = 0.95  # an honest kind of traffic that both versions misjudge gives the same answers
+WALKED: Final = 0.8  # a source with a kind of its own that a retrain has forgotten looks the same
 UNVETTED_FLIPS: Final = 0.7  # an honest change at one source, or one labeller who knows better, looks the same
 UNVETTED_DRIFT: Final = 0.8  # by inputs that moved while versions and labels agree, or by trusted labels that do not

@@ -66,6 +66,7 @@ class FlipQuestion:
     def close(self) -> None:
         """Nothing is suspected any more: a next question has a budget of its own."""
         self._open = 0
+        self._unheard = 0
 
     def claim(self, labels: Labels, g: Floats, g_class: Ints, number: Ints) -> None:
         """Keep the strongest contradiction of each session."""

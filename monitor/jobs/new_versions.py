@@ -15,8 +15,8 @@ log = structlog.get_logger()
 class NewVersions:
     """One model's; used by one thread at a time.
 
-    Each version is looked into once, and again when the last known good one has moved. Nothing is kept: after a restart
-    the loop knows which of them it has seen.
+    Each version is looked into once, and again when the last known good one has moved, also back; or where the registry
+    could not be read. Nothing is kept: after a restart the loop knows which of them it has seen.
     """
 
     def __init__(self, preparation: Preparation, inbox: Inbox) -> None:
@@ -29,6 +29,7 @@ class NewVersions:
         known_good, versions = self._preparation.ahead()
         if known_good is None:
             return
+        self._seen = {seen for seen in self._seen if seen[1] == known_good}
         for version in versions:
             if (version, known_good) not in self._seen:
                 self._look_into(version, known_good)
@@ -38,6 +39,8 @@ class NewVersions:
         try:
             prepared = self._preparation.prepared(version, known_good)
         except (RegistryError, IntegrityError) as error:
+            if isinstance(error, RegistryError):
+                self._seen.discard((version, known_good))  # it may be readable next time
             log.warning("a new version cannot be looked into", version=version, reason=str(error))
             return
         if prepared is not None:

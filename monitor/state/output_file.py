@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+MOST_HELD: Final = 8 << 20
+"""Bytes of lines that wait: while the broker takes no commit nothing is saved, and events may come all the same."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,7 +30,8 @@ class OutputFileError(Exception):
 class OutputFile:
     """Appends lines. ``position`` is the length in bytes, which goes into the checkpoint after `sync`.
 
-    Lines are held until then, however many: a reader never sees half of one, nor a window before its incident.
+    Lines are held until then: a reader never sees half of one, nor a window before its incident. Only the latter is
+    given up where more than `MOST_HELD` would be held.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,18 +39,23 @@ class OutputFile:
         self.path = path
         self._file = path.open("ab", buffering=0)
         self._held: list[bytes] = []
+        self._held_bytes = 0
         self.position = self._file.tell()
         sync_folder(path.parent)
 
     def append(self, line: bytes) -> None:
         """Write one line, given without its end."""
         self._held += line, b"\n"
+        self._held_bytes += len(line) + 1
         self.position += len(line) + 1
+        if self._held_bytes > MOST_HELD:
+            self.flush()
 
     def flush(self) -> None:
         """Let readers see what was appended."""
         left = memoryview(b"".join(self._held))
         self._held.clear()
+        self._held_bytes = 0
         while left:
             left = left[self._file.write(left) :]
 

@@ -17,7 +17,7 @@ from monitor.state.output_file import OutputFile
 
 log = structlog.get_logger()
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of what a checkpoint holds; one of another format cannot be read."""
 
 
