@@ -175,6 +175,26 @@ def test_a_series_that_a_window_no_longer_has_is_gone(metrics: Metrics, registry
     assert not names & {"tocsin_detector_e_value", "tocsin_detector_gauge"}
 
 
+def test_a_window_without_events_changes_the_verdict_and_no_rate_of_events(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    def value(name: str, **labels: str) -> float | None:
+        which = {"model": "nids", "version": "1", "detector": "prediction_entropy"} | labels
+        return registry.get_sample_value(f"tocsin_detector_{name}", which)
+
+    metrics.features("nids", ["port"])
+    metrics.window(record())
+    nothing = record(family="poisoning", score=0.0, e_value=9.0, gauges={"entropy_p50": 0.0}, top=[]) | {"events": 0}
+    metrics.window(nothing)
+    assert value("gauge", gauge="entropy_p50") == 0.25
+    assert value("contribution", feature="port") == 0.5
+    assert value("e_value") == 9.0
+    family = {"model": "nids", "version": "1", "family": "poisoning"}
+    assert registry.get_sample_value("tocsin_verdict", family) == 1.0
+    metrics.window(record(gauges={}))
+    assert value("gauge", gauge="entropy_p50") is None
+
+
 def test_gauges_of_versions_long_gone_are_dropped(metrics: Metrics, registry: CollectorRegistry) -> None:
     for version in range(100):
         metrics.window(record(str(version)))

@@ -43,6 +43,7 @@ OTHER = (
     ("probing_walk", {"size": 100, "sources": 1}),
 )
 SEED = 31
+pytestmark = pytest.mark.timeout(900)  # the fixture plays everything
 
 
 @pytest.fixture(scope="module")

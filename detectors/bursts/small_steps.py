@@ -27,7 +27,8 @@ class SmallSteps:
 
     Two events are *linked* where at most ``features`` inputs differ (and one does), and the margin of the class that
     one is called falls by half the median certainty of f on the reference or more. *Steepness* is the largest fall of
-    that margin to one of the six nearest events, divided by their distance (plus .1).
+    that margin to one of the nearest events, divided by their distance (plus .1). Nearest are six of its own session,
+    and six of the first events of other sessions: how near these lie does not depend on how long sessions are.
     """
 
     def __init__(self, reference: Reference, features: int, rng: np.random.Generator) -> None:
@@ -47,28 +48,43 @@ class SmallSteps:
         links, steep = np.zeros(len(x), np.int64), np.zeros(len(x))
         margin, called = _margins(f), np.argmax(f, axis=1)
         for rows in _blocks(code):
-            links[rows], steep[rows] = self._block(at[rows], x[rows], margin[rows], called[rows])
-        return links, steep
+            links[rows], steep[rows] = self._block(at[rows], x[rows], margin[rows], called[rows], code[rows])
+        return np.minimum(links, _MOST_LINKS), steep
 
-    def _block(self, at: Places, x: Floats, margin: Floats, called: Ints) -> tuple[Ints, Floats]:
-        n = len(at)
-        k = min(_NEAREST, n - 1)
-        if k < 1:
-            return np.zeros(n, np.int64), np.zeros(n)
-        norm = np.einsum("ij,ij->i", at, at)
-        square = at @ at.T  # a product with itself takes half the time of another
-        square *= -2
-        square += norm
-        square += norm[:, None]
-        square[square < _ALIKE] = np.inf  # itself, and what is alike: no step
-        near, apart = nearest(square, k)
+    def _block(self, at: Places, x: Floats, margin: Floats, called: Ints, code: Ints) -> tuple[Ints, Floats]:
+        """Links and steepness within a block: among events of one session, and to the first events of others."""
+        squares, own = _squares(at), code[:, None] == code
+        first = np.unique(code, return_index=True)[1]
+        others = np.where(own[:, first], np.inf, squares[:, first])
+        parts = [self._steps(others, first, x, margin, called)]
+        if len(first) < len(code):
+            parts.append(self._steps(np.where(own, squares, np.inf), np.arange(len(code)), x, margin, called))
+        links, steep = zip(*parts, strict=True)
+        return np.sum(links, axis=0), np.max(steep, axis=0)
+
+    def _steps(self, squares: Places, columns: Ints, x: Floats, margin: Floats, called: Ints) -> tuple[Ints, Floats]:
+        """Links and steepness of rows x[n, d] to the nearest of ``columns``, rows of x as well, at squares[n, m]."""
+        n = len(x)
+        column, apart = nearest(squares, _NEAREST)
+        near = columns[column]
         there = margin[near, called[:, None]]
         fall = np.where(np.isfinite(apart), np.abs(margin[np.arange(n), called][:, None] - there), 0.0)
         steep = np.max(fall / (np.sqrt(np.where(np.isfinite(apart), apart, 1.0)) + _SMOOTH), axis=1)
         one, place = np.nonzero(fall >= self._large)  # few pairs: only these are compared
         differing = _differing(x[one], x[near[one, place]])
         linked = one[(differing >= 1) & (differing <= self._features)]
-        return np.minimum(np.bincount(linked, minlength=n), _MOST_LINKS), np.maximum(steep, 0.0)
+        return np.bincount(linked, minlength=n), np.maximum(steep, 0.0)
+
+
+def _squares(at: Places) -> Places:
+    """Squared distances [n, n] of places [n, m]; infinite from itself and what is alike: that is no step."""
+    norm = np.einsum("ij,ij->i", at, at)
+    square = at @ at.T  # a product with itself takes half the time of another
+    square *= -2
+    square += norm
+    square += norm[:, None]
+    square[square < _ALIKE] = np.inf
+    return np.asarray(square)
 
 
 def _blocks(code: Ints) -> list[Ints]:

@@ -34,16 +34,29 @@ class GaugeBoard:
     def show(self, model: str, version: str, readings: Iterable[Reading]) -> None:
         """Replace what is shown of this version."""
         before = self._shown.pop((model, version), {})
-        now: dict[Series, Gauge] = {}
-        for gauge, labels, value in readings:
-            known = before.get((gauge, labels)) or gauge.labels(model, version, *labels)  # slow to look up
-            known.set(value)
-            now[gauge, labels] = known
+        now = _set(model, version, readings, before)
         _remove(model, version, before.keys() - now.keys())
+        self._keep(model, version, now)
+
+    def add(self, model: str, version: str, readings: Iterable[Reading]) -> None:
+        """Show this; what else is shown of this version stays as it is."""
+        before = self._shown.pop((model, version), {})
+        self._keep(model, version, before | _set(model, version, readings, before))
+
+    def _keep(self, model: str, version: str, now: dict[Series, Gauge]) -> None:
         self._shown[model, version] = now
         while len(self._shown) > self._versions:
             (old_model, old_version), series = self._shown.popitem(last=False)
             _remove(old_model, old_version, series)
+
+
+def _set(model: str, version: str, readings: Iterable[Reading], known: dict[Series, Gauge]) -> dict[Series, Gauge]:
+    found: dict[Series, Gauge] = {}
+    for gauge, labels, value in readings:
+        child = known.get((gauge, labels)) or gauge.labels(model, version, *labels)  # slow to look up
+        child.set(value)
+        found[gauge, labels] = child
+    return found
 
 
 def _remove(model: str, version: str, series: Iterable[Series]) -> None:

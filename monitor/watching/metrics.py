@@ -24,6 +24,8 @@ REQUESTS: Final = ("asked", "answered", "expired")
 TRUST: Final = ("trusted", "untrusted")
 TOP_FEATURES: Final = 10
 OTHER: Final = "other"
+OF_LABELS: Final = frozenset({"label_agreement"})
+"""Detectors whose figures are about labels: these come without events, too."""
 TURN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -129,7 +131,8 @@ class Metrics:
         """A judged window, as `windows.ndjson` holds it (`monitor.messages.WindowRecord`)."""
         model, version = record["model"], record["version"]
         self._windows.labels(model, version).inc()
-        self._board.show(model, version, self._readings(record))
+        show = self._board.show if record["events"] else self._board.add
+        show(model, version, self._readings(record))
 
     def incidents_open(self, model: str, n: int) -> None:
         """How many incidents are open now."""
@@ -192,15 +195,20 @@ class Metrics:
         yield Reading(self._sure, (), _number(verdict["family_confidence"]))
         features = self._features.get(record["model"], frozenset())
         for name, detector in record["detectors"].items():
-            yield from self._detector(name, detector, features)
+            yield from self._standing(name, detector)
+            if record["events"] or name in OF_LABELS:
+                yield from self._figures(name, detector, features)
 
-    def _detector(self, name: str, detector: Mapping[str, Any], features: Collection[str]) -> Iterator[Reading]:
-        yield Reading(self._score, (name,), _number(detector["score"]))
+    def _standing(self, name: str, detector: Mapping[str, Any]) -> Iterator[Reading]:
         yield Reading(self._threshold, (name,), _number(detector["threshold"]))
         if detector["e_value"] is not None:
             yield Reading(self._e_value, (name,), detector["e_value"])
         for status in STATUSES:
             yield Reading(self._status, (name, status), float(detector["status"] == status))
+
+    def _figures(self, name: str, detector: Mapping[str, Any], features: Collection[str]) -> Iterator[Reading]:
+        """What was seen in a window: where it has no events, only what labels show; rates of nothing are no news."""
+        yield Reading(self._score, (name,), _number(detector["score"]))
         for gauge, value in detector["gauges"].items():
             yield Reading(self._gauge, (name, gauge), _number(value))
         for feature, value in strongest(detector["top"], features).items():
