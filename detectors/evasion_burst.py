@@ -12,6 +12,7 @@ from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
 from detectors.bursts.burst_evidence import BurstCase, majority
 from detectors.bursts.burst_inquiry import Odds, Suspects
 from detectors.bursts.crafted_score import CraftedScore, looked_at
+from detectors.bursts.parameters import BurstParameters
 from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Budget, Detector, Evidence, State
 from detectors.sequential import session_maximum, session_mean, sessions_of
@@ -21,42 +22,29 @@ _WHY: Final = "it looks as if it were made to be called {called}: is it, as both
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """What looks crafted, and how to ask.
+class Parameters(BurstParameters):
+    """What looks crafted, and how to ask: `BurstParameters`, of the crafted score.
 
-    ``rows`` of the reference are what events are compared with, ``attacks`` are played against the models.
-    ``quantiles`` of the score of the reference's sessions are thresholds of votes, ``level`` is the confidence of their
-    null rates; ``sources`` have bets of their own, shrunk with ``prior`` sessions. Labels asked for: ``asked`` at most,
-    ``batch`` in a window, of the ``pool`` highest events. Both models are wrong about a crafted event with
-    ``wrong_crafted``, about an honest one that was asked about with ``wrong_honest`` (or what the reference's highest
-    tenth has, if that is more). What is taken for a rarer class is crafted only where it lies ``scattered``: the median
-    distance of missed events to each other in units of that to the reference; and nothing is crafted while more than
-    ``moved`` of all events lie farther from the reference than its median. A reference needs ``fewest`` sessions.
+    ``rows`` of the reference are what events are compared with, ``attacks`` are played against the models. Where the
+    reference's highest tenth is wrong more often than ``wrong_honest``, that counts. What is taken for a rarer class is
+    crafted only where it lies ``scattered``: the median distance of missed events to each other in units of that to the
+    reference; and nothing is crafted while more than ``moved`` of all events lie farther from the reference than its
+    median.
     """
 
+    quantiles: tuple[float, ...] = (0.95, 0.99, 0.997)
     rows: int = 800
     attacks: int = 900
-    quantiles: tuple[float, ...] = (0.95, 0.99, 0.997)
-    level: float = 0.95
-    sources: int = 24
-    prior: float = 60.0
-    asked: int = 16
-    batch: int = 4
-    pool: int = 64
-    wrong_crafted: float = 0.8
-    wrong_honest: float = 0.3
     scattered: float = 0.75
     moved: float = 0.66
-    fewest: int = 200
 
     def __post_init__(self) -> None:
-        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles) or not 0 < self.level < 1:
-            raise ValueError(f"quantiles and level lie in (0, 1), got {self.quantiles} and {self.level}")
-        if not 0 < self.wrong_honest < self.wrong_crafted < 1:
-            raise ValueError("need 0 < wrong_honest < wrong_crafted < 1: evasion is what models are wrong about")
-        counts = (self.rows, self.attacks, self.sources, self.asked, self.batch, self.pool, self.fewest)
-        if min(counts) < 1 or min(self.prior, self.scattered, self.moved) < 0:
-            raise ValueError(f"counts must be at least 1 and prior not negative, got {counts} and {self.prior}")
+        BurstParameters.__post_init__(self)
+        if min(self.rows, self.attacks) < 1 or min(self.scattered, self.moved) < 0:
+            raise ValueError(
+                f"rows and attacks must be at least 1, scattered and moved not negative, got "
+                f"{(self.rows, self.attacks, self.scattered, self.moved)}"
+            )
 
 
 class EvasionBurst(Detector):
@@ -141,9 +129,7 @@ class EvasionBurst(Detector):
         scopes = SourceScopes(votes, source, p.sources, p.prior, p.level)
         odds = Odds(p.wrong_crafted, self._wrong_honest(values, called, held.y))
         self._majority = majority(held)
-        self._case = BurstCase(
-            self.name, held, scopes, odds, p.asked, p.batch, p.pool, self._budget, p.level, self._plausible
-        )
+        self._case = BurstCase(self.name, held, scopes, odds, p, self._budget, self._plausible)
 
     def _plausible(self, called: int, missed: Floats) -> bool:
         """Not while all traffic has moved away from the reference: the models miss what they would have known.

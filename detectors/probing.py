@@ -10,6 +10,7 @@ import numpy as np
 from detectors.batch import Bools, Floats, Ints, Labels, Reference, Window
 from detectors.bursts.burst_evidence import BurstCase
 from detectors.bursts.burst_inquiry import Odds, Suspects
+from detectors.bursts.parameters import BurstParameters
 from detectors.bursts.small_steps import SmallSteps
 from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Budget, Detector, Evidence, State
@@ -20,36 +21,19 @@ _MANY: Final = 3  # links of an event in the midst of a walk
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """What a small step is, and how to ask.
+class Parameters(BurstParameters):
+    """What a small step is, and how to ask: `BurstParameters`, of the steepness of steps.
 
-    Events are linked where at most ``features`` inputs differ. ``quantiles`` of the steepness of the reference's
-    sessions are thresholds of votes, ``level`` is the confidence of the null rates; ``sources`` have bets of their own,
-    shrunk with ``prior`` sessions. Labels asked for: ``asked`` at most, ``batch`` in a window, of ``pool`` events. Both
-    models are wrong about a probing event on the other side of the boundary with ``wrong_crafted``, about honest ones
-    with ``wrong_honest``. ``fewest`` sessions a reference must have.
+    Events are linked where at most ``features`` inputs differ.
     """
 
-    features: int = 2
     quantiles: tuple[float, ...] = (0.99, 0.997)
-    level: float = 0.95
-    sources: int = 24
-    prior: float = 60.0
-    asked: int = 16
-    batch: int = 4
-    pool: int = 64
-    wrong_crafted: float = 0.8
-    wrong_honest: float = 0.3
-    fewest: int = 200
+    features: int = 2
 
     def __post_init__(self) -> None:
-        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles) or not 0 < self.level < 1:
-            raise ValueError(f"quantiles and level lie in (0, 1), got {self.quantiles} and {self.level}")
-        if not 0 < self.wrong_honest < self.wrong_crafted < 1:
-            raise ValueError("need 0 < wrong_honest < wrong_crafted < 1: probing finds what models are wrong about")
-        counts = (self.features, self.sources, self.asked, self.batch, self.pool, self.fewest)
-        if min(counts) < 1 or self.prior < 0:
-            raise ValueError(f"counts must be at least 1 and prior not negative, got {counts} and {self.prior}")
+        BurstParameters.__post_init__(self)
+        if self.features < 1:
+            raise ValueError(f"features must be at least 1, got {self.features}")
 
 
 class Probing(Detector):
@@ -96,9 +80,7 @@ class Probing(Detector):
         source = reference.source[np.unique(code, return_index=True)[1]]
         scopes = SourceScopes(votes, source, p.sources, p.prior, p.level)
         odds = Odds(p.wrong_crafted, np.full(len(reference.schema.classes), p.wrong_honest))
-        self._case = BurstCase(
-            self.name, reference, scopes, odds, p.asked, p.batch, p.pool, self._budget, p.level, _always
-        )
+        self._case = BurstCase(self.name, reference, scopes, odds, p, self._budget, _always)
 
     def _votes(self, links: Ints, steep: Floats, code: Ints, count: int) -> Floats:
         """Votes [sessions, 4]."""

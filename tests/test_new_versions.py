@@ -128,6 +128,12 @@ def look_into(life: Any) -> None:
     life.loop.settle()
 
 
+def answer_what_is_asked(life: Any, log: MemoryLog, registry: FileRegistry, folder: Path) -> None:
+    asked = [request["id"] for request in written(folder, "vetting")]
+    log.extend("vetted", about_rows(registry, asked))
+    life.turns(12)
+
+
 def test_rows_of_a_new_versions_buffer_are_asked_about_before_any_event_of_it(
     start: Callable[[], Any], tmp_path: Path
 ) -> None:
@@ -146,9 +152,7 @@ def test_answers_convict_a_version_that_has_served_nothing_yet(
 ) -> None:
     with start() as life:
         look_into(life)
-        asked = [request["id"] for request in written(tmp_path, "vetting")]
-        log.extend("vetted", about_rows(registry, asked))
-        life.turns(12)
+        answer_what_is_asked(life, log, registry, tmp_path)
         life.loop.settle()
     last = written(tmp_path, "incidents")[-1]
     assert (last["version"], last["family"], last["hypothesis"]) == ("2", "poisoning", "backdoor")
@@ -160,9 +164,7 @@ def test_what_was_said_about_a_row_counts_for_the_next_version_that_has_it(
 ) -> None:
     with start() as life:
         look_into(life)
-        asked = [request["id"] for request in written(tmp_path, "vetting")]
-        log.extend("vetted", about_rows(registry, asked))
-        life.turns(12)
+        answer_what_is_asked(life, log, registry, tmp_path)
         add_as(registry, "3")
         life.job()
         life.turns(12)

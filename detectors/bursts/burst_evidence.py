@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.batch import Labels, Reference
 from detectors.bursts.burst_inquiry import BurstInquiry, Odds, Plausible
+from detectors.bursts.parameters import BurstParameters
 from detectors.bursts.source_scopes import SourceScopes
 from detectors.evidence import Ask, Budget, Contributor, Evidence, Implicated, State
 from detectors.sequential import as_e_value
@@ -31,19 +32,16 @@ class BurstCase:
         reference: Reference,
         scopes: SourceScopes,
         odds: Odds,
-        asked: int,
-        batch: int,
-        pool: int,
+        p: BurstParameters,
         budget: Budget,
-        level: float,
         plausible: Plausible,
     ) -> None:
-        self._name, self._budget, self._level = name, budget, level
+        self._name, self._budget, self._level = name, budget, p.level
         self._classes = reference.schema.classes
         self._majority = majority(reference)
-        self._most = asked
+        self._most = p.asked
         self.scopes = scopes
-        self._new: Callable[[], BurstInquiry] = lambda: BurstInquiry(odds, asked, batch, pool, plausible)
+        self._new: Callable[[], BurstInquiry] = lambda: BurstInquiry(odds, p.asked, p.batch, p.pool, plausible)
         self._clear()
 
     def _clear(self) -> None:

@@ -25,6 +25,9 @@ from rollback.train.shadow import shadow_of
 app = typer.Typer(no_args_is_help=True)
 
 Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
+RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
+TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
+TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
 Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
 Version: TypeAlias = Annotated[
     str | None, typer.Option("--version", help="The version; the one that serves unless said.")
@@ -120,9 +123,9 @@ def shadow(
     version: Annotated[
         str | None, typer.Option("--version", help="The version; the last known good one unless said.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "mlp",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")] = 0,
-    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    recipe: RecipeName = "mlp",
+    seed: TrainingSeed = 0,
+    device: TrainingDevice = "auto",
     by: By = None,
     reason: Reason = "to compare with while nobody has vouched for a version",
     trusted_key: Trusted = None,

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, Trusted, open_registry
+from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
 from monitor.cli.who import user_name
 from monitor.messages import Incident
 from rollback.registry.registry import Buffer
@@ -17,7 +17,6 @@ from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.sanitise.sanitise import Hint, sanitise
-from rollback.train.recipe import Device
 
 SAID: Final = {
     "passed": "passed the gate",
@@ -57,7 +56,7 @@ def retrain_command(
         str | None, typer.Option("--recipe", help="How to train; as last known good was, unless said.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides splits, screens and training.")] = 0,
-    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    device: TrainingDevice = "auto",
     by: By = None,
     trusted_key: Trusted = None,
     signing_key: SigningKeyFile = None,

@@ -9,11 +9,22 @@ from typing import Annotated
 import typer
 
 from monitor.cli.output import Busy, Progress, show
-from monitor.cli.registry import AsJson, By, Name, Reason, Root, SigningKeyFile, Trusted, open_registry
+from monitor.cli.registry import (
+    AsJson,
+    By,
+    Name,
+    Reason,
+    RecipeName,
+    Root,
+    SigningKeyFile,
+    TrainingDevice,
+    TrainingSeed,
+    Trusted,
+    open_registry,
+)
 from monitor.cli.who import user_name
 from rollback.bundle import Bundle
 from rollback.table import read_table
-from rollback.train.recipe import Device
 from rollback.train.version import NewVersion, Request, add_version, train_version
 
 
@@ -32,9 +43,9 @@ def train(
         str | None, typer.Option("--version", help="The new version's id; the next number unless said.")
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="The version that it is to replace.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="How to train.")] = "mlp",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")] = 0,
-    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
+    recipe: RecipeName = "mlp",
+    seed: TrainingSeed = 0,
+    device: TrainingDevice = "auto",
     by: By = None,
     reason: Reason = "trained",
     trusted_key: Trusted = None,
