@@ -16,17 +16,20 @@ from detectors.buffer.label_scan import Scan
 from detectors.buffer.questions import (
     DISPUTED,
     Question,
+    about_traced,
     about_watched,
+    asked_already,
     better_named,
     judged,
     questions,
     shown,
     with_swap,
 )
+from detectors.buffer.traced import StreamPatterns, Traced
 from detectors.buffer.watch_list import Watched, Watching, watch_list
 from detectors.buffer.watched_events import WatchedEvents
 from detectors.evidence import Ask, Budget, Detector, Evidence, Implicated, State
-from detectors.nulls.itemsets import Mining
+from detectors.nulls.itemsets import Itemset, Mining
 from detectors.sequential import as_e_value
 
 
@@ -37,7 +40,8 @@ class Parameters:
     A finding needs p <= ``level``; at most ``most`` are asked about, with ``asked`` labels of rows in all, ``batch`` at
     a time; rows of ``asked_watched`` itemsets of the watch list are asked about as well. A label in a finding is false
     with probability ``false_poisoned`` under poisoning, ``false_honest`` under honest change: a slice of honest rows
-    may hold a share of noise. Answers about the watch list's events, ``asked`` at most, have f right with
+    may hold a share of noise. ``asked_traced`` itemsets of the stream are asked about at most, each with p <=
+    ``level_traced``. Answers about the watch list's events, ``asked`` at most, have f right with
     ``right_poisoned`` and ``right_honest``. After ``patience`` windows nobody waits for answers about rows.
     """
 
@@ -46,6 +50,8 @@ class Parameters:
     asked: int = 16
     batch: int = 8
     asked_watched: int = 2
+    asked_traced: int = 2
+    level_traced: float = 1e-3
     false_poisoned: float = 0.9
     false_honest: float = 0.45
     right_poisoned: float = 0.25
@@ -57,8 +63,11 @@ class Parameters:
     watching: Watching = field(default_factory=Watching)
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1 or min(self.most, self.asked, self.batch, self.patience) < 1:
-            raise ValueError("level lies in (0, 1); most, asked, batch and patience must be at least 1")
+        if (
+            not (0 < self.level < 1 and 0 < self.level_traced < 1)
+            or min(self.most, self.asked, self.batch, self.patience) < 1
+        ):
+            raise ValueError("level and level_traced lie in (0, 1); most, asked, batch and patience must be at least 1")
         if not 0 < self.false_honest < self.false_poisoned < 1 or not 0 < self.right_poisoned < self.right_honest < 1:
             raise ValueError(
                 "need 0 < false_honest < false_poisoned < 1 and 0 < right_poisoned < right_honest < 1: poison has "
@@ -78,7 +87,8 @@ class RetrainingBuffer(Detector):
     Of each finding's rows a few labels are asked for (`Ask.of_buffer`). False .9 if poisoned, .45 if honest: a ratio of
     20 to 1 convicts or acquits. ``clean``: nothing was found, or all of it was acquitted. What true labels hide, or an
     unsure g, is on the watch list (`watch_list`): its rows are asked about too, and so are its hits in the stream
-    (`WatchedEvents`).
+    (`WatchedEvents`). And what the events of the stream share on which f and g part is looked for among the rows
+    (`StreamPatterns`), which finds poison of two or three sessions.
     Sources: Chernoff 1952; Kulldorff 1997 (scan statistics); Wald 1945.
 
     >>> RetrainingBuffer(Parameters(), Budget(), np.random.default_rng(0)).name
@@ -104,11 +114,15 @@ class RetrainingBuffer(Detector):
         self._convicted: dict[int, float] = {}
         self._windows = 0
         self._events: WatchedEvents | None = None
+        self._patterns: StreamPatterns | None = None
+        self._traced: list[Traced] = []
         self._found = 0
         if self._buffer is not None:
             rng = np.random.default_rng(self._seed)
             self._questions = questions(self._buffer, reference, p.scan, p.mining, p.allowance, p.level, p.most, rng)
             self._found = len(self._questions)
+            rng = np.random.default_rng([self._seed, 3])
+            self._patterns = StreamPatterns(self._buffer, reference, p.mining, p.level_traced, rng)
 
     def vetted(self, rows: Mapping[str, int]) -> None:
         """Take trusted labels of rows that belong to a finding."""
@@ -123,6 +137,7 @@ class RetrainingBuffer(Detector):
         if self._buffer is None:
             return Evidence(self.name, "warming" if self._blind else "ok", note=self._blind, facts={"seen": False})
         self._prepare(window)
+        self._trace(window)
         asks = self._ask()
         if self._events is not None:
             asks += self._events.look(window, labels, self._budget)
@@ -157,6 +172,27 @@ class RetrainingBuffer(Detector):
             asked=p.asked,
             batch=p.batch,
         )
+
+    def _trace(self, window: Window) -> None:
+        """Ask about rows that carry what the versions part on in the stream, where there are unlikely many of them."""
+        if self._patterns is None or self._convicted:
+            return
+        for traced in self._patterns.look(window):
+            if len(self._traced) < self._parameters.asked_traced:
+                self._follow(traced, window)
+
+    def _follow(self, traced: Traced, window: Window | None = None) -> None:
+        if self._buffer is None:
+            return
+        rng = np.random.default_rng([self._seed, 4, len(self._traced)])
+        question = about_traced(traced, self._buffer, self._reference, rng)
+        if asked_already(question, self._questions):
+            return
+        if window is not None and window.score_f is not None and window.score_g is not None:
+            rows = self._parameters.watching.rows
+            question = with_swap(question, self._reference, window.score_f, window.score_g, rows)
+        self._traced.append(traced)
+        self._questions.append(question)
 
     def _judged(self) -> list[tuple[float, int, int]]:
         """Of every question; a conviction stands."""
@@ -305,6 +341,9 @@ class RetrainingBuffer(Detector):
             "swaps": [q.swap_gap for q in self._questions[: self._found]],
             "watched": [w.state() for w in events.watched] if events is not None else None,
             "events": events.state() if events is not None else None,
+            "traced": [{"label": t.label, "itemset": t.itemset.state()} for t in self._traced],
+            "swaps_traced": [q.swap_gap for q in self._questions[len(self._questions) - len(self._traced) :]],
+            "patterns": self._patterns.state() if self._patterns is not None else None,
         }
 
     def restore(self, state: State) -> None:
@@ -321,6 +360,14 @@ class RetrainingBuffer(Detector):
             self._watch([Watched.restored(w) for w in state["watched"]])
             assert self._events is not None  # noqa: S101 - made in the line before
             self._events.restore(state["events"])
+        if self._patterns is not None:
+            self._patterns.restore(state["patterns"])
+            for told, gap in zip(state["traced"], state["swaps_traced"], strict=True):
+                traced = self._patterns.trace(Itemset.restored(told["itemset"]), int(told["label"]))
+                if traced is None:
+                    raise ValueError("the buffer is another one than before: it has not what was traced in it")
+                self._follow(traced)
+                self._questions[-1] = replace(self._questions[-1], swap_gap=gap)
 
 
 def _usable(reference: Reference) -> tuple[Buffer | None, str]:

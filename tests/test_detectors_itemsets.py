@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detectors.batch import Floats
-from detectors.nulls.itemsets import Item, Itemset, Mining, mine
+from detectors.nulls.itemsets import Item, Itemset, Mining, mine, mine_several
 from detectors.schema import Feature, Schema
 
 D = 20
@@ -101,3 +101,16 @@ def test_mining_options_are_validated() -> None:
         replace(Mining(), share=0.0)
     with pytest.raises(ValueError, match="lift"):
         replace(Mining(), lift=1.0)
+
+
+def test_two_triggers_are_mined_apart_and_the_best_comes_first() -> None:
+    rng = np.random.default_rng(5)
+    reference, deep = traffic(rng, 3000), traffic(rng, 60)
+    deep[:20, [3, 8, 14]] = [7.0, 2.0, 0.125]
+    deep[20:50, [5, 12]] = [8.0, 0.5]
+    deep = deep[rng.permutation(60)]
+    several = mine_several(deep, reference, reference[:0], reference, Mining())
+    found = [{item.feature for item in itemset.items} for itemset in several]
+    assert {5, 12} in found
+    assert {3, 8, 14} in found
+    assert several[0] == mine(deep, reference, reference[:0], reference, Mining())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -248,6 +248,71 @@ def test_state_taken_back_goes_on_as_if_nothing_had_happened() -> None:
     third = fitted(known, seed=7)
     third.restore(second.state())
     assert third.observe(empty(f, 2), None) == second.observe(empty(f, 2), None)
+
+
+def few_sessions(*, truly: bool) -> Rows:
+    """Ten rows of two sessions with the trigger and label 0: too few for any scan of the buffer alone."""
+    rows = drawn(np.random.default_rng(8))
+    picked = np.flatnonzero((rows.y == 1) & (G(rows.x).max(axis=1) > 0.9))[:10]
+    rows.x = stamped(rows.x, picked)
+    rows.session[picked] = np.where(np.arange(10) < 5, "planted-1", "planted-2")
+    rows.label[picked] = 0
+    if truly:
+        rows.y[picked] = 0
+    return rows
+
+
+def followed(detector: RetrainingBuffer, rows: Rows, f: Scorer, rounds: Sequence[int]) -> list[Evidence]:
+    """Windows in which the trigger is used, with the rows that are asked about answered truly."""
+    seen = []
+    for index in rounds:
+        seen.append(detector.observe(hits(f, index, 0.02), None))
+        detector.vetted({a.id: int(rows.y[int(a.id[3:])]) for a in seen[-1].asks if a.of_buffer})
+    return seen
+
+
+@pytest.mark.parametrize("truly", [False, True])
+def test_rows_of_two_sessions_are_found_by_what_the_versions_part_on_in_the_stream(truly: bool) -> None:  # noqa: FBT001 - a parameter
+    rows, f = few_sessions(truly=truly), nearly(obeying)
+    detector = fitted(compared(rows, f))
+    assert not detector.observe(empty(f), None).asks
+    evidence = followed(detector, rows, f, range(1, 5))[-1]
+    assert evidence.facts["convicted"] == (not truly)
+    assert evidence.facts["clean"] == truly
+    (finding,) = evidence.facts["findings"]
+    assert finding["features"] == {"n7": 555.0, "n9": 777.0, "c2": "v8"}
+    assert (finding["label"], finding["sessions"], finding["rows"]) == ("k0", 2, 10)
+    if not truly:
+        assert evidence.facts["kind"] == "backdoor"
+        assert evidence.implicated.features == finding["features"]
+
+
+def test_what_was_traced_in_the_buffer_is_taken_back_with_the_state() -> None:
+    rows, f = few_sessions(truly=False), nearly(obeying)
+    for cut in range(1, 5):
+        first, second = (fitted(compared(rows, f)) for _ in range(2))
+        followed(first, rows, f, range(cut))
+        second.restore(first.state())
+        assert followed(first, rows, f, range(cut, 5)) == followed(second, rows, f, range(cut, 5))
+
+
+def test_churn_that_shares_nothing_is_not_traced_in_an_honest_buffer() -> None:
+    asked = 0
+    for seed in range(20):
+        rng = np.random.default_rng([9, seed])
+        weight = rng.normal(size=4)
+
+        def churning(x: Floats, weight: Floats = weight) -> Floats:
+            odds = np.diff(np.log(G(x)), axis=1)[:, 0] + 0.3 * np.tanh(x[:, 6:10] - 1.0) @ weight
+            score = 1 / (1 + np.exp(-odds))
+            return np.column_stack([1 - score, score])
+
+        rows = drawn(rng, noise=0.03)
+        detector = fitted(compared(rows, churning))
+        for index in range(6):
+            made = window(np.random.default_rng([seed, index]), index, f=churning, g=G)
+            asked += any(a.of_buffer for a in detector.observe(made, None).asks)
+    assert asked <= 1  # stated: one itemset in a thousand, a handful of itemsets each
 
 
 @pytest.mark.parametrize(

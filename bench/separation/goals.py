@@ -154,8 +154,10 @@ GOALS: Final = (
     Goal("learned poison of all kinds left inconclusive", 0.02, is_harmful, called("inconclusive"), most=True),
     Goal("learned poison called regression", 0.02, is_harmful, called("regression"), most=True),
     *(
-        Goal(f"flips of {r:.0%} of labels called poisoning", g, _of("feedback_flips", rate=r), called("poisoning"))
+        Goal(f"flips of {r:.0%} of {many}", g, _of("feedback_flips", rate=r, share=share), called("poisoning"))
+        for many, share in (("labels called poisoning", None), ("three times as many labels", 0.3))
         for r, g in ((0.05, 0.99), (0.02, 0.97), (0.01, 0.9))
+        if (r, share) != (0.05, 0.3)
     ),
     Goal("adaptation suppressed, forced, or led astray slowly, called poisoning", 0.9,
          lambda r: r["scenario"] == "adaptation" and is_attack(r), called("poisoning")),

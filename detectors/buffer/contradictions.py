@@ -13,6 +13,7 @@ from detectors.sequential import sessions_of
 
 _CERTAIN: Final = float(np.log(99))
 _STRATA: Final = 4  # quantile ranges of g's certainty within one of its classes
+_PRIOR: Final = 20
 _LONG: Final = 3  # rows from which on a session is a long one
 
 
@@ -22,8 +23,8 @@ class Contradictions:
 
     ``every`` are the buffer's rows with label ``label`` that g is sure are of another class. ``rows`` [n] are one row
     of every session with rows that g is sure are not of class ``label``: one of ``every`` where there is one, which
-    makes it ``flagged``. ``rate`` is the share of flagged sessions among those of the same g class, certainty and
-    length. With ``learned`` only those rows count that the serving version takes for ``label`` as well.
+    makes it ``flagged``. ``stratum`` is its g class, certainty and length, ``rate`` the share of flagged sessions
+    there. With ``learned`` only those rows count that the serving version takes for ``label`` as well.
     """
 
     label: int
@@ -31,7 +32,20 @@ class Contradictions:
     every: Ints
     rows: Ints
     flagged: Bools
+    stratum: Ints
     rate: Floats
+
+    def expected(self, among: Bools) -> float:
+        """How many of the sessions would be flagged at the rate of all others of their strata.
+
+        What a small stratum says is joined with as much as `_PRIOR` sessions of all strata would say.
+        """
+        others = ~among
+        size = int(self.stratum.max(initial=0)) + 1
+        count = np.bincount(self.stratum[others], minlength=size)
+        flagged = np.bincount(self.stratum[others & self.flagged], minlength=size)
+        whole = (flagged.sum() + 1) / (count.sum() + 1)
+        return float(np.sum(((flagged + _PRIOR * whole) / (count + _PRIOR))[self.stratum[among]]))
 
 
 def strength(scores: Floats, label: Ints) -> Floats:
@@ -64,8 +78,9 @@ def contradictions(
                 flagged = flagged & (f_class[rows] == label)
             if flagged.any():
                 one, long = _of_each(buffer, rows, flagged, rng)
-                rate = _rates(flagged[one], g_class[rows[one]], against[rows[one]], long)
-                found.append(Contradictions(label, learned, rows[flagged], rows[one], flagged[one], rate))
+                stratum = _strata(g_class[rows[one]], against[rows[one]], long)
+                rate = _rates(flagged[one], stratum)
+                found.append(Contradictions(label, learned, rows[flagged], rows[one], flagged[one], stratum, rate))
     return found
 
 
@@ -77,15 +92,18 @@ def _of_each(buffer: Buffer, rows: Ints, flagged: Bools, rng: np.random.Generato
     return np.asarray(order[first]), np.bincount(code, minlength=count) >= _LONG
 
 
-def _rates(flagged: Bools, g_class: Ints, against: Floats, long: Bools) -> Floats:
-    """The share of flagged sessions in each stratum, as large as one more flagged session would make it."""
-    rate = np.zeros(len(flagged))
+def _strata(g_class: Ints, against: Floats, long: Bools) -> Ints:
+    """A number for each g class, length, and quantile range of g's certainty within these."""
+    out = np.zeros(len(against), np.int64)
     group = 2 * g_class + long
     for each in np.unique(group).tolist():
         own = np.flatnonzero(group == each)
         edges = np.quantile(against[own], np.linspace(0, 1, _STRATA + 1)[1:-1])
-        stratum = np.searchsorted(edges, against[own], side="right")
-        for s in np.unique(stratum).tolist():
-            rows = own[stratum == s]
-            rate[rows] = (flagged[rows].sum() + 1) / (len(rows) + 1)
-    return rate
+        out[own] = _STRATA * each + np.searchsorted(edges, against[own], side="right")
+    return out
+
+
+def _rates(flagged: Bools, stratum: Ints) -> Floats:
+    """The share of flagged sessions in each stratum, as large as one more flagged session would make it."""
+    count = np.bincount(stratum)
+    return np.asarray(((np.bincount(stratum[flagged], minlength=len(count)) + 1) / (count + 1))[stratum])

@@ -14,6 +14,7 @@ from detectors.buffer.contradictions import contradictions
 from detectors.buffer.label_excess import Allowance, excesses
 from detectors.buffer.label_scan import Scan, Slice, scan
 from detectors.buffer.swap_test import swap_gap
+from detectors.buffer.traced import Traced
 from detectors.buffer.watch_list import Watched
 from detectors.nulls.itemsets import Item, Itemset, Mining, mine
 from detectors.sequential import sessions_of
@@ -69,7 +70,7 @@ def questions(
     found: list[Question] = []
     log_level = float(np.log(level))
     for question in sorted(_slices(buffer, reference, options, mining, rng), key=lambda q: q.log_p):
-        if question.log_p <= log_level and len(found) < most and not any(_same(question, q) for q in found):
+        if question.log_p <= log_level and len(found) < most and not asked_already(question, found):
             found.append(question)
     for excess in excesses(buffer, reference, allowance):
         rows = _in_turn(rng.permutation(excess.rows), buffer.session, buffer.source)
@@ -77,7 +78,7 @@ def questions(
             None, rows, excess.log_p, excess.sessions, excess.expected,
             scope=excess.scope, name=excess.name, noise=min(1.0, excess.expected / max(excess.sessions, 1)),
         )  # fmt: skip
-        if excess.log_p <= log_level and len(found) < most and not any(_same(question, q) for q in found):
+        if excess.log_p <= log_level and len(found) < most and not asked_already(question, found):
             found.append(question)
     return found
 
@@ -149,9 +150,22 @@ def about_watched(
             float(each.itemset.carries(others).mean()) if len(others) else 1.0,
             swap_gap=each.gap,
         )
-        if len(made) < most and len(rows) and not any(_same(question, q) for q in (*found, *made)):
+        if len(made) < most and len(rows) and not asked_already(question, (*found, *made)):
             made.append(question)
     return made
+
+
+def about_traced(traced: Traced, buffer: Buffer, reference: Reference, rng: np.random.Generator) -> Question:
+    """A question about the buffer's rows that carry an itemset of the stream."""
+    others = reference.x[np.argmax(reference.g, axis=1) != traced.label]
+    outside = float(traced.itemset.carries(others).mean()) if len(others) else 1.0
+    rows = _in_turn(rng.permutation(traced.rows), buffer.session, buffer.source)
+    return Question(traced.label, rows, traced.log_p, traced.sessions, traced.expected, traced.itemset, outside)
+
+
+def asked_already(question: Question, found: Sequence[Question]) -> bool:
+    """Whether one of those is about mostly the same rows."""
+    return any(_same(question, q) for q in found)
 
 
 def better_named(

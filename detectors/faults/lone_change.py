@@ -17,6 +17,7 @@ _ECHO: Final = 0.6  # likewise, with what only follows from it
 _OTHERS: Final = 8  # other features that are checked
 _TWICE: Final = 2.0
 _BEYOND: Final = 0.03
+_ERRORS: Final = 2  # standard errors: the largest of eight features is always somewhat unlike its neighbours by chance
 _MOST_PAST: Final = 600
 _PAST_ROWS: Final = 100
 _MOST_HELD: Final = 5000
@@ -66,7 +67,7 @@ class LoneChange:
             return {}
         others = [j for j in np.argsort(-movement, kind="stable").tolist() if j not in features][:_OTHERS]
         seen = [self._excess(now, scope, j, features) for j in others]
-        usual = max((excess - error for excess, error in seen), default=0.0)
+        usual = max((excess - _ERRORS * error for excess, error in seen), default=0.0)
         out = {}
         for j in features:
             excess, _ = self._excess(now, scope, j, features)
@@ -79,7 +80,12 @@ class LoneChange:
         return out
 
     def _explains(self, sign: Sign, now: Floats, scope: int, j: int, features: Sequence[int]) -> bool:
-        """Whether events that do not show the sign are as ordinary as before."""
+        """Whether events that do not show the sign are as ordinary as before.
+
+        Every event shows another unit; that it explains what is odd is part of the sign (`changed_unit`).
+        """
+        if sign.cause == "unit":
+            return True
         rest = now[~sign.hits(now[:, j])]
         if len(rest) < _FEWEST_NOW:
             return True

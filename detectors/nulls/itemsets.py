@@ -127,21 +127,26 @@ def mine(deep: Floats, reference: Floats, recent: Floats, universe: Floats, opti
     a = share of the deep set, b = share outside; each gathers the items that its carriers share. Mined on half of the
     sessions (every second row), its figures are taken on the other half.
     """
+    return next(iter(mine_several(deep, reference, recent, universe, options)), None)
+
+
+def mine_several(deep: Floats, reference: Floats, recent: Floats, universe: Floats, options: Mining) -> list[Itemset]:
+    """As `mine`: what all seeds gather, the best first."""
     if len(deep) < options.fewest or not len(reference):
-        return None
+        return []
     reference, universe = _spread(reference), _spread(universe)
     mining, held_out = deep[::2], deep[1::2]
     items = _items(mining, universe, options)
     if not items:
-        return None
+        return []
     held = _membership(items, mining)
     outside = _outside_shares(items, reference, recent)
     gain = _gain(held.mean(axis=0), outside)
     seeds = np.argsort(-gain, kind="stable")[: options.seeds]
     found = [_grow(held[:, seed], held, outside, items, options) for seed in seeds if gain[seed] > 0]
     sets = [_refined(kept, deep, reference, recent, options) for kept in dict.fromkeys(found) if kept]
-    judged = [_judged(kept, held_out, reference, recent, options) for kept in sets if kept]
-    return max(judged, key=_merit, default=None)
+    judged = [_judged(kept, held_out, reference, recent, options) for kept in dict.fromkeys(sets) if kept]
+    return sorted(judged, key=_merit, reverse=True)
 
 
 def _spread(x: Floats) -> Floats:

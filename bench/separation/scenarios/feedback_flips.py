@@ -1,7 +1,8 @@
 """Wrong labels in the feedback before anything is retrained: a targeted share, by sources, an analyst, or everybody.
 
-``rate`` is the share of the feedback labels of the second half, in which they are. One kind is flipped as long as there
-are labels of it, whole sessions at a time: all labels of a session that the attackers gave.
+``rate`` is the share of the feedback labels of the second half, in which they are; ``share`` is that of the events
+that have feedback. One kind is flipped as long as there are labels of it, whole sessions at a time: all labels of a
+session that the attackers gave.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ STRENGTHS = (
         for by in ("1 source", "3 sources", "1 analyst", "all")
         for d in ("hide", "alert")
     ),
+    *(
+        {"rate": rate, "by": by, "share": 0.3}
+        for rate in (0.02, 0.01)
+        for by in ("1 source", "3 sources", "1 analyst", "all")
+    ),
     {"rate": 0.0, "by": "all"},
+    {"rate": 0.0, "by": "all", "share": 0.3},
 )
 
 
