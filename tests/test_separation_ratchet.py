@@ -17,6 +17,7 @@ from separation.tables import load
 from separation.world import Setting
 
 POISON = (
+    ("backdoor", {"rate": 0.001, "features": 3}),
     ("backdoor", {"rate": 0.005, "features": 8}),
     ("backdoor", {"rate": 0.01, "features": 3, "direction": "alert"}),
     ("backdoor", {"rate": 0.01, "features": 8, "style": "copied"}),

@@ -79,10 +79,11 @@ class StreamPatterns:
         if window.g is None or not self._suspects:
             return []
         f_class, g_class = np.argmax(window.f, axis=1), np.argmax(window.g, axis=1)
-        rows = np.flatnonzero(f_class != g_class)
+        scored = ~(np.isnan(window.f).any(axis=1) | np.isnan(window.g).any(axis=1))
+        rows = np.flatnonzero((f_class != g_class) & scored)
         if not len(rows):
             return []
-        known = len(np.unique(self._parted.session))
+        known = len(self._parted)
         new = Parted(window.batch.session[rows], window.batch.x[rows], f_class[rows], g_class[rows])
         both = Parted.concat([self._parted, new])
         first = np.sort(np.unique(both.session, return_index=True)[1])
