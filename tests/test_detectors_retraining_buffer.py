@@ -268,6 +268,7 @@ def test_noise_where_an_honest_version_got_worse_is_no_poison() -> None:
             evidence = detector.observe(window(np.random.default_rng([seed, index]), index, f=f, g=G), None)
             detector.vetted({a.id: int(rows.y[int(a.id[3:])]) for a in evidence.asks if a.of_buffer})
         convicted += evidence.facts["convicted"]
+        assert evidence.facts["clean"]  # else the regression would be called poisoning
     assert convicted == 0
 
 

@@ -27,6 +27,7 @@ DISPUTED: Final = -2
 
 _MOSTLY: Final = 0.8
 _SAME: Final = 0.5  # slices that share this much of the smaller one's rows are one question
+_MOSTLY_NOISE: Final = 0.5  # a slice of which honest noise explains more than this is none
 _SLIPS: Final = 0.1  # of few rows with honest labels, those that are found false: labellers err, and so do we
 _NATURAL: Final = 0.01  # values that this share of the reference's other rows carries are no trigger
 

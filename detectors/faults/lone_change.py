@@ -34,7 +34,8 @@ class LoneChange:
     1. At most ``confined`` features moved; any other by itself less than .4 of what the last of them did.
     2. Each of them is unlike its neighbours on the *other* features (`ConditionalRange`) by ``outside`` more than
        before, and twice as much as any other feature is: without it the event is ordinary.
-    3. It looks like one of the known faults (`read`), and events that do not show it are ordinary.
+    3. It looks like one of the known faults (`read`), and events that do not show it are ordinary (another unit shows
+       in all of them).
     """
 
     def __init__(
