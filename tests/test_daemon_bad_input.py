@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_counted_and_put_aside_and_figures_are_there_mean
         (2, "empty"),
     ]
     assert daemon.get("/healthz") == (200, "ok\n")
-    assert daemon.get("/readyz") == (200, "ok\n")
+    wait_until(lambda: daemon.get("/readyz") == (200, "ok\n"), "readiness")
     assert daemon.metric("tocsin_quarantined_total") == 2
     assert daemon.metric("tocsin_events_total") == 399
     assert daemon.get("/elsewhere")[0] == 404
@@ -217,7 +217,7 @@ def test_a_changed_byte_in_another_bundle_is_told_by_the_verdict_and_the_watch_g
         assert "fails verification" in " ".join(window["verdict"]["reasons"])
     (incident,) = daemon.incidents()
     assert "model.onnx: changed since it was signed" in incident["summary"]
-    assert daemon.get("/readyz")[0] == 200
+    wait_until(lambda: daemon.get("/readyz")[0] == 200, "readiness, which a slow turn interrupts")
     assert daemon.stop() == 0
 
 

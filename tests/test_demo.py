@@ -16,6 +16,8 @@ from monitor.demo.supply import GeneratedTraffic
 from rollback.audit import FILE_NAME, verify
 from rollback.table import write_table
 
+pytestmark = pytest.mark.timeout(900)  # a minute or two on idle cores, with a training in it
+
 
 def demo(out: Path, *more: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, "-m", "monitor", "demo", "--approve", "--out", str(out), "--json", *more]
