@@ -374,5 +374,5 @@ def test_requests_are_listed_published_and_answered(place: Place, world: World) 
             next(feeding)
     assert daemon.incidents()[-1]["hypothesis"] == "backdoor"
     assert daemon.metric("tocsin_vetting_total") >= 2
-    assert daemon.get("/readyz") == (200, "ok\n")
+    wait_until(lambda: daemon.get("/readyz") == (200, "ok\n"), "readiness")
     assert daemon.stop() == 0
