@@ -14,7 +14,7 @@ from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
 from monitor.training_buffer import training_buffer
-from rollback.audit import FILE_NAME, AuditLog
+from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.registry.registry import Registry
 from rollback.reload.pointer import PointerReloader
 from rollback.reload.reloader import Reloader

@@ -45,7 +45,7 @@ from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
-from rollback.audit import FILE_NAME, AuditLog
+from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.policy import Mode

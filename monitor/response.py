@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol
 
 from detectors.evidence import State
 from monitor.messages import ActionTaken
-from rollback.audit import START
+from rollback.audit.log import START
 from rollback.response.cases import Case, Phase
 from rollback.response.policy import Finding
 

@@ -13,7 +13,7 @@ from acting_daemon import BATCH, complete, stage
 from kafka_broker import KafkaBroker
 from scenario import World
 
-from rollback.audit import FILE_NAME, verify
+from rollback.audit.log import FILE_NAME, verify
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -18,7 +18,7 @@ from kafka_broker import KafkaBroker
 from scenario import NAME, TRIGGER, World
 
 from monitor.demo.supply import GeneratedTraffic
-from rollback.audit import FILE_NAME, verify
+from rollback.audit.log import FILE_NAME, verify
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.record import read_cases

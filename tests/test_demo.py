@@ -13,7 +13,7 @@ import pytest
 from kafka_broker import KafkaBroker
 
 from monitor.demo.supply import GeneratedTraffic
-from rollback.audit import FILE_NAME, verify
+from rollback.audit.log import FILE_NAME, verify
 from rollback.table import write_table
 
 

@@ -21,7 +21,7 @@ from theatre import (
     tamper,
 )
 
-from rollback.audit import read_records
+from rollback.audit.log import read_records
 from rollback.bundle import IntegrityError
 from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from theatre import PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre, tamper
 
-from rollback.audit import AuditError, read_records, verify
+from rollback.audit.log import AuditError, read_records, verify
 from rollback.reload.memory import Behaviour
 from rollback.response.desk import Answer
 from rollback.response.policy import PolicySettings

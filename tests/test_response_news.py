@@ -16,7 +16,7 @@ from monitor.incidents import Sighting
 from monitor.messages import WindowItem
 from monitor.sources.memory import MemoryLog
 from monitor.sources.source import Partition
-from rollback.audit import AuditError, read_records
+from rollback.audit.log import AuditError, read_records
 from rollback.reload.memory import Behaviour
 from rollback.response.policy import PolicySettings
 

@@ -12,7 +12,7 @@ from tiny_registry import NAME, make_registry, point
 
 from monitor.demo.server.server import ModelServer
 from monitor.response import action
-from rollback.audit import FILE_NAME, AuditLog, verify
+from rollback.audit.log import FILE_NAME, AuditLog, verify
 from rollback.registry.memory import MemoryRegistry
 from rollback.reload.memory import Behaviour, Conduct
 from rollback.reload.v2 import V2Reloader

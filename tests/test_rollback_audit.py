@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollback.audit import START, AuditError, AuditLog, read_records, verify
+from rollback.audit.log import START, AuditError, AuditLog, read_records, verify
 
 
 def write(path: Path, count: int = 5) -> list[str]:

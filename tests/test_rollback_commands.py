@@ -15,7 +15,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from rollback.audit import AuditLog
+from rollback.audit.log import AuditLog
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rollback.audit import FILE_NAME, AuditLog, read_records
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import CANARIES
 from rollback.canaries import Canaries
 from rollback.keys import Keys, new_signing_key

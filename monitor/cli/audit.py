@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.output import show
-from rollback.audit import FILE_NAME, AuditError, verify
+from rollback.audit.log import FILE_NAME, AuditError, verify
 
 app = typer.Typer(no_args_is_help=True)
 

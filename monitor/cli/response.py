@@ -15,7 +15,7 @@ from monitor.cli.output import show
 from monitor.cli.who import user_name
 from monitor.response import ANSWERS, RESULTS
 from monitor.settings.config import load_config
-from rollback.audit import FILE_NAME
+from rollback.audit.log import FILE_NAME
 from rollback.response.cases import TABLE, Case
 from rollback.response.desk import Answer, FolderDesk
 from rollback.response.record import read_cases

@@ -30,7 +30,7 @@ from monitor.state.settlement import Checkpoints, Stateful
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
-from rollback.audit import FILE_NAME, AuditLog, read_records
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.keys import Keys
 from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry

@@ -6,7 +6,7 @@ import time
 
 from monitor.charges import policy_settings
 from monitor.settings.config import Config
-from rollback.audit import FILE_NAME
+from rollback.audit.log import FILE_NAME
 from rollback.registry.registry import Pointers
 from rollback.response.policy import Finding, PolicySettings, decide
 from rollback.response.record import read_cases

@@ -24,7 +24,7 @@ from monitor.doctor.sinks import SECONDS as SINK_SECONDS
 from monitor.doctor.sinks import check_sink
 from monitor.doctor.state import check_audit, check_state
 from monitor.settings.config import Config
-from rollback.audit import AuditError
+from rollback.audit.log import AuditError
 from rollback.keys import KeyFileError
 from rollback.registry.registry import RegistryError
 

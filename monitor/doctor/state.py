@@ -12,7 +12,7 @@ from monitor.doctor.filesystem import check_place
 from monitor.open_requests import CHECKPOINTS
 from monitor.response import ANSWERS
 from monitor.state.checkpoint import CheckpointError, latest_state
-from rollback.audit import FILE_NAME, START, AuditError, read_while_written
+from rollback.audit.log import FILE_NAME, START, AuditError, read_while_written
 from rollback.response.desk import FolderDesk
 
 LOCKS: Final = Path("/proc/locks")

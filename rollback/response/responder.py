@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from detectors.evidence import State
-from rollback.audit import START, AuditError, AuditLog, read_records
+from rollback.audit.log import START, AuditError, AuditLog, read_records
 from rollback.response.cases import ACTS, TABLE, Case, Tries, advance
 from rollback.response.charge import Charge
 from rollback.response.desk import Answer, Desk
