@@ -36,7 +36,6 @@ from monitor.sources.kafka_group import SoleMember, require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, Role
 from monitor.state.checkpoint import CheckpointStore
-from monitor.state.output_file import sync_folder
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
@@ -46,6 +45,7 @@ from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit.log import FILE_NAME, AuditLog
+from rollback.durable import sync_folder
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.policy import Mode

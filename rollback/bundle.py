@@ -19,6 +19,7 @@ import msgspec
 from detectors.batch import Scorer
 from detectors.schema import Schema
 from rollback.canaries import Canaries, choose
+from rollback.durable import sync_folder, write_new
 from rollback.keys import PublicKey, SigningKey
 from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
@@ -195,7 +196,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], k
     temporary.mkdir(parents=True)
     try:
         for name, content in sealed.items():
-            write_durably(temporary / name, content)
+            write_new(temporary / name, content)
         sync_folder(temporary)
         temporary.rename(folder)  # fails where another writer was faster: a folder with content is not replaced
     except OSError:
@@ -203,20 +204,3 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], k
         raise
     sync_folder(folder.parent)
     return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,8 @@
 """The audit log: one JSON record per line, each holding the hash of the one before.
 
-Edited, reordered or removed records are found by `verify`. Records cut off at the end cannot be seen in the file
-alone: keep the last hash elsewhere (the checkpoint does) and pass it as ``head``.
+Edited, reordered or removed records are found by `rollback.audit.verification`. Beside the log lies a signed checkpoint
+of its length and Merkle root, written after every record: records cut off at the end are missed by it, and by every
+copy of it that was sent elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 FILE_NAME: Final = "audit.ndjson"
+CHECKPOINT_SUFFIX: Final = ".checkpoint"
 START: Final = "0" * 64
 """What the first record names as the hash of its predecessor."""
 

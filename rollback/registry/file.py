@@ -22,7 +22,8 @@ from typing import Final
 
 import msgspec
 
-from rollback.bundle import Bundle, IntegrityError, read_bundle, sync_folder, write_bundle
+from rollback.bundle import Bundle, IntegrityError, read_bundle, write_bundle
+from rollback.durable import sync_folder
 from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry import moves
