@@ -118,7 +118,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         listener = stack.enter_context(HttpListener(config.http.listen, registry, health))
         log.info("listening", listen=config.http.listen, port=listener.port)
         registries = {name: open_configured(config, name) for name in config.models}
-        audit = AuditLog(config.state_dir / FILE_NAME, time.time)
+        audit = AuditLog(config.state_dir / FILE_NAME, time.time, audit_keys(config))
         stack.callback(audit.close)
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
         charged = charges(config, registries, os.environ)
@@ -167,6 +167,14 @@ def open_configured(config: Config, name: str) -> FileRegistry:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
     return FileRegistry(config.registry, name, keys, time.time)
+
+
+def audit_keys(config: Config) -> Keys:
+    """What the audit log's checkpoints are signed with: the configured key, else trial keys in the state folder."""
+    signing = config.signing
+    if signing.key_file is not None:
+        return Keys.from_files(signing.trusted_keys, signing.key_file)
+    return Keys.trial(config.state_dir, make=True)
 
 
 def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:

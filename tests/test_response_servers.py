@@ -12,7 +12,8 @@ from tiny_registry import NAME, make_registry, point
 
 from monitor.demo.server.server import ModelServer
 from monitor.response import action
-from rollback.audit.log import FILE_NAME, AuditLog, verify
+from rollback.audit.log import FILE_NAME, AuditLog
+from rollback.audit.verification import verify
 from rollback.registry.memory import MemoryRegistry
 from rollback.reload.memory import Behaviour, Conduct
 from rollback.reload.v2 import V2Reloader
@@ -103,7 +104,7 @@ def test_a_server_that_misbehaves_halts_the_rollback_and_never_counts_as_done(
     # what could be brought back to the verified version was, and nothing else was served instead
     assert servers.honest.version == "1"
     assert servers.registry.pointers().serving == "1"
-    assert verify(tmp_path / FILE_NAME) > 0
+    assert verify(tmp_path / FILE_NAME).records > 0
 
 
 def test_a_server_that_was_mended_is_brought_back_when_a_person_says_so(servers: Set) -> None:

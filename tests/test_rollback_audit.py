@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollback.audit.log import START, AuditError, AuditLog, read_records, verify
+from rollback.audit.log import START, AuditError, AuditLog, read_records
+from rollback.audit.verification import verify
 
 
 def write(path: Path, count: int = 5) -> list[str]:
@@ -21,7 +22,7 @@ def write(path: Path, count: int = 5) -> list[str]:
 def test_records_are_counted_and_chained(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "audit.ndjson"
     hashes = write(path)
-    assert verify(path) == 5
+    assert verify(path).records == 5
     records = list(read_records(path))
     assert [r.hash for r in records] == hashes
     assert [r.previous for r in records] == [START, *hashes[:-1]]
@@ -36,7 +37,7 @@ def test_a_reopened_log_goes_on(tmp_path: Path) -> None:
     assert log.head == last
     log.append("outcome", {})
     log.close()
-    assert verify(path) == 6
+    assert verify(path).records == 6
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -74,7 +75,7 @@ def test_a_cut_off_end_is_found_only_with_a_known_head(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     hashes = write(path)
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
-    assert verify(path) == 3
+    assert verify(path).records == 3
     with pytest.raises(AuditError, match="is missing; the end of the log was cut off"):
         verify(path, head=hashes[-1])
     assert verify(path, head=hashes[1]) == 3
@@ -88,7 +89,7 @@ def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_recorded(tmp_path: P
     with pytest.raises(AuditError, match="line 3: is incomplete"):
         verify(path)
     AuditLog(path, lambda: 14.0).close()
-    assert verify(path) == 3
+    assert verify(path).records == 3
     assert list(read_records(path))[-1].kind == "audit.repaired"
     assert list(read_records(path))[-1].body["cut_bytes"] == 14
 
@@ -104,7 +105,7 @@ def test_a_changed_last_line_stops_the_next_writer(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     write(path, 2)
     path.write_bytes(path.read_bytes().replace(b'"step":1', b'"step":7'))
-    with pytest.raises(AuditError, match="last line: was changed"):
+    with pytest.raises(AuditError, match="line 2: was changed"):
         AuditLog(path, lambda: 0.0)
 
 

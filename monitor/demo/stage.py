@@ -104,7 +104,7 @@ class Stage:
         self._client = V2Client(server.url, MODEL)
         config = self._write_config(server.url)
         store = self._stack.enter_context(CheckpointStore(self.state / "checkpoints"))
-        audit = AuditLog(self.state / FILE_NAME, self._clock)
+        audit = AuditLog(self.state / FILE_NAME, self._clock, Keys.trial(self.state, make=True))
         self._stack.callback(audit.close)
         collector = CollectorRegistry()
         metrics = Metrics(collector, "demo", self._clock)

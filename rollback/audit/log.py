@@ -53,40 +53,70 @@ _RECORD: Final = msgspec.json.Decoder(Record)
 class AuditLog:
     """Appends to a log that only one process may have open. ``clock`` gives seconds since the epoch.
 
-    A line that a crash left unfinished is cut off on opening, and that is recorded. Raises `AuditError`.
+    With ``keys`` that can sign, a signed checkpoint is written beside the log after every record. On opening, the whole
+    log is checked, and that it begins with what the checkpoint says; a line that a crash left unfinished is cut off,
+    and that is recorded. Raises `AuditError`.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], keys: Keys | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._clock = clock
+        self._keys = keys
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
             raise AuditError(f"{path}: another process writes this audit log; stop it first") from error
+        self.head = START
+        """The hash of the last record."""
+        self._tree = Tree()
+        self._origin = ""
         try:
             torn = self._cut_torn_line()
-            last = self._last_record()
+            self._read_again()
         except AuditError:
             self._file.close()
             raise
-        self.head = last.hash if last else START
-        """The hash of the last record."""
-        self._count = last.number + 1 if last else 0
         if torn:
             self.append("audit.repaired", {"cut_bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()})
+        elif self._tree.size:
+            self._seal()
 
     def append(self, kind: str, body: dict[str, Any]) -> str:
         """Write one record, wait until it is on the disk, and return its hash. ``body`` is JSON."""
-        record = Record(self._count, self._clock(), kind, body, self.head)
-        self._file.write(record.line())
+        record = Record(self._tree.size, self._clock(), kind, body, self.head)
+        line = record.line()
+        self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.head = record.digest()
-        self._count += 1
+        self._enter(record, line)
+        self._seal()
         return self.head
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """How long the log is and which root it has; None while it is empty."""
+        return Checkpoint(self._origin, self._tree.size, self._tree.root()) if self._tree.size else None
+
+    def _enter(self, record: Record, line: bytes) -> None:
+        self._tree.append(leaf(line))
+        self._origin = self._origin or origin(record)
+        self.head = record.hash or record.digest()
+
+    def _seal(self) -> None:
+        if self._keys is not None and self._keys.signing is not None and self.checkpoint is not None:
+            replace_file(checkpoint_of(self._path), signed(self.checkpoint, self._keys.signing))
+
+    def _read_again(self) -> None:
+        known = read_checkpoint(self._path, self._keys) if self._keys is not None else None
+        for record in read_records(self._path):
+            self._enter(record, record.line())
+            if known is not None and known.size == self._tree.size and known != self.checkpoint:
+                raise AuditError(rewritten(self._path, known))
+        if known is not None and known.size > self._tree.size:
+            raise AuditError(cut_off(self._path, self._tree.size, known))
 
     def close(self) -> None:
         """Let another process write."""
@@ -101,14 +131,6 @@ class AuditLog:
             self._file.truncate(keep)
             os.fsync(self._file.fileno())
         return torn
-
-    def _last_record(self) -> Record | None:
-        end = self._file.seek(0, os.SEEK_END)
-        if not end:
-            return None
-        start = _end_of_last_line(self._file, end - 1)
-        self._file.seek(start)
-        return _parse(self._file.read(), f"{self._path}: last line")
 
 
 def _end_of_last_line(file: Any, end: int) -> int:
@@ -169,17 +191,41 @@ def _chain(path: Path, torn: Callable[[str], None]) -> Iterator[Record]:
         raise AuditError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def verify(path: Path, head: str | None = None) -> int:
-    """The number of records, after checking the whole chain. Raises `AuditError`.
+def origin(first: Record) -> str:
+    """The name of the log that begins with this record."""
+    return f"tocsin audit {first.digest()[:16]}"
 
-    ``head`` is the hash of a record known to have been written; without it, records that were cut off at the end
-    leave no trace that this check could see.
-    """
-    count = 0
-    seen = head is None or head == START
-    for record in read_records(path):
-        count += 1
-        seen = seen or record.hash == head
-    if not seen:
-        raise AuditError(f"{path}: the record with hash {head} is missing; the end of the log was cut off")
-    return count
+
+def checkpoint_of(path: Path) -> Path:
+    """Where the signed checkpoint of a log lies."""
+    return path.with_name(path.name + CHECKPOINT_SUFFIX)
+
+
+def read_checkpoint(path: Path, keys: Keys) -> Checkpoint | None:
+    """The signed checkpoint of a log, None where there is none. Raises `AuditError`."""
+    file = checkpoint_of(path)
+    own = {} if keys.signing is None else {keys.signing.public.key_id: keys.signing.public}
+    try:
+        return read_signed(file.read_bytes(), {**keys.trusted, **own})
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
+    except CheckpointError as error:
+        raise AuditError(f"{file}: {error}") from error
+
+
+def rewritten(path: Path, known: Checkpoint) -> str:
+    """What to say where records are others than those that were signed."""
+    return (
+        f"{path}: its first {known.size} records are not those that were signed: one of them was replaced, and all "
+        "that follow it were written again; compare it with a copy"
+    )
+
+
+def cut_off(path: Path, size: int, known: Checkpoint) -> str:
+    """What to say where there are fewer records than were signed."""
+    return (
+        f"{path}: has {size} records, of {known.size} that were signed: record {size} and what follows were cut off "
+        "at the end"
+    )
