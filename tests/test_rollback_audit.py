@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollback.audit.log import START, AuditError, AuditLog, read_records
-from rollback.audit.verification import verify
+from rollback.audit.checkpoint import read_signed
+from rollback.audit.log import START, AuditError, AuditLog, checkpoint_of, read_records
+from rollback.audit.merkle import check_consistency, check_inclusion, consistency, leaf
+from rollback.audit.verification import prove, verify
+from rollback.keys import Keys
 
 
 def write(path: Path, count: int = 5) -> list[str]:
@@ -78,7 +81,7 @@ def test_a_cut_off_end_is_found_only_with_a_known_head(tmp_path: Path) -> None:
     assert verify(path).records == 3
     with pytest.raises(AuditError, match="is missing; the end of the log was cut off"):
         verify(path, head=hashes[-1])
-    assert verify(path, head=hashes[1]) == 3
+    assert verify(path, head=hashes[1]).records == 3
 
 
 def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_recorded(tmp_path: Path) -> None:
@@ -121,3 +124,97 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
 def test_a_missing_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match=r"audit.ndjson: cannot be read: No such file"):
         verify(tmp_path / "audit.ndjson")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys.trial(tmp_path / "keys", make=True)
+
+
+def sealed(path: Path, keys: Keys, count: int = 5) -> list[bytes]:
+    """A log with checkpoints, and the checkpoint after each record."""
+    log, made = AuditLog(path, lambda: 12.5, keys), []
+    for i in range(count):
+        log.append("intent", {"step": i})
+        made.append(checkpoint_of(path).read_bytes())
+    log.close()
+    return made
+
+
+def test_a_signed_checkpoint_stands_for_every_record(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    notes = sealed(path, keys)
+    kept = [read_signed(note, keys.trusted) for note in notes]
+    assert [each.size for each in kept] == [1, 2, 3, 4, 5]
+    found = verify(path, keys=keys, kept=kept)
+    assert (found.records, found.signed) == (5, 5)
+    assert found.root == kept[-1].root
+    leaves = [leaf(line) for line in path.read_bytes().splitlines(keepends=True)]
+    check_consistency(2, kept[1].root, 5, kept[4].root, consistency(leaves, 2))
+
+
+def test_a_cut_off_end_is_found_by_the_checkpoint_beside_the_log(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    sealed(path, keys)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.raises(
+        AuditError, match="has 3 records, of 5 that were signed: record 3 and what follows were cut off"
+    ):
+        verify(path, keys=keys)
+    with pytest.raises(AuditError, match="were cut off"):
+        AuditLog(path, lambda: 13.0, keys)
+
+
+def test_a_log_that_was_written_again_is_found_by_a_checkpoint_kept_elsewhere(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    kept = read_signed(sealed(path, keys)[2], keys.trusted)
+    path.unlink()
+    checkpoint_of(path).unlink()
+    log = AuditLog(path, lambda: 12.5, keys)
+    for i in range(5):
+        log.append("intent", {"step": i if i != 1 else 7})
+    log.close()
+    assert verify(path, keys=keys).records == 5
+    with pytest.raises(AuditError, match="its first 3 records are not those that were signed"):
+        verify(path, keys=keys, kept=[kept])
+
+
+def test_a_checkpoint_of_another_key_or_an_older_one_is_told(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    notes = sealed(path, keys)
+    other = Keys.trial(tmp_path / "other", make=True)
+    with pytest.raises(AuditError, match=r"audit.ndjson.checkpoint: no valid signature by a trusted key"):
+        verify(path, keys=other)
+    checkpoint_of(path).write_bytes(notes[3])  # a crash between a record and its checkpoint leaves this
+    assert verify(path, keys=keys).signed == 4
+    AuditLog(path, lambda: 13.0, keys).close()
+    assert verify(path, keys=keys).signed == 5
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_changed_byte_of_log_or_checkpoint_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "state"
+    if not folder.exists():
+        sealed(folder / "audit.ndjson", Keys.trial(tmp_path / "keys", make=True), 3)
+    keys = Keys.trial(tmp_path / "keys")
+    name = data.draw(st.sampled_from(["audit.ndjson", "audit.ndjson.checkpoint"]))
+    other = tmp_path / "other"
+    other.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        content = bytearray(file.read_bytes())
+        if file.name == name:
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        (other / file.name).write_bytes(bytes(content))
+    with pytest.raises(AuditError, match=r"audit.ndjson(: line \d+: |.checkpoint: )"):
+        verify(other / "audit.ndjson", keys=keys)
+
+
+def test_a_record_is_proved_without_the_log(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    root = read_signed(sealed(path, keys)[-1], keys.trusted).root
+    proof = prove(path, 3)
+    assert proof.record.body == {"step": 3}
+    check_inclusion(leaf(proof.record.line()), 3, 5, proof.path, root)
+    with pytest.raises(AuditError, match="there is no record 5: it has 5, numbered from 0"):
+        prove(path, 5)

@@ -175,7 +175,11 @@ def test_the_audit_log_of_a_folder_is_verified(run: Run, tmp_path: Path) -> None
     log.append("intent", {})
     head = log.append("outcome", {})
     log.close()
-    assert run("audit", "verify", tmp_path / "state") == (0, f"{path}: 2 records, chain intact\n", "")
+    assert run("audit", "verify", tmp_path / "state") == (
+        0,
+        f"{path}: 2 records, chain intact, no checkpoint was checked\n",
+        "",
+    )
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     assert run("audit", "verify", tmp_path / "state")[0] == 0
     code, _, err = run("audit", "verify", tmp_path / "state", "--head", head)

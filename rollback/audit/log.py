@@ -1,8 +1,8 @@
 """The audit log: one JSON record per line, each holding the hash of the one before.
 
 Edited, reordered or removed records are found by `rollback.audit.verification`. Beside the log lies a signed checkpoint
-of its length and Merkle root, written after every record: records cut off at the end are missed by it, and by every
-copy of it that was sent elsewhere.
+of its length and Merkle root, written after every record: it shows that records were cut off at the
+end, as does every copy of it that was sent elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
+from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed, signed
+from rollback.audit.merkle import Tree, leaf
+from rollback.durable import replace_file
+from rollback.keys import Keys
 
 FILE_NAME: Final = "audit.ndjson"
 CHECKPOINT_SUFFIX: Final = ".checkpoint"
