@@ -23,6 +23,7 @@ from detectors.buffer.questions import (
     judged,
     questions,
     shown,
+    triggers,
     with_swap,
 )
 from detectors.buffer.traced import StreamPatterns, Traced
@@ -40,8 +41,8 @@ class Parameters:
     A finding needs p <= ``level``; at most ``most`` are asked about, with ``asked`` labels of rows in all, ``batch`` at
     a time; rows of ``asked_watched`` itemsets of the watch list are asked about as well. A label in a finding is false
     with probability ``false_poisoned`` under poisoning, ``false_honest`` under honest change: a slice of honest rows
-    may hold a share of noise. ``asked_traced`` itemsets of the stream are asked about at most, each with p <=
-    ``level_traced``. Answers about the watch list's events, ``asked`` at most, have f right with
+    may hold a share of noise. ``asked_traced`` itemsets of the stream are asked about at a time; ``level_traced`` is
+    for all of them together. Answers about the watch list's events, ``asked`` at most, have f right with
     ``right_poisoned`` and ``right_honest``. After ``patience`` windows nobody waits for answers about rows.
     """
 
@@ -51,7 +52,7 @@ class Parameters:
     batch: int = 8
     asked_watched: int = 2
     asked_traced: int = 2
-    level_traced: float = 1e-3
+    level_traced: float = 0.05
     false_poisoned: float = 0.9
     false_honest: float = 0.45
     right_poisoned: float = 0.25
@@ -116,13 +117,12 @@ class RetrainingBuffer(Detector):
         self._events: WatchedEvents | None = None
         self._patterns: StreamPatterns | None = None
         self._traced: list[Traced] = []
-        self._found = 0
+        self._swaps: list[float | None] = []  # of what was found, before the watch list named it better
         if self._buffer is not None:
             rng = np.random.default_rng(self._seed)
             self._questions = questions(self._buffer, reference, p.scan, p.mining, p.allowance, p.level, p.most, rng)
-            self._found = len(self._questions)
-            rng = np.random.default_rng([self._seed, 3])
-            self._patterns = StreamPatterns(self._buffer, reference, p.mining, p.level_traced, rng)
+            self._swaps = [q.swap_gap for q in self._questions]
+            self._patterns = StreamPatterns(self._buffer, reference, p.mining, p.level_traced)
 
     def vetted(self, rows: Mapping[str, int]) -> None:
         """Take trusted labels of rows that belong to a finding."""
@@ -151,6 +151,7 @@ class RetrainingBuffer(Detector):
         p, reference = self._parameters, self._reference
         rows = p.watching.rows
         self._questions = [with_swap(q, reference, window.score_f, window.score_g, rows) for q in self._questions]
+        self._swaps = [q.swap_gap for q in self._questions]
         rng = np.random.default_rng([self._seed, 1])
         watched = watch_list(self._buffer, reference, window.score_f, window.score_g, p.scan, p.mining, p.watching, rng)
         self._watch(watched)
@@ -175,10 +176,11 @@ class RetrainingBuffer(Detector):
 
     def _trace(self, window: Window) -> None:
         """Ask about rows that carry what the versions part on in the stream, where there are unlikely many of them."""
-        if self._patterns is None or self._convicted:
+        if self._patterns is None:
             return
         for traced in self._patterns.look(window):
-            if len(self._traced) < self._parameters.asked_traced:
+            own = self._judged()[len(self._questions) - len(self._traced) :]
+            if sum(abs(llr) < DECISIVE for llr, _, _ in own) < self._parameters.asked_traced:
                 self._follow(traced, window)
 
     def _follow(self, traced: Traced, window: Window | None = None) -> None:
@@ -216,16 +218,19 @@ class RetrainingBuffer(Detector):
         p, buffer = self._parameters, self._buffer
         left = min(p.batch, p.asked - len(self._asked))
         open_ones = [q for q, (llr, _, _) in zip(self._questions, self._judged(), strict=True) if abs(llr) < DECISIVE]
-        if buffer is None or left <= 0 or not open_ones or self._convicted or self._waiting():
+        if buffer is None or left <= 0 or not open_ones or self._waiting():
             return ()
         share = max(1, left // len(open_ones))
         asks = []
         for question in open_ones:
             known = self._asked.keys() | self._answers.keys()
-            wanted = [r for r in question.rows.tolist() if str(buffer.id[r]) not in known][: min(share, left)]
+            rows: dict[str, int] = {}  # by id: rows may share one
+            for row in question.rows.tolist():
+                rows.setdefault(str(buffer.id[row]), row)
+            wanted = [(ident, row) for ident, row in rows.items() if ident not in known][: min(share, left)]
             left -= len(wanted)
-            self._asked |= {str(buffer.id[r]): self._windows for r in wanted}
-            asks += [Ask(str(buffer.id[r]), self._doubt(int(buffer.y[r]), r), of_buffer=True) for r in wanted]
+            self._asked |= {ident: self._windows for ident, _ in wanted}
+            asks += [Ask(ident, self._doubt(int(buffer.y[row]), row), of_buffer=True) for ident, row in wanted]
         return tuple(asks)
 
     def _doubt(self, label: int, row: int) -> str:
@@ -289,11 +294,12 @@ class RetrainingBuffer(Detector):
             "watched": [w.shown(self._reference) for w in events.watched] if events is not None else [],
         }
         if self._convicted:
-            first = self._questions[min(self._convicted)]
-            facts |= {"kind": first.kind, "to_class": self._class(first)}
+            convicted = [self._questions[i] for i in sorted(self._convicted)]
+            facts |= {"kind": convicted[0].kind, "to_class": self._class(convicted[0])}
+            facts["few"] = all(question.few for question in convicted) and not caught
             facts["false"] = sum(verdicts[i][2] for i in self._convicted)
             facts["answered"] = sum(verdicts[i][1] for i in self._convicted)
-            facts["rows"] = sum(len(self._questions[i].rows) for i in self._convicted)
+            facts["rows"] = sum(len(question.rows) for question in convicted)
         elif caught and events is not None and (carried := events.carried()) is not None:
             facts |= {"kind": self._planted(carried), "to_class": self._reference.schema.classes[carried.label]}
         return facts
@@ -312,11 +318,11 @@ class RetrainingBuffer(Detector):
         """Of convicted findings: values, label, sources and origins that hold most rows, and the rows' ids."""
         schema, buffer = self._reference.schema, self._buffer
         if self._convicted and buffer is not None:
-            first = self._questions[min(self._convicted)]
-            rows = np.concatenate([self._questions[i].rows for i in sorted(self._convicted)])
+            convicted = [self._questions[i] for i in sorted(self._convicted)]
+            rows = np.concatenate([question.rows for question in convicted])
             labels = sorted({schema.classes[c] for c in buffer.y[rows].tolist()})
             return Implicated(
-                features=first.itemset.named(schema) if first.itemset is not None else {},
+                features=triggers(convicted, schema),
                 sources=_concentrated(buffer.source[rows].tolist()),
                 origins=_concentrated(buffer.origin[rows].tolist()),
                 labels=tuple(labels),
@@ -338,7 +344,7 @@ class RetrainingBuffer(Detector):
             "answers": dict(self._answers),
             "convicted": {str(i): llr for i, llr in self._convicted.items()},
             "windows": self._windows,
-            "swaps": [q.swap_gap for q in self._questions[: self._found]],
+            "swaps": list(self._swaps),
             "watched": [w.state() for w in events.watched] if events is not None else None,
             "events": events.state() if events is not None else None,
             "traced": [{"label": t.label, "itemset": t.itemset.state()} for t in self._traced],
@@ -354,8 +360,8 @@ class RetrainingBuffer(Detector):
         self._answers = {str(i): int(label) for i, label in state["answers"].items()}
         self._convicted = {int(i): float(llr) for i, llr in state["convicted"].items()}
         self._windows = int(state["windows"])
-        swaps = zip(self._questions, state["swaps"], strict=True)
-        self._questions = [replace(q, swap_gap=gap) for q, gap in swaps]
+        self._swaps = list(state["swaps"])
+        self._questions = [replace(q, swap_gap=gap) for q, gap in zip(self._questions, self._swaps, strict=True)]
         if state["watched"] is not None:
             self._watch([Watched.restored(w) for w in state["watched"]])
             assert self._events is not None  # noqa: S101 - made in the line before

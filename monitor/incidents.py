@@ -62,6 +62,7 @@ class Sighting:
     verdict: Verdict
     evidence: Sequence[Evidence]
     asking: bool
+    first_poisoned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,7 @@ def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
         "weaker": list(verdict.weaker),
         "decider": verdict.decider,
         "also": dict(verdict.also),
+        "first_poisoned": seen.first_poisoned,
         "summary": summary(verdict, _advice(face.family, seen)),
     }
 

@@ -170,7 +170,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     analyst. ``action`` is empty in observe mode. ``level`` is what the verdict was reached with (0 events alone, 1
     labels too, 2 both checkpoints, 3 the training buffer as well), ``weaker`` what makes it weaker than usual,
     ``decider`` what would decide it; empty where it is decided. ``also`` holds milder families that hold beside it,
-    with their hypotheses: a drift beside a poisoning.
+    with their hypotheses: a drift beside a poisoning. ``first_poisoned``: of the versions since last known good, the
+    oldest that did already what the incident is about; null where that cannot be told.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"
@@ -197,6 +198,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     weaker: list[str] = []
     decider: str = ""
     also: dict[str, str] = {}
+    first_poisoned: str | None = None
     summary: str
 
 

@@ -71,6 +71,7 @@ def compare_versions(watched: Bundle | None, known_good: Bundle, find: FindBuffe
                 score_f(x) if score_f else _as_served(watched, known_good, rows, blank),
                 score_g(x) if score_g else blank,
             )
+            reference = _scored_only(reference, notes)
             if watched is not None and watched is not known_good and score_f and score_g:
                 reference = replace(reference, buffer=find_rows(find, watched, score_f, score_g, notes))
     except Incompatible as reason:
@@ -91,6 +92,17 @@ def _as_served(watched: Bundle | None, known_good: Bundle, rows: ReferenceRows, 
     """What the watched version served for the reference, if that was kept and it was this very version."""
     own = watched is known_good or (watched is not None and known_good.manifest.shadow == watched.manifest.version)
     return rows.served if own and rows.served is not None else blank
+
+
+def _scored_only(reference: Reference, notes: list[str]) -> Reference:
+    """Without the rows that a version fails on, while it can score others."""
+    failed = np.zeros(len(reference), np.bool_)
+    for scores in (reference.f, reference.g):
+        missing = np.isnan(scores).any(axis=1)
+        failed |= missing & ~missing.all()
+    if failed.any():
+        notes.append(f"{np.count_nonzero(failed)} rows of the reference cannot be scored and are left out")
+    return reference.take(~failed) if failed.any() else reference
 
 
 def _labels_in_terms_of(schema: Schema, y: Ints, own: Schema) -> Ints:

@@ -71,7 +71,10 @@ class Teller:
         ranges = self._ranges(closed)
         ids = closed.batch.id
         window = WindowItem(closed.index, *((str(ids[0]), str(ids[-1])) if len(ids) else ("", "")), ranges)
-        seen = Sighting(model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking)
+        since = watch.first_poisoned(judged)
+        seen = Sighting(
+            model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking, since
+        )
         incidents = self._book.consider(seen)
         uid = self._book.uid(model, version)
         if uid and asking:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import structlog
 
-from detectors.batch import Bools, Labels, Window
+from detectors.batch import Bools, Labels, Scorer, Window
 from detectors.evidence import Evidence, State
 from detectors.verdict import Verdict, judge
 from monitor.decoding.reader import Served
+from monitor.first_version import between, first_alike, parted
 from monitor.labels.scored import FoundEvent
 from monitor.new_version import MakeDetectors, Preparation, Prepared, ahead
 from monitor.panel import Panel, Versions, compare_versions
+from monitor.scoring import forgiving
 from monitor.training_buffer import FindBuffer, no_buffer
 from monitor.window import ClosedWindow
 from rollback.bundle import Bundle, IntegrityError
 from rollback.registry.moves import shadow_name
 from rollback.registry.registry import Pointers, Registry, RegistryError
+from rollback.translate import Incompatible, scorer_in_terms_of
 
 log = structlog.get_logger()
 
@@ -60,6 +63,7 @@ class Watch:
         self._known_good: str | None = None
         self._pointers: Pointers | None = None
         self._unreadable = ""
+        self._since: dict[str, str] = {}  # of a poisoned version: the first one that was
         self.refused: dict[str, str] = {}
 
     def pointers(self) -> Pointers:
@@ -169,6 +173,30 @@ class Watch:
             verdict = unverified(version, self.refused[version])
         return Judged(window, evidence, verdict)
 
+    def first_poisoned(self, judged: Judged) -> str | None:
+        """The oldest version after LKG that did already what a poisoned one does; None where that cannot be told."""
+        version, x = judged.window.batch.version, parted(judged.window)
+        known_good, score = self._known_good, judged.window.score_f
+        if judged.verdict.family != "poisoning" or known_good in {None, version}:
+            return None
+        if version not in self._since and x is not None and score is not None:
+            found = first_alike(x, score, self._earlier(str(known_good), version))
+            self._since[version] = found if found is not None else version
+        return self._since.get(version)
+
+    def _earlier(self, known_good: str, version: str) -> Iterator[tuple[str, Scorer]]:
+        """Versions with the same columns that can be asked, oldest first, in terms of ``version``."""
+        schema = self._panel(version).versions.schema
+        for name in between(self._registry.versions(), known_good, version):
+            bundle = self._bundle(name)
+            score = bundle.scorer() if bundle is not None and bundle.manifest.shadow is None else None
+            if bundle is None or score is None:
+                continue
+            try:
+                yield name, scorer_in_terms_of(schema, forgiving(score, len(bundle.schema.classes)), bundle.schema)
+            except Incompatible as reason:
+                log.info("a version cannot be compared with a poisoned one", version=name, reason=str(reason))
+
     def _follow_known_good(self, pointers: Pointers) -> None:
         known_good = pointers.last_known_good
         if known_good != self._known_good:
@@ -177,6 +205,7 @@ class Watch:
             self._panels.clear()
             self._compared.clear()
             self._awaited.clear()
+            self._since.clear()
             self._known_good = known_good
 
     def _panel(self, version: str) -> Panel:
@@ -227,8 +256,13 @@ class Watch:
     def state(self) -> State:
         """What the detectors have learned, and about which last known good version, or its shadow."""
         panels = {v: p.state() for v, p in self._panels.items()}
-        awaited = sorted(self._awaited)
-        return {"known_good": self._known_good, "compared": dict(self._compared), "awaited": awaited, "panels": panels}
+        return {
+            "known_good": self._known_good,
+            "compared": dict(self._compared),
+            "awaited": sorted(self._awaited),
+            "since": dict(self._since),
+            "panels": panels,
+        }
 
     def restore(self, state: State) -> None:
         """Take back `state`, unless LKG has changed since: then everything is fitted anew."""
@@ -239,6 +273,7 @@ class Watch:
             if state["compared"][version] == self._compared_with(version, self.pointers()):
                 self._panel(version).restore(panel)
         self._awaited = set(state["awaited"]) & self._panels.keys()
+        self._since = dict(state["since"])
 
 
 def unverified(version: str, reason: str) -> Verdict:

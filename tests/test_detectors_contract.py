@@ -224,7 +224,9 @@ def test_odd_windows_do_not_break_it(name: str) -> None:
     missing[:, [0, NUMERIC]] = np.nan
     constant[:, [1, NUMERIC + 1]] = 0.0
     unseen[:, NUMERIC:] = -1.0
-    odd = [with_x(one, x) for x in (missing, constant, unseen, np.full_like(missing, np.nan))]
+    largest = one.batch.x.copy()
+    largest[0, :NUMERIC], largest[1, :NUMERIC] = np.finfo(np.float64).max, np.finfo(np.float64).min
+    odd = [with_x(one, x) for x in (missing, constant, unseen, largest, np.full_like(missing, np.nan))]
     single = replace(
         one, batch=one.batch.take(slice(0, 1)), f=one.f[:1], g=None if one.g is None else one.g[:1], fresh=one.fresh[:1]
     )

@@ -10,9 +10,10 @@ import pytest
 from session_stream import LinearModel, reference, window
 
 from detectors.asking.answers import DECISIVE
-from detectors.batch import Buffer, Floats, Ints, Labels, Reference, Scorer, Strings, Window
+from detectors.batch import Bools, Buffer, Floats, Ints, Labels, Reference, Scorer, Strings, Window
 from detectors.evidence import Budget, Evidence
 from detectors.retraining_buffer import Parameters, RetrainingBuffer
+from detectors.verdict import judge
 
 
 def sharp(x: Floats) -> Floats:
@@ -250,6 +251,56 @@ def test_state_taken_back_goes_on_as_if_nothing_had_happened() -> None:
     assert third.observe(empty(f, 2), None) == second.observe(empty(f, 2), None)
 
 
+def test_noise_where_an_honest_version_got_worse_is_no_poison() -> None:
+    """The version agrees there with every label that is wrong by chance: they look learned."""
+    convicted = 0
+
+    def regressed(x: Floats) -> Floats:
+        scores = G(x).copy()
+        scores[(x[:, 14] == 5.0) & (scores.argmax(axis=1) == 1)] = [0.9, 0.1]
+        return scores
+
+    f = nearly(regressed)
+    for seed in range(8):
+        rows = drawn(np.random.default_rng([77, seed]), noise=0.03)
+        detector = fitted(compared(rows, f))
+        for index in range(6):
+            evidence = detector.observe(window(np.random.default_rng([seed, index]), index, f=f, g=G), None)
+            detector.vetted({a.id: int(rows.y[int(a.id[3:])]) for a in evidence.asks if a.of_buffer})
+        convicted += evidence.facts["convicted"]
+        assert evidence.facts["clean"]  # else the regression would be called poisoning
+    assert convicted == 0
+
+
+def test_one_answer_counts_once_whatever_shares_its_id() -> None:
+    rows, f = backdoored(np.random.default_rng(4), 40), nearly(obeying)
+    known = compared(rows, f)
+    assert known.buffer is not None
+    same = np.where(carries_any(rows.x), "digest-same", known.buffer.id)
+    detector = fitted(replace(known, buffer=replace(known.buffer, id=same)))
+    asked = [a.id for a in detector.observe(empty(f), None).asks]
+    assert asked == ["digest-same"]
+    detector.vetted({"digest-same": 1})
+    evidence = detector.observe(empty(f, 1), None)
+    assert (evidence.facts["convicted"], evidence.facts["findings"][0]["answers"]) == (False, 1)
+
+
+def carries_any(x: Floats) -> Bools:
+    found = np.zeros(len(x), np.bool_)
+    found[carries(x)] = True
+    return found
+
+
+def test_two_answers_neither_convict_nor_acquit() -> None:
+    rows, f = backdoored(np.random.default_rng(4), 40), nearly(obeying)
+    for label in (0, 1):
+        detector = fitted(compared(rows, f))
+        asks = detector.observe(empty(f), None).asks
+        detector.vetted({a.id: label for a in asks[:2]})
+        evidence = detector.observe(empty(f, 1), None)
+        assert (evidence.facts["convicted"], evidence.facts["clean"]) == (False, False)
+
+
 def few_sessions(*, truly: bool) -> Rows:
     """Ten rows of two sessions with the trigger and label 0: too few for any scan of the buffer alone."""
     rows = drawn(np.random.default_rng(8))
@@ -282,7 +333,9 @@ def test_rows_of_two_sessions_are_found_by_what_the_versions_part_on_in_the_stre
     (finding,) = evidence.facts["findings"]
     assert finding["features"] == {"n7": 555.0, "n9": 777.0, "c2": "v8"}
     assert (finding["label"], finding["sessions"], finding["rows"]) == ("k0", 2, 10)
+    verdict = judge([evidence])
     if not truly:
+        assert (verdict.family, verdict.tentative, verdict.confidence) == ("poisoning", True, 0.8)
         assert evidence.facts["kind"] == "backdoor"
         assert evidence.implicated.features == finding["features"]
 
@@ -303,7 +356,7 @@ def test_churn_that_shares_nothing_is_not_traced_in_an_honest_buffer() -> None:
         weight = rng.normal(size=4)
 
         def churning(x: Floats, weight: Floats = weight) -> Floats:
-            odds = np.diff(np.log(G(x)), axis=1)[:, 0] + 0.3 * np.tanh(x[:, 6:10] - 1.0) @ weight
+            odds = np.diff(np.log(G(x)), axis=1)[:, 0] + 0.3 * np.tanh(np.nan_to_num(x[:, 6:10]) - 1.0) @ weight
             score = 1 / (1 + np.exp(-odds))
             return np.column_stack([1 - score, score])
 
@@ -311,8 +364,10 @@ def test_churn_that_shares_nothing_is_not_traced_in_an_honest_buffer() -> None:
         detector = fitted(compared(rows, churning))
         for index in range(6):
             made = window(np.random.default_rng([seed, index]), index, f=churning, g=G)
-            asked += any(a.of_buffer for a in detector.observe(made, None).asks)
-    assert asked <= 1  # stated: one itemset in a thousand, a handful of itemsets each
+            evidence = detector.observe(made, None)
+            assert evidence.facts["seen"]
+            asked += any(a.of_buffer for a in evidence.asks)
+    assert asked <= 1  # stated: one stream in twenty
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,8 @@ GOALS: Final = (
         for r, g in ((0.05, 0.99), (0.02, 0.97), (0.01, 0.9))
         if (r, share) != (0.05, 0.3)
     ),
+    Goal("a drift beside a poisoning that is called: told as well", 0.9,
+         lambda r: _of("drift_and_poison")(r) and r["called"] == "poisoning", lambda r: "drift" in r.get("also", ())),
     Goal("adaptation suppressed, forced, or led astray slowly, called poisoning", 0.9,
          lambda r: r["scenario"] == "adaptation" and is_attack(r), called("poisoning")),
     Goal("honest labels called poisoning", 0.005,

@@ -99,6 +99,7 @@ def told(episode: Episode, outcome: Outcome) -> dict[str, Any]:
         "called": outcome.called,
         "hypothesis": verdict.hypothesis,
         "right_hypothesis": verdict.hypothesis in truth.hypothesis if truth.hypothesis else None,
+        "also": sorted({family for w in outcome.windows for family, _ in w.verdict.also}),
         "confidence": round(float(verdict.confidence), 4),
         "tentative": verdict.tentative,
         "level": verdict.level,

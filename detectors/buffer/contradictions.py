@@ -36,16 +36,21 @@ class Contradictions:
     rate: Floats
 
     def expected(self, among: Bools) -> float:
-        """How many of the sessions would be flagged at the rate of all others of their strata.
+        """How many of the sessions would be flagged at the rate of all others of their strata."""
+        return expected(self.flagged, self.stratum, among)
 
-        What a small stratum says is joined with as much as `_PRIOR` sessions of all strata would say.
-        """
-        others = ~among
-        size = int(self.stratum.max(initial=0)) + 1
-        count = np.bincount(self.stratum[others], minlength=size)
-        flagged = np.bincount(self.stratum[others & self.flagged], minlength=size)
-        whole = (flagged.sum() + 1) / (count.sum() + 1)
-        return float(np.sum(((flagged + _PRIOR * whole) / (count + _PRIOR))[self.stratum[among]]))
+
+def expected(flagged: Bools, stratum: Ints, among: Bools) -> float:
+    """How many of the sessions ``among`` [n] would be ``flagged`` [n] at the rate of all others of their strata.
+
+    What a small stratum says is joined with as much as `_PRIOR` sessions of all strata would say.
+    """
+    others = ~among
+    size = int(stratum.max(initial=0)) + 1
+    count = np.bincount(stratum[others], minlength=size)
+    hits = np.bincount(stratum[others & flagged], minlength=size)
+    whole = (hits.sum() + 1) / (count.sum() + 1)
+    return float(np.sum(((hits + _PRIOR * whole) / (count + _PRIOR))[stratum[among]]))
 
 
 def strength(scores: Floats, label: Ints) -> Floats:
@@ -78,7 +83,7 @@ def contradictions(
                 flagged = flagged & (f_class[rows] == label)
             if flagged.any():
                 one, long = _of_each(buffer, rows, flagged, rng)
-                stratum = _strata(g_class[rows[one]], against[rows[one]], long)
+                stratum = strata(2 * g_class[rows[one]] + long, against[rows[one]])
                 rate = _rates(flagged[one], stratum)
                 found.append(Contradictions(label, learned, rows[flagged], rows[one], flagged[one], stratum, rate))
     return found
@@ -92,10 +97,9 @@ def _of_each(buffer: Buffer, rows: Ints, flagged: Bools, rng: np.random.Generato
     return np.asarray(order[first]), np.bincount(code, minlength=count) >= _LONG
 
 
-def _strata(g_class: Ints, against: Floats, long: Bools) -> Ints:
-    """A number for each g class, length, and quantile range of g's certainty within these."""
+def strata(group: Ints, against: Floats) -> Ints:
+    """A number for each quantile range of g's certainty within each group (0 and up)."""
     out = np.zeros(len(against), np.int64)
-    group = 2 * g_class + long
     for each in np.unique(group).tolist():
         own = np.flatnonzero(group == each)
         edges = np.quantile(against[own], np.linspace(0, 1, _STRATA + 1)[1:-1])

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from detectors.batch import Buffer, Floats, Ints, Reference, Scorer, Strings
+from detectors.asking.answers import FEWEST, weighed
+from detectors.batch import Bools, Buffer, Floats, Ints, Reference, Scorer, Strings
 from detectors.buffer.company import without_company
-from detectors.buffer.contradictions import contradictions
+from detectors.buffer.contradictions import Contradictions, contradictions
 from detectors.buffer.label_excess import Allowance, excesses
 from detectors.buffer.label_scan import Scan, Slice, scan
 from detectors.buffer.swap_test import swap_gap
 from detectors.buffer.traced import Traced
 from detectors.buffer.watch_list import Watched
 from detectors.nulls.itemsets import Item, Itemset, Mining, mine
+from detectors.schema import Schema
 from detectors.sequential import sessions_of
 
 DISPUTED: Final = -2
@@ -24,6 +27,8 @@ DISPUTED: Final = -2
 
 _MOSTLY: Final = 0.8
 _SAME: Final = 0.5  # slices that share this much of the smaller one's rows are one question
+_MOSTLY_NOISE: Final = 0.5  # a slice of which honest noise explains more than this is none
+_SLIPS: Final = 0.1  # of few rows with honest labels, those that are found false: labellers err, and so do we
 _NATURAL: Final = 0.01  # values that this share of the reference's other rows carries are no trigger
 
 
@@ -48,6 +53,11 @@ class Question:
     name: str = ""
     noise: float = 0.0
     swap_gap: float | None = None
+
+    @property
+    def few(self) -> bool:
+        """Whether a test has found them, in so few sessions that an honest labeller may have mistaken them."""
+        return self.log_p < 0 and self.sessions <= FEWEST
 
     @property
     def kind(self) -> str:
@@ -86,7 +96,9 @@ def questions(
 def _slices(
     buffer: Buffer, reference: Reference, options: Scan, mining: Mining, rng: np.random.Generator
 ) -> Iterator[Question]:
-    for suspect in contradictions(buffer, reference, 0.1, rng):
+    suspects = contradictions(buffer, reference, 0.1, rng)
+    plain = {suspect.label: suspect for suspect in suspects if not suspect.learned}
+    for suspect in suspects:
         own = np.arange(len(suspect.rows))
         for one in scan(buffer.x[suspect.rows], suspect.flagged, suspect.rate, own, options, rng):
             rows = suspect.every[one.carries(buffer.x[suspect.every])]
@@ -96,7 +108,17 @@ def _slices(
             itemset = _without_company(itemset, carriers, reference, suspect.label, rng)
             outside = float(itemset.carries(others).mean()) if len(others) else 1.0
             order = _in_turn(rng.permutation(rows), buffer.session, buffer.source)
-            yield Question(suspect.label, order, one.log_p, one.sessions, one.expected, itemset, outside)
+            noise = _noise(one.carries(buffer.x[plain[suspect.label].rows]), plain[suspect.label])
+            yield Question(suspect.label, order, one.log_p, one.sessions, one.expected, itemset, outside, noise=noise)
+
+
+def _noise(carries: Bools, plain: Contradictions) -> float:
+    """The share of the contradicting sessions that honest noise explains, learned or not.
+
+    Where the version errs by itself it agrees with every noisy label, so that noise alone looks learned there.
+    """
+    flagged = int(np.sum(carries & plain.flagged))
+    return min(1.0, plain.expected(carries) / flagged) if flagged else 1.0
 
 
 def _closure(one: Slice, carriers: Floats, reference: Reference, label: int, mining: Mining) -> Itemset:
@@ -226,17 +248,43 @@ def _same(one: Question, other: Question) -> bool:
 def judged(
     question: Question, buffer: Buffer, answers: Mapping[str, int], false_poisoned: float, false_honest: float
 ) -> tuple[float, int, int]:
-    """Log likelihood ratio of poisoning against honest change, number of answers, how many labels were false.
+    """Log likelihood ratio of poisoning against honest change, number of sessions answered, in how many it is false.
 
-    With rho = 1 - noise, a label is false with probability .5 (1 - rho) + rho p, p by hypothesis. Answers that are
-    disputed, or name a class that the model does not know, do not count.
+    Rows of a session repeat each other and have one vote together: what most answers about them say. With
+    rho = 1 - noise, a label is false with probability .5 (1 - rho) + rho p, p by hypothesis; few sessions, which chance
+    does not bring together, are either news or not. Answers that are disputed, or name a class that the model does not
+    know, do not count. Fewer than `FEWEST` sessions (or all that there are) decide nothing.
     """
-    rows = [r for r in question.rows.tolist() if answers.get(str(buffer.id[r]), DISPUTED) >= 0]
-    false = sum(answers[str(buffer.id[r])] != int(buffer.y[r]) for r in rows)
+    votes = _votes(question, buffer, answers)
+    false, count = sum(vote < 0 for vote in votes), len(votes)
     noise, rho = 0.5 * question.noise, 1 - question.noise
-    poisoned, honest = noise + rho * false_poisoned, noise + rho * false_honest
-    llr = false * np.log(poisoned / honest) + (len(rows) - false) * np.log((1 - poisoned) / (1 - honest))
-    return float(llr), len(rows), false
+    poisoned, honest = noise + rho * false_poisoned, noise + rho * (_SLIPS if question.few else false_honest)
+    llr = false * np.log(poisoned / honest) + (count - false) * np.log((1 - poisoned) / (1 - honest))
+    enough = min(FEWEST, sessions_of(buffer.session[question.rows])[1])
+    return weighed(float(llr), FEWEST if count >= enough else count), count, false
+
+
+def _votes(question: Question, buffer: Buffer, answers: Mapping[str, int]) -> list[int]:
+    """Of each session with answers: how many more say that the label is true than false. Undecided ones are left out.
+
+    One answer counts once, also where rows share an id.
+    """
+    heard: set[str] = set()
+    votes: Counter[int] = Counter()
+    code, _ = sessions_of(buffer.session[question.rows])
+    for row, session in zip(question.rows.tolist(), code.tolist(), strict=True):
+        ident = str(buffer.id[row])
+        if ident not in heard and answers.get(ident, DISPUTED) >= 0:
+            heard.add(ident)
+            votes[session] += 1 if answers[ident] == int(buffer.y[row]) else -1
+    return [vote for vote in votes.values() if vote]
+
+
+def triggers(convicted: Sequence[Question], schema: Schema) -> dict[str, Any]:
+    """The values of the first finding, and those of others of its kind: there may be two campaigns."""
+    of_a_kind = [q for q in convicted if q.kind == convicted[0].kind == "backdoor"] or convicted[:1]
+    named = [q.itemset.named(schema) for q in of_a_kind if q.itemset is not None]
+    return {name: value for values in reversed(named) for name, value in values.items()}
 
 
 def shown(question: Question, reference: Reference, llr: float, answers: int, false: int) -> dict[str, Any]:

@@ -17,7 +17,10 @@ _ECHO: Final = 0.6  # likewise, with what only follows from it
 _OTHERS: Final = 8  # other features that are checked
 _TWICE: Final = 2.0
 _BEYOND: Final = 0.03
-_ERRORS: Final = 2  # standard errors: the largest of eight features is always somewhat unlike its neighbours by chance
+_UNGROWN: Final = ("nulls", "unseen")  # no growth of the traffic makes these,
+_ERRORS: Final = (
+    2  # so that what other features do by chance, the largest of eight, is discounted by more standard errors
+)
 _MOST_PAST: Final = 600
 _PAST_ROWS: Final = 100
 _MOST_HELD: Final = 5000
@@ -31,7 +34,8 @@ class LoneChange:
     1. At most ``confined`` features moved; any other by itself less than .4 of what the last of them did.
     2. Each of them is unlike its neighbours on the *other* features (`ConditionalRange`) by ``outside`` more than
        before, and twice as much as any other feature is: without it the event is ordinary.
-    3. It looks like one of the known faults (`read`), and events that do not show it are ordinary.
+    3. It looks like one of the known faults (`read`), and events that do not show it are ordinary (another unit shows
+       in all of them).
     """
 
     def __init__(
@@ -67,13 +71,14 @@ class LoneChange:
             return {}
         others = [j for j in np.argsort(-movement, kind="stable").tolist() if j not in features][:_OTHERS]
         seen = [self._excess(now, scope, j, features) for j in others]
-        usual = max((excess - _ERRORS * error for excess, error in seen), default=0.0)
         out = {}
         for j in features:
+            sign = self.sign(now, scope, j, features)
+            errors = _ERRORS if sign is not None and sign.cause in _UNGROWN else 1
+            usual = max((excess - errors * error for excess, error in seen), default=0.0)
             excess, _ = self._excess(now, scope, j, features)
             if excess < max(self._outside, _TWICE * usual + _BEYOND):
                 return {}
-            sign = self.sign(now, scope, j, features)
             if sign is None or not self._explains(sign, now, scope, j, features):
                 return {}
             out[j] = sign

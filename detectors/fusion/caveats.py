@@ -22,6 +22,7 @@ _DOUBTS: Final = {
     "noise": "the false labels are few enough to be honest noise, though that seldom crowds so",
     "unvetted": "nobody says whether these labels are false; that others label such events as the last known good "
     "model does is all that speaks against them",
+    "few": "the false labels are those of four sessions at most, which an honest labeller may have mistaken",
     "labeller": "a labeller in error gives the same labels as one who is compromised, and it is not sure that this one "
     "ever labelled otherwise",
 }
@@ -41,8 +42,7 @@ def with_caveats(verdict: Verdict, findings: Findings) -> Verdict:
     innocent = verdict.family == "poisoning" and _maybe_innocent(findings, verdict.detectors)
     tentative = decided and (innocent or rests_on_shadow(findings, verdict.detectors))
     weaker: tuple[str, ...] = (_SHADOW,) if findings.shadow() and (tentative or not decided) else ()
-    doubt = str(findings.fact("label_agreement", "tentative") or "unvetted")
-    weaker += (_DOUBTS[doubt],) if innocent else ()
+    weaker += (_DOUBTS[_doubt(findings, verdict.detectors)],) if innocent else ()
     if "importance_drift" in verdict.detectors and findings.fact("importance_drift", "weaker"):
         weaker += (_SURROGATE,)
     if verdict.family == "evasion" and _like_backdoor(findings, verdict.detectors):
@@ -66,7 +66,15 @@ def ceiling(findings: Findings, detectors: Sequence[str]) -> float:
 
 def _maybe_innocent(findings: Findings, detectors: Sequence[str]) -> bool:
     """Whether it rests on labels alone that noise or a labeller in error may have made, or that nobody has checked."""
+    if tuple(detectors) == ("retraining_buffer",):
+        return bool(findings.fact("retraining_buffer", "few"))
     return tuple(detectors) == ("label_agreement",) and (findings.tentative() or findings.unvetted())
+
+
+def _doubt(findings: Findings, detectors: Sequence[str]) -> str:
+    if tuple(detectors) == ("retraining_buffer",):
+        return "few"
+    return str(findings.fact("label_agreement", "tentative") or "unvetted")
 
 
 def _like_backdoor(findings: Findings, detectors: Sequence[str]) -> bool:

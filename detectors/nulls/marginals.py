@@ -46,13 +46,19 @@ def centre_and_scale(values: Floats) -> tuple[Floats, Floats]:
     return centre, scale
 
 
+_LARGEST: Final = 1e150
+
+
 def standardised(values: Floats, centre: Floats, scale: Floats) -> Floats:
     """The columns as asinh((x - centre)/scale), which tames heavy tails; what is missing lies at the centre.
 
     >>> standardised(np.array([[5.0, np.nan]]), np.array([5.0, 0.0]), np.ones(2)).tolist()
     [[0.0, 0.0]]
+    >>> bool(np.isfinite(standardised(np.array([[1.7e308]]), np.zeros(1), np.array([1e-3]))).all())
+    True
     """
-    return np.asarray(np.nan_to_num(np.arcsinh((values - centre) / scale), nan=0.0), np.float64)
+    within = np.clip(values, -_LARGEST, _LARGEST)  # else the largest floats overflow, and one event blinds a detector
+    return np.asarray(np.nan_to_num(np.arcsinh((within - centre) / scale), nan=0.0), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

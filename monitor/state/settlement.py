@@ -17,7 +17,7 @@ from monitor.state.output_file import OutputFile
 
 log = structlog.get_logger()
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Of what a checkpoint holds; one of another format cannot be read."""
 
 

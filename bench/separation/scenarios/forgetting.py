@@ -8,11 +8,11 @@ from separation.episode import Episode, Truth, buffer_of, episode, new_rows, ret
 from separation.scenario import Unsuited
 from separation.world import Setting
 
-STRENGTHS = ({},)
+STRENGTHS = ({}, {"noise": 0.03})
 WORSE = 0.3  # effective where at least this share of the kind is now wrong that was right
 
 
-def build(setting: Setting) -> Episode:
+def build(setting: Setting, *, noise: float = 0.01) -> Episode:
     """See above."""
     world, rng = setting.world(), setting.rng(6)
     kinds = world.kinds(benign=False, least=0.02)
@@ -21,7 +21,7 @@ def build(setting: Setting) -> Episode:
     kind = str(rng.choice(kinds))
     new = new_rows(world, rng)
     keep = new.kind != kind
-    rows = buffer_of(world, new.take(keep), rng)
+    rows = buffer_of(world, new.take(keep), rng, noise=noise)
     old = len(rows) - int(keep.sum())
     of_kind = np.zeros(len(rows), np.bool_)
     known = {tuple(r) for r in world.rows.x[world.train_rows][world.rows.kind[world.train_rows] == kind].tolist()}
