@@ -160,6 +160,54 @@ def folder_registry(tmp_path: Path, count: int = 2) -> FileRegistry:
     return registry
 
 
+def test_a_removed_version_is_gone_and_its_name_is_never_given_again(registry: Registry) -> None:
+    for _ in range(3):
+        add(registry)
+    registry.remove("3", by="ann", reason="old")
+    assert registry.versions() == ["1", "2"]
+    assert [(m.action, m.version, m.by, m.reason) for m in registry.history()][-1] == ("remove", "3", "ann", "old")
+    with pytest.raises(RegistryError, match="has no version '3'; there are: 1, 2"):
+        registry.load("3")
+    with pytest.raises(RegistryError, match="version '3' was there and was removed; its name is not given again"):
+        add(registry, "3")
+    assert add(registry) == "4"
+
+
+def test_what_serves_or_is_known_good_cannot_be_removed(registry: Registry) -> None:
+    for _ in range(2):
+        add(registry)
+    registry.promote("2", expected="1", known_good=False, by="ann", reason="")
+    for version, why in (("2", "serves"), ("1", "is the last known good one"), ("9", "has no version '9'")):
+        with pytest.raises(RegistryError, match=why):
+            registry.remove(version, by="ann", reason="")
+    assert registry.versions() == ["1", "2"]
+
+
+def test_a_training_buffer_goes_with_the_last_version_that_has_it(tmp_path: Path) -> None:
+    registry = FileRegistry(tmp_path / "registry", "nids", KEYS, lambda: 0.0)
+    table = tmp_path / "rows.csv"
+    table.write_text("bytes,label\n1,benign\n", encoding="utf-8")
+    add(registry)
+    for _ in range(2):
+        registry.add(draft(), {"weights.bin": b"x"}, by="ann", reason="", buffer=Buffer(table, "label"))
+    kept = tmp_path / "registry" / "nids" / "buffers"
+    registry.remove("2", by="ann", reason="")
+    assert len(list(kept.iterdir())) == 1
+    assert registry.buffer("3") is not None
+    registry.remove("3", by="ann", reason="")
+    assert list(kept.iterdir()) == []
+
+
+def test_a_removal_that_a_crash_cut_off_is_finished_by_the_next_writer(tmp_path: Path) -> None:
+    registry = FileRegistry(tmp_path, "nids", KEYS, lambda: 0.0)
+    add(registry)
+    add(registry)
+    (tmp_path / "nids" / "2").rename(tmp_path / "nids" / ".removed.0badcafe")
+    assert registry.versions() == ["1"]
+    add(registry, "next")
+    assert not (tmp_path / "nids" / ".removed.0badcafe").exists()
+
+
 def test_what_another_process_vouches_for_is_seen(tmp_path: Path) -> None:
     watcher, operator = folder_registry(tmp_path), FileRegistry(tmp_path, "nids", KEYS, lambda: 1700000001.0)
     assert watcher.pointers() == Pointers("1", "1", assumed=True)

@@ -12,6 +12,7 @@ import typer
 
 from monitor.cli.output import Busy, Progress, show, table
 from monitor.cli.who import user_name
+from monitor.open_incidents import open_incidents, versions_named
 from rollback.bundle import IntegrityError
 from rollback.keys import Keys
 from rollback.own_model import ReferenceTable, own_model
@@ -251,6 +252,38 @@ def verify(
     if problems:
         raise IntegrityError("\n".join(problems))
     show({"verified": checked}, as_json=as_json)
+
+
+@app.command("gc")
+def collect(
+    *,
+    registry: Root,
+    name: Name,
+    newest: Annotated[int, typer.Option("--newest", min=0, help="Keep so many of the newest versions.")] = 10,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="The daemon's state folder: what open incidents name is kept.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it is only said what would be removed.")] = False,
+    by: By = None,
+    trusted_key: Trusted = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove versions that nothing needs: all but what serves, last known good, those of open incidents, the newest.
+
+    Names of removed versions are never given again, and the history stays. Give --state where a daemon watches the
+    model.
+
+    Example: tocsin registry gc --registry registry --name nids --newest 10 --state state --yes
+    """
+    keeper = open_registry(registry, name, trusted_key)
+    needed = versions_named(open_incidents(state), name) if state is not None else set()
+    going = moves.overdue(keeper.versions(), keeper.pointers(), needed, newest)
+    for version in going if yes else ():
+        keeper.remove(version, by=by or user_name(), reason=f"beyond the newest {newest}, and nothing needs it")
+    kept = [version for version in keeper.versions() if version not in going]
+    done = "removed" if yes else "would be removed (--yes does it)"
+    text = f"{', '.join(going) or 'nothing'} {done}; kept: {', '.join(kept)}"
+    show({"removed" if yes else "removable": going, "kept": kept}, as_json=as_json, text=text)
 
 
 @app.command()

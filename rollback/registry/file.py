@@ -62,10 +62,10 @@ class FileRegistry:
         if self._keys.signing is None:
             raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
         with self._locked(make=True):
-            present = self.versions()
-            version = moves.check_name(moves.next_version(present) if version is None else version, "version")
-            if version in present:
-                raise RegistryError(f"{self._folder / version}: exists; a version is never changed, add another")
+            present, history = self.versions(), self.history()
+            if version is None:
+                version = moves.next_version([*present, *(m.version for m in history)])
+            moves.check_new(version, present, history)
             if draft.parent is not None:
                 moves.require(draft.parent, present, self._name)
             kept = draft if buffer is None else self._keep(draft, buffer)
@@ -131,6 +131,17 @@ class FileRegistry:
             self.load(move.version)
             self._apply(move)
             return self.pointers()
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.remove`. A folder that a crash left is deleted by the next command that writes."""
+        with self._locked():
+            moves.refuse_removal(self.pointers(), moves.require(version, self.versions(), self._name))
+            self._record(Move(self._clock(), "remove", version, None, by, reason))
+            removed = self._folder / f".removed.{secrets.token_hex(4)}"
+            (self._folder / version).rename(removed)
+            sync_folder(self._folder)
+            shutil.rmtree(removed)
+            self._drop_buffers()
 
     def history(self) -> Sequence[Move]:
         """See `Registry.history`. A last line that a crash left unfinished is no entry."""
@@ -242,6 +253,18 @@ class FileRegistry:
         sync_folder(folder)
         entry = {"file": file, "sha256": sha, "label": buffer.label, "source": buffer.source, "session": buffer.session}
         return msgspec.structs.replace(draft, lineage={**draft.lineage, "buffer": entry})
+
+    def _drop_buffers(self) -> None:
+        """Delete the training buffers that no version names; none while a version cannot be read."""
+        folder = self._folder / BUFFERS
+        try:
+            entries = [self.load(version).manifest.lineage.get("buffer") for version in self.versions()]
+        except IntegrityError:
+            return
+        named = {entry["file"] for entry in entries if entry is not None}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in named:
+                path.unlink()
 
     def _check_buffer(self, bundle: Bundle) -> Buffer | None:
         entry = bundle.manifest.lineage.get("buffer")

@@ -44,9 +44,9 @@ class MemoryRegistry:
         if self._keys.signing is None:
             raise RegistryError(f"model {self._name!r}: a version must be signed, and no signing key is configured")
         with self._lock:
-            version = moves.check_name(moves.next_version(self.versions()) if version is None else version, "version")
-            if version in self._bundles:
-                raise RegistryError(f"version {version!r} exists; a version is never changed, add another")
+            if version is None:
+                version = moves.next_version([*self._bundles, *(move.version for move in self._history)])
+            moves.check_new(version, self.versions(), self._history)
             if draft.parent is not None:
                 moves.require(draft.parent, self.versions(), self._name)
             at = self._clock()
@@ -104,6 +104,14 @@ class MemoryRegistry:
             self.load(move.version)
             self._apply(move)
             return self.pointers()
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.remove`."""
+        with self._lock:
+            moves.refuse_removal(self.pointers(), moves.require(version, self.versions(), self._name))
+            self._history.append(Move(self._clock(), "remove", version, None, by, reason))
+            del self._bundles[version]
+            self._buffers.pop(version, None)
 
     def history(self) -> Sequence[Move]:
         """See `Registry.history`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from rollback.manifest import Manifest
 from rollback.registry.registry import Move, Pointers, RegistryError
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+SHADOW: Final = "-shadow"
 SERVING: Final = "serving"
 KNOWN_GOOD: Final = "last-known-good"
 TAKEN: Final = frozenset({SERVING, KNOWN_GOOD, "history.ndjson", "buffers"})
@@ -40,8 +41,8 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def next_version(versions: Sequence[str]) -> str:
-    """One more than the largest version that is a number.
+def next_version(versions: Iterable[str]) -> str:
+    """One more than the largest version that is a number; ``versions`` are all that there ever were.
 
     >>> next_version(["1", "2", "hotfix"]), next_version([])
     ('3', '1')
@@ -60,7 +61,39 @@ def shadow_name(version: str) -> str:
     >>> shadow_name("1")
     '1-shadow'
     """
-    return f"{version}-shadow"
+    return f"{version}{SHADOW}"
+
+
+def overdue(versions: Sequence[str], now: Pointers, needed: Collection[str], newest: int) -> list[str]:
+    """The versions that nothing needs any more, oldest first: all but what serves, LKG, those ``needed``, the newest.
+
+    A shadow goes with the version beside which it stands, and counts as none.
+
+    >>> overdue(["1", "1-shadow", "2", "3", "4", "5"], Pointers("4", "2"), {"1"}, newest=1)
+    ['3']
+    >>> overdue(["1", "1-shadow", "2", "3"], Pointers("3", "3"), (), newest=1)
+    ['1', '1-shadow', '2']
+    """
+    whole = [v for v in versions if not (v.endswith(SHADOW) and v.removesuffix(SHADOW) in versions)]
+    kept = {now.serving, now.last_known_good, *needed, *whole[len(whole) - newest :]}
+    return [v for v in versions if v not in kept and v.removesuffix(SHADOW) not in kept]
+
+
+def check_new(version: str, versions: Sequence[str], history: Sequence[Move]) -> str:
+    """A version's name that was never given; raises `RegistryError`."""
+    check_name(version, "version")
+    if version in versions:
+        raise RegistryError(f"version {version!r} exists; a version is never changed, add another")
+    if any((move.action, move.version) == ("remove", version) for move in history):
+        raise RegistryError(f"version {version!r} was there and was removed; its name is not given again")
+    return version
+
+
+def refuse_removal(now: Pointers, version: str) -> None:
+    """What serves, or would be rolled back to, is never removed: raises `RegistryError`."""
+    if version in (now.serving, now.last_known_good):
+        what = "serves" if version == now.serving else "is the last known good one"
+        raise RegistryError(f"version {version} {what} and cannot be removed")
 
 
 def refuse_shadow(manifest: Manifest) -> None:

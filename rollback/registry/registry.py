@@ -31,8 +31,8 @@ class Pointers:
 class Move:
     """One entry of the history: a pointer moved (or a version was added) at ``at`` (seconds), by ``by``, because.
 
-    ``action`` is ``add``, ``assume`` (the first version serves and is LKG, unvouched), ``promote``, ``known-good`` or
-    ``rollback``; ``previous`` is where the pointer was.
+    ``action`` is ``add``, ``assume`` (the first version serves and is LKG, unvouched), ``promote``, ``known-good``,
+    ``rollback`` or ``remove``; ``previous`` is where the pointer was.
     """
 
     at: float
@@ -92,6 +92,12 @@ class Registry(Protocol):
 
     def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
         """`promote` LKG (or, where LKG serves already, refuse) without touching LKG itself."""
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """Delete a version for good, with its training buffer where no other version has it; the history stays.
+
+        Its name is never given again. What serves or is LKG is refused: raises `RegistryError`.
+        """
 
     def history(self) -> Sequence[Move]:
         """Every move, oldest first."""
