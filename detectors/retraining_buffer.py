@@ -22,6 +22,7 @@ from detectors.buffer.questions import (
     better_named,
     judged,
     questions,
+    shares,
     shown,
     triggers,
     with_swap,
@@ -217,18 +218,15 @@ class RetrainingBuffer(Detector):
         """A batch of rows, divided over the questions that are open; the next one when it has been answered."""
         p, buffer = self._parameters, self._buffer
         left = min(p.batch, p.asked - len(self._asked))
-        open_ones = [q for q, (llr, _, _) in zip(self._questions, self._judged(), strict=True) if abs(llr) < DECISIVE]
-        if buffer is None or left <= 0 or not open_ones or self._waiting():
+        if buffer is None or left <= 0 or self._waiting():
             return ()
-        share = max(1, left // len(open_ones))
-        asks = []
-        for question in open_ones:
+        asks: list[Ask] = []
+        for number, count in shares(self._judged(), left):
             known = self._asked.keys() | self._answers.keys()
             rows: dict[str, int] = {}  # by id: rows may share one
-            for row in question.rows.tolist():
+            for row in self._questions[number].rows.tolist():
                 rows.setdefault(str(buffer.id[row]), row)
-            wanted = [(ident, row) for ident, row in rows.items() if ident not in known][: min(share, left)]
-            left -= len(wanted)
+            wanted = [(ident, row) for ident, row in rows.items() if ident not in known][: min(count, left - len(asks))]
             self._asked |= {ident: self._windows for ident, _ in wanted}
             asks += [Ask(ident, self._doubt(int(buffer.y[row]), row), of_buffer=True) for ident, row in wanted]
         return tuple(asks)

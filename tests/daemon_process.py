@@ -176,20 +176,31 @@ class Daemon:
 class Labeller(threading.Thread):
     """Answers the requests of `vetting.ndjson` with the truth, once, on the trusted topic; a context manager.
 
-    About rows that it knows nothing of (a retraining has made some of its own) it says nothing.
+    About rows that it knows nothing of (a retraining has made some of its own) it says nothing. It begins when it is
+    ``ready``.
     """
 
-    def __init__(self, state: Path, bootstrap: str, topic: str, truth: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        state: Path,
+        bootstrap: str,
+        topic: str,
+        truth: Mapping[str, str],
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(daemon=True)
         self._requests = state / "vetting.ndjson"
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
         self._topic = topic
         self._truth = truth
+        self._ready = ready
         self._over = threading.Event()
         self.answered: list[str] = []
 
     def run(self) -> None:
         while not self._over.wait(0.05):
+            if not self._ready():
+                continue
             for request in records(self._requests):
                 if request["id"] not in self.answered:
                     self._answer(request["id"])

@@ -22,6 +22,7 @@ from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
+from monitor.watch import Judged
 from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
 from rollback.registry.registry import Pointers
@@ -57,6 +58,9 @@ class Surroundings:
 
     def served(self, version: str) -> Served:  # noqa: ARG002 - all are read alike
         return Served(schema(), simplex=True)
+
+    def first_poisoned(self, judged: Judged) -> str | None:
+        """Nobody says since when."""
 
 
 class Silence:

@@ -80,12 +80,20 @@ def watched(
     partitions: int = 1,
     **changes: Any,
 ) -> Iterator[tuple[Daemon, Feeder]]:
-    """A daemon that is not started yet, its labeller, and a feeder that has begun."""
+    """A daemon that is not started yet, its labeller, and a feeder that has begun.
+
+    Version 2 is looked into before any event of it comes. Were it answered about at once, the speed of the answers
+    would decide how its incident begins: the labeller waits for its first window of events.
+    """
     for role in ("feedback", "trusted", "vetting"):
         kafka.create_topic(f"{topic}.{role}")
     daemon = Daemon(write_config(folder, registry, kafka.bootstrap, topic, **changes))
     feeder = Feeder(kafka.bootstrap, topic, partitions, stream.events, daemon)
-    with daemon, Labeller(daemon.state, kafka.bootstrap, f"{topic}.trusted", stream.truth):
+
+    def ready() -> bool:
+        return any(window["version"] == "2" and window["events"] for window in daemon.windows())
+
+    with daemon, Labeller(daemon.state, kafka.bootstrap, f"{topic}.trusted", stream.truth, ready):
         feeder.start()
         try:
             yield daemon, feeder

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.asking.answers import FEWEST, weighed
+from detectors.asking.answers import DECISIVE, FEWEST, weighed
 from detectors.batch import Bools, Buffer, Floats, Ints, Reference, Scorer, Strings
 from detectors.buffer.company import without_company
 from detectors.buffer.contradictions import Contradictions, contradictions
@@ -278,6 +278,23 @@ def _votes(question: Question, buffer: Buffer, answers: Mapping[str, int]) -> li
             heard.add(ident)
             votes[session] += 1 if answers[ident] == int(buffer.y[row]) else -1
     return [vote for vote in votes.values() if vote]
+
+
+def shares(judged: Sequence[tuple[float, int, int]], left: int) -> list[tuple[int, int]]:
+    """How many of ``left`` rows to ask about for which question, by number, those nearest to a decision first.
+
+    ``judged`` as by `judged`. A question with answers gets as many as decide it if they go on as they did, so that
+    answers are not spread over many questions none of which they decide; those without get the same each.
+
+    >>> shares([(0.0, 0, 0), (0.0, 0, 0), (4.0, 8, 8)], 8)
+    [(0, 4), (1, 4)]
+    >>> shares([(0.6, 1, 1), (1.3, 2, 2), (0.0, 0, 0)], 8)
+    [(1, 3), (0, 4), (2, 2)]
+    """
+    open_ones = [(i, abs(llr), answers) for i, (llr, answers, _) in enumerate(judged) if abs(llr) < DECISIVE]
+    each = max(1, left // max(len(open_ones), 1))
+    ordered = sorted(open_ones, key=lambda question: (-question[1], question[0]))
+    return [(i, int(np.ceil((DECISIVE - llr) * answers / llr)) if llr else each) for i, llr, answers in ordered]
 
 
 def triggers(convicted: Sequence[Question], schema: Schema) -> dict[str, Any]:
