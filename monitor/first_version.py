@@ -21,7 +21,8 @@ def parted(window: Window) -> Floats | None:
     """Events of the window on which the version parts from last known good; None where they are too few to tell."""
     if window.g is None:
         return None
-    rows = np.flatnonzero(np.argmax(window.f, axis=1) != np.argmax(window.g, axis=1))
+    scored = ~(np.isnan(window.f).any(axis=1) | np.isnan(window.g).any(axis=1))
+    rows = np.flatnonzero(scored & (np.argmax(window.f, axis=1) != np.argmax(window.g, axis=1)))
     return window.batch.x[rows[:_MOST_ROWS]] if len(rows) >= _FEWEST else None
 
 

@@ -71,7 +71,7 @@ def compare_versions(watched: Bundle | None, known_good: Bundle, find: FindBuffe
                 score_f(x) if score_f else _as_served(watched, known_good, rows, blank),
                 score_g(x) if score_g else blank,
             )
-            reference = _scored_only(reference, notes)
+            reference = scored_only(reference, notes)
             if watched is not None and watched is not known_good and score_f and score_g:
                 reference = replace(reference, buffer=find_rows(find, watched, score_f, score_g, notes))
     except Incompatible as reason:
@@ -94,7 +94,7 @@ def _as_served(watched: Bundle | None, known_good: Bundle, rows: ReferenceRows, 
     return rows.served if own and rows.served is not None else blank
 
 
-def _scored_only(reference: Reference, notes: list[str]) -> Reference:
+def scored_only(reference: Reference, notes: list[str]) -> Reference:
     """Without the rows that a version fails on, while it can score others."""
     failed = np.zeros(len(reference), np.bool_)
     for scores in (reference.f, reference.g):

@@ -180,7 +180,11 @@ class Watch:
         if judged.verdict.family != "poisoning" or known_good in {None, version}:
             return None
         if version not in self._since and x is not None and score is not None:
-            found = first_alike(x, score, self._earlier(str(known_good), version))
+            try:
+                found = first_alike(x, score, self._earlier(str(known_good), version))
+            except RegistryError as error:
+                log.warning("since when a version is poisoned cannot be told now", version=version, reason=str(error))
+                return None
             self._since[version] = found if found is not None else version
         return self._since.get(version)
 
@@ -189,13 +193,16 @@ class Watch:
         schema = self._panel(version).versions.schema
         for name in between(self._registry.versions(), known_good, version):
             bundle = self._bundle(name)
-            score = bundle.scorer() if bundle is not None and bundle.manifest.shadow is None else None
-            if bundle is None or score is None:
+            if bundle is None or bundle.manifest.shadow is not None:
                 continue
             try:
-                yield name, scorer_in_terms_of(schema, forgiving(score, len(bundle.schema.classes)), bundle.schema)
-            except Incompatible as reason:
+                score = bundle.scorer()
+                own = score and scorer_in_terms_of(schema, forgiving(score, len(bundle.schema.classes)), bundle.schema)
+            except (Incompatible, IntegrityError) as reason:
                 log.info("a version cannot be compared with a poisoned one", version=name, reason=str(reason))
+                continue
+            if own:
+                yield name, own
 
     def _follow_known_good(self, pointers: Pointers) -> None:
         known_good = pointers.last_known_good

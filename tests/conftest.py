@@ -23,24 +23,26 @@ settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
 
 
-OWN_TLS = ("test_alerts_", "test_reload_")
-"""Modules of tests whose TLS connections are our own: what they leave open is a fault."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """kafka-python leaves connections that a broker refused to the garbage collector: no fault of these tests.
-
-    Its threads outlive a test, so that a TLS connection of theirs may be found as late as in a test of something else.
-    """
+    """kafka-python leaves connections that a broker refused to the garbage collector: no fault of these tests."""
     for item in items:
         if _speaks_kafka(item):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
-        if not item.path.name.startswith(OWN_TLS):
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"))
 
 
 def _speaks_kafka(item: Any) -> bool:
     return item.get_closest_marker("kafka") is not None or "kafka" in getattr(item, "fixturenames", ())
+
+
+SPOKE_KAFKA = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def refused_sockets_stay_with_kafka(request: pytest.FixtureRequest) -> None:
+    """A test's own objects outlive its teardown: what the last test with Kafka held is collected before others come."""
+    if request.config.stash.get(SPOKE_KAFKA, False):
+        collect_sockets()
+        request.config.stash[SPOKE_KAFKA] = False
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,7 @@ def refused_sockets_are_collected(request: pytest.FixtureRequest) -> Iterator[No
     yield
     if _speaks_kafka(request.node):
         collect_sockets()
+        request.config.stash[SPOKE_KAFKA] = True
 
 
 @pytest.fixture

@@ -89,6 +89,18 @@ def test_nothing_is_said_where_it_cannot_be_told(registry: FileRegistry) -> None
     assert watch.first_poisoned(judged(watch, "1")) is None
 
 
+def test_a_registry_that_cannot_be_read_stops_nothing(registry: FileRegistry, tmp_path: Path) -> None:
+    watch = Watch(NAME, registry, list)
+    seen = judged(watch, "4")
+    folder = tmp_path / "registry" / NAME
+    folder.rename(folder.with_name("away"))
+    folder.write_text("no folder")
+    assert watch.first_poisoned(seen) is None
+    folder.unlink()
+    folder.with_name("away").rename(folder)
+    assert watch.first_poisoned(seen) == "2"
+
+
 def test_what_was_told_once_is_told_again_also_after_a_restart(registry: FileRegistry) -> None:
     watch = Watch(NAME, registry, list)
     assert watch.first_poisoned(judged(watch, "4")) == "2"

@@ -10,7 +10,7 @@ from session_stream import LinearModel, reference, schema, window
 
 from detectors.batch import Floats, Labels, Reference, Window
 from detectors.evidence import Budget, Detector, Evidence, State, detector_classes
-from monitor.panel import Panel, Versions
+from monitor.panel import Panel, Versions, scored_only
 from monitor.scoring import forgiving
 from rollback.scorer import ScorerError
 
@@ -113,3 +113,22 @@ def test_columns_that_are_not_the_versions_are_not_judged() -> None:
     panel = Panel(versions(), [Says(Evidence("says", "ok"))])
     assert panel.window(0, narrow.batch, narrow.fresh).g is None
     assert [e.status for e in panel.observe(narrow, None)] == ["warming"]
+
+
+def test_rows_of_the_reference_that_a_version_fails_on_are_left_out_and_counted() -> None:
+    held, notes = versions().reference, list[str]()
+    assert held is not None
+    f, g = held.f.copy(), held.g.copy()
+    f[[3, 5]], g[[5, 7]] = np.nan, np.nan
+    left = scored_only(replace(held, f=f, g=g), notes)
+    assert len(left) == len(held) - 3
+    assert not np.isnan(left.f).any()
+    assert not np.isnan(left.g).any()
+    assert notes == ["3 rows of the reference cannot be scored and are left out"]
+
+
+def test_a_version_without_any_scores_leaves_the_reference_whole() -> None:
+    held, notes = versions().reference, list[str]()
+    assert held is not None
+    assert len(scored_only(replace(held, g=np.full_like(held.g, np.nan)), notes)) == len(held)
+    assert notes == []

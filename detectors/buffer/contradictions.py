@@ -13,7 +13,7 @@ from detectors.sequential import sessions_of
 
 _CERTAIN: Final = float(np.log(99))
 _STRATA: Final = 4  # quantile ranges of g's certainty within one of its classes
-_PRIOR: Final = 20
+_PRIOR: Final = 20  # sessions
 _LONG: Final = 3  # rows from which on a session is a long one
 
 

@@ -17,10 +17,8 @@ _ECHO: Final = 0.6  # likewise, with what only follows from it
 _OTHERS: Final = 8  # other features that are checked
 _TWICE: Final = 2.0
 _BEYOND: Final = 0.03
-_UNGROWN: Final = ("nulls", "unseen")  # no growth of the traffic makes these,
-_ERRORS: Final = (
-    2  # so that what other features do by chance, the largest of eight, is discounted by more standard errors
-)
+_UNGROWN: Final = ("nulls", "unseen")  # no growth of the traffic makes these
+_ERRORS: Final = 2  # standard errors, for these, that the largest of eight other features is discounted by
 _MOST_PAST: Final = 600
 _PAST_ROWS: Final = 100
 _MOST_HELD: Final = 5000
