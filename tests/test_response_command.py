@@ -223,6 +223,7 @@ def test_a_whole_key_names_its_case_though_it_begins_another_one_s(theatre: Call
     t.responder.consider(POISONED)
     t.desk.give(Answer(ROLLBACK, "approve", "ann"))
     t.run()
+    t.registry.release("2", by="release", reason="refuted")
     t.registry.promote("2", expected="1", known_good=False, by="release", reason="sync")
     t.responder.consider(POISONED)
     assert sorted(t.responder.cases) == [ROLLBACK, f"{ROLLBACK}/2"]

@@ -92,6 +92,7 @@ def test_a_poisoned_version_that_somebody_promotes_again_is_proposed_again(theat
     t = theatre(policy=ALONE)
     t.responder.consider(POISONED)
     t.run()
+    t.registry.release("2", by="pipeline", reason="refuted")
     t.registry.promote("2", expected="1", known_good=False, by="pipeline", reason="sync")
     t.servers.start("1", "2")
     t.servers.observe("2", None)

@@ -150,6 +150,7 @@ def test_an_audit_log_that_was_cut_off_is_found_before_anything_is_done(
     t.close()
     lines = t.path.read_bytes().splitlines(keepends=True)
     t.path.write_bytes(b"".join(lines[:2]))  # the plan, and that it was verified: the swap would come next
+    t.registry.release("2", by="intruder", reason="a lie")
     t.registry.promote("2", expected="1", known_good=False, by="intruder", reason="once more")
     moves = t.moves()
     t.start()

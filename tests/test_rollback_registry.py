@@ -110,6 +110,51 @@ def test_rollback_serves_the_last_known_good_version(registry: Registry) -> None
     assert (last.action, last.version, last.previous, last.by, last.reason) == ("rollback", "1", "2", "ann", "poisoned")
 
 
+def test_what_was_rolled_back_from_stays_in_quarantine_until_somebody_releases_it_with_a_reason(
+    registry: Registry,
+) -> None:
+    add(registry)
+    add(registry)
+    registry.promote("2", expected="1", known_good=False, by="ann", reason="")
+    registry.rollback(expected="2", by="tocsin", reason="incident i1")
+    assert [(m.action, m.version) for m in registry.history()][-2:] == [("quarantine", "2"), ("rollback", "1")]
+    with pytest.raises(RegistryError, match=r"version 2 is in quarantine since .* \(tocsin: incident i1\)"):
+        registry.promote("2", expected="1", known_good=True, by="ann", reason="")
+    assert registry.pointers().serving == "1"
+    with pytest.raises(RegistryError, match="needs a reason"):
+        registry.release("2", by="ann", reason=" ")
+    registry.release("2", by="ann", reason="refuted")
+    with pytest.raises(RegistryError, match="is not in quarantine"):
+        registry.release("2", by="ann", reason="again")
+    assert registry.promote("2", expected="1", known_good=False, by="ann", reason="").serving == "2"
+
+
+def test_a_rollback_to_a_named_version_may_be_repeated_and_never_goes_to_one_in_quarantine(registry: Registry) -> None:
+    for _ in range(3):
+        add(registry)
+    registry.promote("3", expected="1", known_good=False, by="ann", reason="")
+    for _ in range(2):
+        moved = registry.rollback(expected="3", target="1", by="tocsin", reason="poisoned")
+        assert moved.serving == "1"
+    assert [m.action for m in registry.history()].count("rollback") == 1
+    registry.quarantine("2", by="ann", reason="doubtful")
+    registry.quarantine("2", by="ann", reason="doubtful")
+    assert [m.action for m in registry.history()].count("quarantine") == 2
+    with pytest.raises(RegistryError, match="version 2 is in quarantine"):
+        registry.rollback(expected="1", target="2", by="tocsin", reason="")
+    with pytest.raises(RegistryError, match="version 1 serves and cannot be quarantined"):
+        registry.quarantine("1", by="ann", reason="")
+
+
+def test_who_was_promoted_meanwhile_by_hand_still_leaves_the_poisoned_version_in_quarantine(registry: Registry) -> None:
+    add(registry)
+    add(registry)
+    registry.promote("2", expected="1", known_good=False, by="ann", reason="")
+    registry.promote("1", expected="2", known_good=False, by="ann", reason="by hand")
+    registry.rollback(expected="2", target="1", by="tocsin", reason="poisoned")
+    assert [(m.action, m.version) for m in registry.history()][-1] == ("quarantine", "2")
+
+
 def test_unknown_and_existing_versions_are_refused(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="model 'nids' has no version '1'; there are: none"):
         registry.load("1")

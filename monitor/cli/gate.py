@@ -12,7 +12,7 @@ import typer
 
 from detectors.batch import Reference, Scorer
 from monitor.cli.output import Busy, show
-from monitor.cli.registry import AsJson, Name, Root, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
 from monitor.release_gate import Release, ReleaseGateError, judge_candidate

@@ -17,7 +17,7 @@ from monitor.capture.gather import Gathering, Stretch
 from monitor.capture.kafka_stretch import kafka_chunks
 from monitor.capture.reference_file import LABELLED_ROWS, ReferenceFile, write_reference
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, Name, open_registry
+from monitor.cli.registry_options import AsJson, Name, open_registry
 from monitor.daemon import kafka_settings
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_lines import numbered_lines

@@ -3,61 +3,42 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
 from monitor.cli.output import Busy, Progress, show, table
+from monitor.cli.registry_moves import collect, promote, quarantine, release, rollback
+from monitor.cli.registry_options import (
+    AsJson,
+    By,
+    Name,
+    Reason,
+    RecipeName,
+    Root,
+    SigningKeyFile,
+    TrainingDevice,
+    TrainingSeed,
+    Trusted,
+    Version,
+    open_registry,
+    serving,
+    told,
+)
 from monitor.cli.who import user_name
-from monitor.open_incidents import open_incidents, versions_named
 from rollback.bundle import IntegrityError
-from rollback.keys import Keys
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
-from rollback.registry.file import FileRegistry
 from rollback.registry.moves import shadow_name
-from rollback.registry.registry import Buffer, Pointers, RegistryError
-from rollback.train.recipe import Device
+from rollback.registry.registry import Buffer, RegistryError
 from rollback.train.shadow import shadow_of
 
 app = typer.Typer(no_args_is_help=True)
-
-Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
-RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
-TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
-TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
-Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
-Version: TypeAlias = Annotated[
-    str | None, typer.Option("--version", help="The version; the one that serves unless said.")
-]
-By: TypeAlias = Annotated[
-    str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
-]
-Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Trusted: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
-    ),
-]
-SigningKeyFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
-]
-
-
-def open_registry(
-    root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
-) -> FileRegistry:
-    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
-    if root.exists() and not root.is_dir():
-        raise RegistryError(f"{root}: is no folder; a registry is one")
-    named = bool(trusted) or signing is not None
-    keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time)
+app.command("gc")(collect)
+for command in (promote, rollback, quarantine, release):
+    app.command()(command)
 
 
 @app.command()
@@ -112,7 +93,7 @@ def add(
         "features": len(manifest.features),
         "accuracy_on_reference": manifest.metrics.get("reference_accuracy"),
         "warning": made.warning,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -166,7 +147,7 @@ def shadow(
         "reference": made.held_out,
         "accuracy_on_reference": made.draft.metrics["reference_accuracy"],
         "agreement_with_version": None if math.isnan(made.agreement) else made.agreement,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -180,12 +161,14 @@ def list_versions(registry: Root, name: Name, trusted_key: Trusted = None, *, as
     keeper = open_registry(registry, name, trusted_key)
     now = keeper.pointers()
     added = {move.version: move for move in keeper.history() if move.action == "add"}
+    held = moves.quarantined(keeper.history())
     rows = [
         {
             "version": version,
             "serving": version == now.serving,
             "last_known_good": version == now.last_known_good,
             "assumed": version == now.last_known_good and now.assumed,
+            "quarantined": version in held,
             "added_by": added[version].by if version in added else None,
             "reason": added[version].reason if version in added else None,
         }
@@ -221,7 +204,7 @@ def show_version(
         "lineage": manifest.lineage,
         "files": manifest.files,
         "history": history,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -254,98 +237,9 @@ def verify(
     show({"verified": checked}, as_json=as_json)
 
 
-@app.command("gc")
-def collect(
-    *,
-    registry: Root,
-    name: Name,
-    newest: Annotated[int, typer.Option("--newest", min=0, help="Keep so many of the newest versions.")] = 10,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="The daemon's state folder: what open incidents name is kept.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it is only said what would be removed.")] = False,
-    by: By = None,
-    trusted_key: Trusted = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remove versions that nothing needs: all but what serves, last known good, those of open incidents, the newest.
-
-    Names of removed versions are never given again, and the history stays. Give --state where a daemon watches the
-    model.
-
-    Example: tocsin registry gc --registry registry --name nids --newest 10 --state state --yes
-    """
-    keeper = open_registry(registry, name, trusted_key)
-    needed = versions_named(open_incidents(state), name) if state is not None else set()
-    going = moves.overdue(keeper.versions(), keeper.pointers(), needed, newest)
-    for version in going if yes else ():
-        keeper.remove(version, by=by or user_name(), reason=f"beyond the newest {newest}, and nothing needs it")
-    kept = [version for version in keeper.versions() if version not in going]
-    done = "removed" if yes else "would be removed (--yes does it)"
-    text = f"{', '.join(going) or 'nothing'} {done}; kept: {', '.join(kept)}"
-    show({"removed" if yes else "removable": going, "kept": kept}, as_json=as_json, text=text)
-
-
-@app.command()
-def promote(
-    *,
-    registry: Root,
-    name: Name,
-    version: Annotated[str, typer.Option("--version", help="The version that is to serve.", show_default=False)],
-    by: By = None,
-    reason: Reason = "",
-    trusted_key: Trusted = None,
-    known_good: Annotated[
-        bool, typer.Option("--known-good", help="Vouch for it: last known good moves to it too.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let a version serve, after verifying it.
-
-    Example: tocsin registry promote --registry registry --name nids --version 2 --known-good --reason "gate passed"
-    """
-    keeper = open_registry(registry, name, trusted_key)
-    moved = keeper.promote(
-        version, expected=keeper.pointers().serving, known_good=known_good, by=by or user_name(), reason=reason
-    )
-    show(_pointers(moved), as_json=as_json)
-
-
-@app.command()
-def rollback(
-    *,
-    registry: Root,
-    name: Name,
-    by: By = None,
-    reason: Reason = "",
-    trusted_key: Trusted = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let the last known good version serve again, after verifying it.
-
-    Example: tocsin registry rollback --registry registry --name nids --reason "incident 4f2a"
-    """
-    keeper = open_registry(registry, name, trusted_key)
-    moved = keeper.rollback(expected=keeper.pointers().serving, by=by or user_name(), reason=reason)
-    show(_pointers(moved), as_json=as_json)
-
-
-def serving(keeper: FileRegistry, name: str) -> str:
-    """The version that serves; a usage error where there is none."""
-    version = keeper.pointers().serving
-    if version is None:
-        how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
-        raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
-    return version
-
-
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _listed(names: str | None) -> list[str] | None:
     return None if names is None else [part.strip() for part in names.split(",")]
-
-
-def _pointers(now: Pointers) -> dict[str, Any]:
-    return {"serving": now.serving, "last_known_good": now.last_known_good, "assumed": now.assumed}

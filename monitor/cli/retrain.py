@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
 from monitor.cli.who import user_name
 from monitor.messages import Incident
 from rollback.registry.registry import Buffer

@@ -111,31 +111,37 @@ class FileRegistry:
         """See `Registry.promote`."""
         with self._locked():
             moves.refuse_shadow(self.load(version).manifest)
-            asked = moves.promotion(
-                self.pointers(),
-                version,
-                expected=expected,
-                known_good=known_good,
-                by=by,
-                reason=reason,
-                at=self._clock(),
-            )
-            for move in asked:
+            wanted = Move(self._clock(), "promote", version, expected, by, reason)
+            for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
             return self.pointers()
 
-    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+    def rollback(self, *, expected: str | None, by: str, reason: str, target: str | None = None) -> Pointers:
         """See `Registry.rollback`."""
         with self._locked():
-            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
-            self._apply(move)
+            now = self.pointers()
+            to = target if target is not None else moves.default_target(now)
+            self.load(to)
+            for move in moves.rollback(now, self.history(), Move(self._clock(), "rollback", to, expected, by, reason)):
+                self._apply(move)
             return self.pointers()
+
+    def quarantine(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.quarantine`."""
+        with self._locked():
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "quarantined")
+            if version not in moves.quarantined(self.history()):
+                self._apply(Move(self._clock(), "quarantine", version, None, by, reason))
+
+    def release(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.release`."""
+        with self._locked():
+            self._apply(moves.released(self.history(), Move(self._clock(), "release", version, None, by, reason)))
 
     def remove(self, version: str, *, by: str, reason: str) -> None:
         """See `Registry.remove`. A folder that a crash left is deleted by the next command that writes."""
         with self._locked():
-            moves.refuse_removal(self.pointers(), moves.require(version, self.versions(), self._name))
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "removed")
             self._record(Move(self._clock(), "remove", version, None, by, reason))
             removed = self._folder / f".removed.{secrets.token_hex(4)}"
             (self._folder / version).rename(removed)
@@ -203,7 +209,8 @@ class FileRegistry:
         last = self.history()[-1:]
         if not last or replace(last[0], at=move.at) != move:  # else a crash came between the entry and its link
             self._record(move)
-        self._set_link(moves.KNOWN_GOOD if move.action == "known-good" else moves.SERVING, move.version)
+        for link in moves.MOVED.get(move.action, ()):
+            self._set_link(link, move.version)
 
     def _record(self, move: Move) -> None:
         path = self._folder / HISTORY

@@ -84,31 +84,37 @@ class MemoryRegistry:
         """See `Registry.promote`."""
         with self._lock:
             moves.refuse_shadow(self.load(version).manifest)
-            asked = moves.promotion(
-                self.pointers(),
-                version,
-                expected=expected,
-                known_good=known_good,
-                by=by,
-                reason=reason,
-                at=self._clock(),
-            )
-            for move in asked:
+            wanted = Move(self._clock(), "promote", version, expected, by, reason)
+            for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
             return self.pointers()
 
-    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+    def rollback(self, *, expected: str | None, by: str, reason: str, target: str | None = None) -> Pointers:
         """See `Registry.rollback`."""
         with self._lock:
-            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
-            self._apply(move)
+            now = self.pointers()
+            to = target if target is not None else moves.default_target(now)
+            self.load(to)
+            for move in moves.rollback(now, self.history(), Move(self._clock(), "rollback", to, expected, by, reason)):
+                self._apply(move)
             return self.pointers()
+
+    def quarantine(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.quarantine`."""
+        with self._lock:
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "quarantined")
+            if version not in moves.quarantined(self.history()):
+                self._apply(Move(self._clock(), "quarantine", version, None, by, reason))
+
+    def release(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.release`."""
+        with self._lock:
+            self._apply(moves.released(self.history(), Move(self._clock(), "release", version, None, by, reason)))
 
     def remove(self, version: str, *, by: str, reason: str) -> None:
         """See `Registry.remove`."""
         with self._lock:
-            moves.refuse_removal(self.pointers(), moves.require(version, self.versions(), self._name))
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "removed")
             self._history.append(Move(self._clock(), "remove", version, None, by, reason))
             del self._bundles[version]
             self._buffers.pop(version, None)
@@ -129,10 +135,10 @@ class MemoryRegistry:
 
     def _apply(self, move: Move) -> None:
         self._history.append(move)
-        if move.action == "known-good":
-            self._known_good = move.version
-        else:
+        if moves.SERVING in moves.MOVED.get(move.action, ()):
             self._serving = move.version
+        if moves.KNOWN_GOOD in moves.MOVED.get(move.action, ()):
+            self._known_good = move.version
 
 
 def _digest(buffer: Buffer) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 from rollback.manifest import Manifest
@@ -89,11 +91,11 @@ def check_new(version: str, versions: Sequence[str], history: Sequence[Move]) ->
     return version
 
 
-def refuse_removal(now: Pointers, version: str) -> None:
-    """What serves, or would be rolled back to, is never removed: raises `RegistryError`."""
+def refuse_needed(now: Pointers, version: str, done: str) -> None:
+    """What serves, or would be rolled back to, cannot be ``done`` without: raises `RegistryError`."""
     if version in (now.serving, now.last_known_good):
         what = "serves" if version == now.serving else "is the last known good one"
-        raise RegistryError(f"version {version} {what} and cannot be removed")
+        raise RegistryError(f"version {version} {what} and cannot be {done}")
 
 
 def refuse_shadow(manifest: Manifest) -> None:
@@ -134,27 +136,81 @@ def require(version: str, versions: Sequence[str], model: str) -> str:
     return version
 
 
-def promotion(
-    now: Pointers, version: str, *, expected: str | None, known_good: bool, by: str, reason: str, at: float
-) -> list[Move]:
-    """The moves of `Registry.promote`; none where all of it has happened. Raises `RegistryError`."""
+def quarantined(history: Iterable[Move]) -> dict[str, Move]:
+    """The versions that must not serve again, each with the move that says why.
+
+    >>> poisoned = Move(0.0, "quarantine", "2", None, "tocsin", "poisoned")
+    >>> list(quarantined([poisoned])), list(quarantined([poisoned, replace(poisoned, action="release")]))
+    (['2'], [])
+    """
+    held: dict[str, Move] = {}
+    for move in history:
+        if move.action == "quarantine":
+            held[move.version] = move
+        elif move.action in {"release", "remove"}:
+            held.pop(move.version, None)
+    return held
+
+
+def promotion(now: Pointers, history: Sequence[Move], wanted: Move, *, known_good: bool) -> list[Move]:
+    """The moves of `Registry.promote`; none where all of it has happened. Raises `RegistryError`.
+
+    ``wanted`` is the move of the serving pointer; its ``previous`` is what is expected to serve.
+    """
+    refuse_quarantined(history, wanted.version)
     moves = []
-    if now.serving != version:
-        _check_expected(now, expected)
-        moves.append(Move(at, "promote", version, now.serving, by, reason))
-    if known_good and (now.last_known_good != version or now.assumed):
-        moves.append(Move(at, "known-good", version, now.last_known_good, by, reason))
+    if now.serving != wanted.version:
+        _check_expected(now, wanted.previous)
+        moves.append(wanted)
+    if known_good and (now.last_known_good != wanted.version or now.assumed):
+        moves.append(replace(wanted, action="known-good", previous=now.last_known_good))
     return moves
 
 
-def rollback(now: Pointers, *, expected: str | None, by: str, reason: str, at: float) -> Move:
-    """The move of `Registry.rollback`. Raises `RegistryError`."""
+def rollback(now: Pointers, history: Sequence[Move], wanted: Move) -> list[Move]:
+    """The moves of `Registry.rollback` to ``wanted.version`` from ``wanted.previous``. Raises `RegistryError`.
+
+    The quarantine comes first: a crash between the two leaves a version that may not serve, and none that may.
+    """
+    refuse_quarantined(history, wanted.version)
+    if now.serving != wanted.version:
+        _check_expected(now, wanted.previous)
+    bad = wanted.previous
+    held = [] if bad is None or bad in quarantined(history) else [_quarantine(wanted, bad)]
+    return [*held, *([wanted] if now.serving != wanted.version else [])]
+
+
+def default_target(now: Pointers) -> str:
+    """What a rollback goes to unless said: LKG. Raises `RegistryError` where it serves, and where there is none."""
     if now.last_known_good is None:
         raise RegistryError("there is no last known good version to roll back to")
     if now.serving == now.last_known_good:
         raise RegistryError(f"version {now.serving} serves and is the last known good one: nothing to roll back to")
-    _check_expected(now, expected)
-    return Move(at, "rollback", now.last_known_good, now.serving, by, reason)
+    return now.last_known_good
+
+
+def released(history: Sequence[Move], wanted: Move) -> Move:
+    """The move that ends a quarantine. Raises `RegistryError` where there is none, and without a reason."""
+    if wanted.version not in quarantined(history):
+        raise RegistryError(f"version {wanted.version} is not in quarantine")
+    if not wanted.reason.strip():
+        raise RegistryError(f"version {wanted.version}: a release from quarantine needs a reason, which is kept")
+    return wanted
+
+
+def refuse_quarantined(history: Sequence[Move], version: str) -> None:
+    """What was found poisoned does not come back by itself: raises `RegistryError`."""
+    held = quarantined(history).get(version)
+    if held is not None:
+        since = datetime.fromtimestamp(held.at, UTC).isoformat(timespec="seconds")
+        raise RegistryError(
+            f"version {version} is in quarantine since {since} ({held.by}: {held.reason}); if it is known to be good: "
+            "tocsin registry release"
+        )
+
+
+def _quarantine(move: Move, version: str) -> Move:
+    return replace(move, action="quarantine", version=version, previous=None)
 
 
 def _check_expected(now: Pointers, expected: str | None) -> None:

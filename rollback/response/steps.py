@@ -8,6 +8,7 @@ from typing import Final
 
 from rollback.bundle import Bundle, IntegrityError
 from rollback.canaries import agreement
+from rollback.registry.moves import refuse_quarantined
 from rollback.registry.registry import Registry, RegistryError
 from rollback.reload.rehearsal import rehearse
 from rollback.reload.reloader import Reloader, ReloadRefusedError, ReloadRetryableError
@@ -47,6 +48,7 @@ def perform(case: Case, target: Target) -> Result:
 
 def _verify(case: Case, target: Target) -> Result:
     """Nothing is touched before it is known that the target is what was signed, and answers as it did then."""
+    refuse_quarantined(target.registry.history(), case.target)
     bundle = target.registry.load(case.target)  # not its training buffer: nothing of that is served
     share = _own_agreement(bundle)
     if share is not None and share < 1.0:
@@ -60,8 +62,12 @@ def _own_agreement(bundle: Bundle) -> float | None:
 
 
 def _swap(case: Case, target: Target) -> Result:
-    reason = f"{case.reason} [{case.key}]"
-    target.registry.promote(case.target, expected=case.expected, known_good=case.known_good, by=ACTOR, reason=reason)
+    reason, registry = f"{case.reason} [{case.key}]", target.registry
+    if case.kind == "rollback":
+        registry.rollback(expected=case.expected, target=case.target, by=ACTOR, reason=reason)
+        detail = f"the serving pointer names version {case.target}, and version {case.expected} is in quarantine"
+        return Result("ok", detail)
+    registry.promote(case.target, expected=case.expected, known_good=case.known_good, by=ACTOR, reason=reason)
     return Result("ok", f"the serving pointer names version {case.target}")
 
 

@@ -1,0 +1,62 @@
+"""What the commands that use a registry have in common: options, opening it, telling its pointers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from rollback.keys import Keys
+from rollback.registry.file import FileRegistry
+from rollback.registry.registry import Pointers, RegistryError
+from rollback.train.recipe import Device
+
+Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
+RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
+TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
+TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
+Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
+Version: TypeAlias = Annotated[
+    str | None, typer.Option("--version", help="The version; the one that serves unless said.")
+]
+By: TypeAlias = Annotated[
+    str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
+]
+Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Trusted: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
+    ),
+]
+SigningKeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
+]
+
+
+def open_registry(
+    root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
+) -> FileRegistry:
+    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
+    if root.exists() and not root.is_dir():
+        raise RegistryError(f"{root}: is no folder; a registry is one")
+    named = bool(trusted) or signing is not None
+    keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
+    return FileRegistry(root, name, keys, time.time)
+
+
+def serving(keeper: FileRegistry, name: str) -> str:
+    """The version that serves; a usage error where there is none."""
+    version = keeper.pointers().serving
+    if version is None:
+        how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
+        raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
+    return version
+
+
+def told(now: Pointers) -> dict[str, Any]:
+    """The pointers, as commands print them."""
+    return {"serving": now.serving, "last_known_good": now.last_known_good, "assumed": now.assumed}
