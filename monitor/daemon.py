@@ -49,6 +49,7 @@ from rollback.durable import sync_folder
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.policy import Mode
+from rollback.trust_list import keys_from_files
 
 log = structlog.get_logger()
 
@@ -162,7 +163,7 @@ def open_configured(config: Config, name: str) -> FileRegistry:
     """The registry of a model with the keys of the configuration; its trial keys where none is named."""
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
-        keys = Keys.from_files(signing.trusted_keys, signing.key_file)
+        keys = keys_from_files(signing.trusted_keys, signing.key_file)
     else:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
@@ -173,7 +174,7 @@ def audit_keys(config: Config) -> Keys:
     """What the audit log's checkpoints are signed with: the configured key, else trial keys in the state folder."""
     signing = config.signing
     if signing.key_file is not None:
-        return Keys.from_files(signing.trusted_keys, signing.key_file)
+        return keys_from_files(signing.trusted_keys, signing.key_file)
     return Keys.trial(config.state_dir, make=True)
 
 

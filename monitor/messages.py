@@ -151,13 +151,14 @@ class ActionTaken(msgspec.Struct, frozen=True):
     """One response and how it stands; ``key`` names it for good, and a later message holds its newer state.
 
     ``action`` is `rollback`, `retraining` or `promotion`; ``target`` the version that is to serve (of a retraining: the
-    candidate, empty until there is one). ``proposed`` waits for approval, ``halted`` for a person to mend something.
+    candidate, empty until there is one). ``proposed`` waits for approval, ``halted`` for a person to mend something;
+    what nothing was done for yet is ``withdrawn`` when its reason is gone.
     """
 
     action: str
     target: str
     key: str
-    result: Literal["proposed", "running", "done", "declined", "rejected", "halted"]
+    result: Literal["proposed", "running", "done", "declined", "withdrawn", "rejected", "halted"]
     detail: str = ""
 
 

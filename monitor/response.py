@@ -16,12 +16,13 @@ ANSWERS: Final = "answers"
 RETRAININGS: Final = "retraining"
 """Folder of what retrainings leave, below state_dir."""
 
-RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "rejected", "halted"]]] = {
+RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "withdrawn", "rejected", "halted"]]] = {
     "approval": "proposed",
     "done": "done",
     "served": "done",
     "made": "done",
     "declined": "declined",
+    "withdrawn": "withdrawn",
     "rejected": "rejected",
     "halted": "halted",
 }
@@ -102,5 +103,5 @@ def action(case: Case) -> ActionTaken:
 def remedied(cases: Sequence[Case]) -> bool:
     """Whether a retrained version serves, or the good one and nothing more is to come, as events show."""
     served = {case.kind for case in cases if case.phase == "served"}
-    over = all(case.phase in {"served", "declined", "rejected"} for case in cases)
+    over = all(case.phase in {"served", "declined", "withdrawn", "rejected"} for case in cases)
     return "promotion" in served or ("rollback" in served and over)

@@ -20,11 +20,12 @@ from detectors.batch import Scorer
 from detectors.schema import Schema
 from rollback.canaries import Canaries, choose
 from rollback.durable import sync_folder, write_new
+from rollback.envelope import SignatureError
 from rollback.keys import PublicKey, SigningKey
 from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
 from rollback.scorer import OnnxScorer, ScorerError
-from rollback.sign import SignatureError, attest, check_attestation
+from rollback.sign import attest, check_attestation
 
 __all__ = [
     "Bundle",
@@ -147,7 +148,7 @@ def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], w
     if ATTESTATION not in files:
         raise IntegrityError(f"{where}/{ATTESTATION}: missing; the bundle is not signed")
     try:
-        signed = check_attestation(files[ATTESTATION], trusted)
+        signed = check_attestation(files[ATTESTATION], trusted).digests
     except SignatureError as error:
         raise IntegrityError(f"{where}/{ATTESTATION}: {error}") from error
     for name, expected in signed.items():

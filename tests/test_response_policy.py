@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rollback.registry.registry import Pointers
 from rollback.response.cases import Case
-from rollback.response.policy import Finding, Mode, PolicySettings, decide, follow
+from rollback.response.maintenance import maintenance
+from rollback.response.policy import DAY, Finding, Mode, PolicySettings, Standing, decide, follow, withdrawn
 
 POISONED = Finding("i1", "nids", "2", "poisoning", "confirmed", 0.99, "{}")
 FAMILIES = ("stable", "drift", "poisoning", "evasion", "fault", "inconclusive")
@@ -22,7 +23,7 @@ BACK = Pointers("1", "1")
 def decided(
     finding: Finding = POISONED, *past: Case, pointers: Pointers = POINTERS, mode: Mode = "act", now: float = 0.0
 ) -> Case | None:
-    return decide(finding, pointers, {case.key: case for case in past}, mode, PolicySettings(), now)
+    return decide(finding, Standing(pointers), {case.key: case for case in past}, mode, PolicySettings(), now)
 
 
 def rolled_back(at: float, incident: str = "i0") -> Case:
@@ -158,7 +159,68 @@ def test_nothing_follows_a_rollback_that_is_not_done(phase: str) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"minimum_confidence must be between 0\.5 and 1, not 0\.2"):
+    with pytest.raises(ValueError, match=r"does not hold: 0\.8, 0\.9, 0\.2"):
         PolicySettings(minimum_confidence=0.2)
+    with pytest.raises(ValueError, match="approvals must be 1 or 2, not 3"):
+        PolicySettings(approvals=3)
     with pytest.raises(ValueError, match="must not be negative"):
         PolicySettings(cooldown_seconds=-1)
+
+
+def test_a_version_on_probation_needs_less_to_be_rolled_back_and_time_alone_never_makes_it_good() -> None:
+    likely = replace(POISONED, confidence=0.92)
+    cases: dict[str, Case] = {}
+    young, old = Standing(POINTERS, 1000.0), Standing(POINTERS, 1000.0)
+    assert decide(likely, young, cases, "act", PolicySettings(), 1000.0 + DAY - 1) is not None
+    assert decide(likely, old, cases, "act", PolicySettings(), 1000.0 + DAY + 1) is None
+    assert decide(likely, Standing(POINTERS), cases, "act", PolicySettings(), 0.0) is None
+
+
+@given(st.sampled_from(FAMILIES), st.sampled_from(("suspected", "confirmed")), st.floats(0, 1))
+def test_only_what_speaks_against_the_poisoning_withdraws_a_rollback(
+    family: str, status: str, confidence: float
+) -> None:
+    waits = decided(mode="propose")
+    assert waits is not None
+    finding = replace(POISONED, family=family, status=status, confidence=confidence)
+    gone = withdrawn(finding, {waits.key: waits}, PolicySettings())
+    unlikely = family == "poisoning" and confidence < 0.8
+    assert bool(gone) == (unlikely or (family in {"drift", "evasion", "fault"} and status == "confirmed"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"phase": "swap"},
+        {"phase": "done"},
+        {"approved": True},
+        {"kind": "promotion"},
+        {"incident": "i2"},
+        {"expected": "3"},
+    ],
+)
+def test_what_was_begun_or_approved_or_is_about_something_else_is_not_withdrawn(other: dict[str, str]) -> None:
+    waits = decided(mode="propose")
+    assert waits is not None
+    changed = replace(waits, **other)  # type: ignore[arg-type]  # each is a field of a case
+    assert withdrawn(replace(POISONED, family="drift"), {changed.key: changed}, PolicySettings()) == []
+
+
+def test_what_was_withdrawn_is_decided_again_once_it_is_sure_enough() -> None:
+    first = decided(mode="propose")
+    assert first is not None
+    again = decided(POISONED, replace(first, phase="withdrawn"))
+    assert again is not None
+    assert (again.key, again.phase, again.detail) == ("i1/rollback/2/1/2", "verify", "")
+
+
+def test_in_maintenance_a_rollback_waits_for_the_end_of_it() -> None:
+    midnight = 1_700_006_400.0  # Wednesday, 2023-11-15, UTC
+    settings = PolicySettings(maintenance=(maintenance("Wed 00:00-02:00"), maintenance("Wed 02:00-03:30")))
+    case = decide(POISONED, Standing(POINTERS), {}, "act", settings, midnight + 60)
+    assert case is not None
+    assert (case.phase, case.due) == ("verify", midnight + 3.5 * HOUR)
+    assert case.detail == "maintenance until 2023-11-15T03:30+00:00: approve it to begin now"
+    later = decide(POISONED, Standing(POINTERS), {}, "act", settings, midnight + 4 * HOUR)
+    assert later is not None
+    assert (later.due, later.detail) == (midnight + 4 * HOUR, "")

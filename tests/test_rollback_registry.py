@@ -20,6 +20,7 @@ from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer, Pointers, Registry, RegistryError
+from rollback.trust_list import keys_from_files
 
 KEYS = Keys.of(new_signing_key())
 MAKERS: dict[type, Callable[[Path], Registry]] = {
@@ -337,7 +338,7 @@ def test_of_many_threads_exactly_one_moves_the_pointer(registry: Registry) -> No
 
 
 def promote_once(folder: Path, keys: tuple[Path, Path], version: str) -> int:
-    registry = FileRegistry(folder, "nids", Keys.from_files([keys[0]], keys[1]), lambda: 0.0)
+    registry = FileRegistry(folder, "nids", keys_from_files([keys[0]], keys[1]), lambda: 0.0)
     try:
         registry.promote(version, expected="1", known_good=False, by=version, reason="race")
     except RegistryError:

@@ -13,6 +13,7 @@ from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.log import FILE_NAME, AuditError
 from rollback.audit.verification import Verified, prove, verify
 from rollback.keys import TRIAL_FOLDER, Keys
+from rollback.trust_list import keys_from_files
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -94,7 +95,7 @@ def _logs(folder: Path) -> list[Path]:
 def _keys(path: Path, trusted: list[Path] | None) -> Keys | None:
     """The keys that were given; else the trial keys beside the log, None where there are none."""
     if trusted:
-        return Keys.from_files(trusted)
+        return keys_from_files(trusted)
     return Keys.trial(path.parent) if (path.parent / TRIAL_FOLDER).is_dir() else None
 
 

@@ -46,6 +46,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Adds, lists, verifies, promotes and rolls back model versions.",
         "tocsin registry list --registry registry --name nids",
     ),
+    "keys": Command(
+        "monitor.cli.keys:app",
+        "Makes, lists, trusts and revokes signing keys.",
+        "tocsin keys list --config tocsin.yaml",
+    ),
     "reference": Command(
         "monitor.cli.reference:app",
         "Captures a stretch of the stream as a reference.",

@@ -12,6 +12,7 @@ from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Pointers, RegistryError
 from rollback.train.recipe import Device
+from rollback.trust_list import keys_from_files
 
 Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
 RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
@@ -44,7 +45,7 @@ def open_registry(
     if root.exists() and not root.is_dir():
         raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
-    keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
+    keys = keys_from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
     return FileRegistry(root, name, keys, time.time)
 
 

@@ -20,7 +20,7 @@ from rollback.response.cases import TABLE, Case
 from rollback.response.desk import Answer, FolderDesk
 from rollback.response.record import read_cases
 
-OVER: Final = frozenset({"done", "declined", "rejected"})
+OVER: Final = frozenset({"done", "declined", "withdrawn", "rejected"})
 
 app = typer.Typer(no_args_is_help=True)
 

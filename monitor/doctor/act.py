@@ -8,7 +8,7 @@ from monitor.charges import policy_settings
 from monitor.settings.config import Config
 from rollback.audit.log import FILE_NAME
 from rollback.registry.registry import Pointers
-from rollback.response.policy import Finding, PolicySettings, decide
+from rollback.response.policy import Finding, PolicySettings, Standing, decide
 from rollback.response.record import read_cases
 
 
@@ -17,9 +17,8 @@ def would_do(config: Config, model: str, pointers: Pointers, *, retrainable: boo
     chosen = config.model(model)
     policy = policy_settings(chosen.response, chosen.retrain)
     found = Finding("tocsin-doctor", model, pointers.serving or "", "poisoning", "confirmed", 1.0)
-    case = decide(
-        found, pointers, read_cases(config.state_dir / FILE_NAME), "act", policy, time.time() if now is None else now
-    )
+    cases, at = read_cases(config.state_dir / FILE_NAME), time.time() if now is None else now
+    case = decide(found, Standing(pointers), cases, "act", policy, at)
     if case is None:
         return _nothing(pointers)
     count = len(chosen.serving.endpoints)

@@ -13,6 +13,7 @@ from rollback.bundle import IntegrityError
 from rollback.keys import KeyFileError, Keys
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Registry, RegistryError
+from rollback.trust_list import keys_from_files
 
 KEYS = "keys"
 
@@ -21,7 +22,7 @@ def open_keys(config: Config) -> Keys:
     """The keys that the configuration names, else the registry's trial keys. Raises `KeyFileError`."""
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
-        return Keys.from_files(signing.trusted_keys, signing.key_file)
+        return keys_from_files(signing.trusted_keys, signing.key_file)
     return Keys.trial(config.registry)
 
 

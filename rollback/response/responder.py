@@ -12,12 +12,12 @@ from rollback.audit.log import START, AuditError, AuditLog, read_records
 from rollback.response.cases import ACTS, TABLE, Case, Tries, advance
 from rollback.response.charge import Charge
 from rollback.response.desk import Answer, Desk
-from rollback.response.policy import Finding, Mode, decide, follow
+from rollback.response.policy import Finding, Mode, decide, follow, withdrawn
 from rollback.response.record import intent, moved, opened, recall
 from rollback.response.work import Work
 from rollback.response.worker import Worker
 
-OVER: Final = frozenset({"served", "declined", "rejected"})
+OVER: Final = frozenset({"served", "declined", "withdrawn", "rejected"})
 
 
 class Responder:
@@ -71,8 +71,10 @@ class Responder:
         charge = self._charges.get(finding.model)
         if charge is None:
             return
-        pointers = charge.pointers()
-        case = decide(finding, pointers, self._cases, self._mode, charge.policy, self._clock())
+        for gone in withdrawn(finding, self._cases, charge.policy):
+            said = f"incident {finding.incident} is {finding.family} now (confidence {finding.confidence:.3f})"
+            self._move(gone, "outcome", "withdraw", said)
+        case = decide(finding, charge.standing(), self._cases, self._mode, charge.policy, self._clock())
         if case is not None:
             self._open(case)
         elif not self.of(finding.incident):
@@ -149,7 +151,9 @@ class Responder:
     def _take_answers(self) -> None:
         for answer in self._desk.answers():
             case = self._cases.get(answer.key)
-            if case is not None:
+            if case is not None and case.phase == "verify" and case.due <= self._clock():
+                self._ignore(answer, "it has begun already")
+            elif case is not None:
                 self._answer(case, answer)
             else:
                 self._ignore(answer, "there is no such case")
@@ -157,13 +161,31 @@ class Responder:
 
     def _answer(self, case: Case, answer: Answer) -> None:
         if (case.phase, answer.decision) in TABLE:
-            case = replace(case, known_good=case.known_good or answer.known_good)
+            if answer.decision == "approve" and not self._enough(case, answer):
+                return
+            approvers = (*case.approved_by, answer.by) if answer.decision == "approve" else case.approved_by
+            case = replace(case, known_good=case.known_good or answer.known_good, approved_by=approvers)
             if answer.decision == "again" and case.kind == "promotion" and case.model in self._charges:
                 # the person has seen what serves by now
                 case = replace(case, expected=self._charges[case.model].pointers().serving or "")
             self._move(case, "answer", answer.decision, _said(answer), by=answer.by)
         else:
             self._ignore(answer, f"the case is {case.phase}")
+
+    def _enough(self, case: Case, answer: Answer) -> bool:
+        """Whether with this one as many different people have approved a case as must; else it is kept, or ignored."""
+        wanted = self._charges[case.model].policy.approvals if case.model in self._charges else 1
+        if answer.by in case.approved_by:
+            self._ignore(answer, f"{answer.by} has approved it already")
+        elif len(case.approved_by) + 1 < wanted:
+            said = f"{_said(answer)}; somebody else must approve it too"
+            vouched = case.known_good or answer.known_good
+            partly = replace(case, approved_by=(*case.approved_by, answer.by), known_good=vouched, detail=said)
+            self._audit.append("answer", moved(partly, answer.decision, by=answer.by))
+            self._keep(partly)
+        else:
+            return True
+        return False
 
     def _ignore(self, answer: Answer, why: str) -> None:
         self._audit.append("ignored", {"key": answer.key, "answer": _said(answer), "why": why})
@@ -209,8 +231,7 @@ class Responder:
 
     def _open(self, case: Case) -> None:
         self._audit.append("plan", opened(case))
-        self._cases[case.key] = case
-        self._news[case.incident] = None
+        self._keep(case)
 
     def _move(self, case: Case, kind: str, event: str, detail: str, **more: str) -> None:
         tries = self._charges[case.model].tries if case.model in self._charges else Tries()
@@ -219,9 +240,12 @@ class Responder:
         if after is case:
             return
         self._audit.append(kind, moved(after, event, **more))
-        self._cases[case.key] = after
-        self._news[case.incident] = None
+        self._keep(after)
         self._follow(after)
+
+    def _keep(self, case: Case) -> None:
+        self._cases[case.key] = case
+        self._news[case.incident] = None
 
     def _follow(self, case: Case) -> None:
         charge = self._charges.get(case.model)
