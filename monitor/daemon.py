@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
@@ -19,8 +20,9 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
+from monitor.audited import RegistryBook, note_configuration
 from monitor.charges import charges, open_responder
-from monitor.inbox import Inbox, ServedOtherwise
+from monitor.inbox import Inbox, RegistryChecked, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
@@ -44,10 +46,11 @@ from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
-from rollback.audit.log import FILE_NAME, AuditLog
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.durable import sync_folder
 from rollback.keys import Keys
-from rollback.registry.file import FileRegistry
+from rollback.registry.file import FileRegistry, Trust
 from rollback.response.policy import Mode
 from rollback.trust_list import keys_from_files
 
@@ -118,10 +121,12 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
         listener = stack.enter_context(HttpListener(config.http.listen, registry, health))
         log.info("listening", listen=config.http.listen, port=listener.port)
-        registries = {name: open_configured(config, name) for name in config.models}
         audit = AuditLog(config.state_dir / FILE_NAME, time.time, audit_keys(config))
         stack.callback(audit.close)
+        anchors = Anchors(read_records(config.state_dir / FILE_NAME))
+        registries = {name: open_configured(config, name, anchors.of(name)) for name in config.models}
         audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
+        note_configuration(config, mode, audit)
         charged = charges(config, registries, os.environ)
         responding: Responding = NoResponse()
         if role == "both":
@@ -150,7 +155,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         )
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
-        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered))
+        book = RegistryBook(anchors, audit)
+        over = Supervision(
+            stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered, book.checked)
+        )
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
@@ -159,15 +167,19 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         audit.append("stop", {})
 
 
-def open_configured(config: Config, name: str) -> FileRegistry:
-    """The registry of a model with the keys of the configuration; its trial keys where none is named."""
+def open_configured(config: Config, name: str, digests: Mapping[str, str] | None = None) -> FileRegistry:
+    """The registry of a model with the keys of the configuration; its trial keys where none is named.
+
+    ``digests`` are those that versions had when they were first seen.
+    """
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
         keys = keys_from_files(signing.trusted_keys, signing.key_file)
     else:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
-    return FileRegistry(config.registry, name, keys, time.time)
+    trust = Trust(digests or {}, frozenset(config.model(name).allow_unsigned))
+    return FileRegistry(config.registry, name, keys, time.time, trust)
 
 
 def audit_keys(config: Config) -> Keys:
@@ -188,16 +200,20 @@ def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, versio
     return [*sinks]
 
 
-def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared]) -> None:
+def take_findings(
+    inbox: Inbox,
+    responding: Responding,
+    registered: deque[Prepared],
+    checked: Callable[[RegistryChecked], None],
+) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
             registered.append(found)
         elif isinstance(found, ServedOtherwise):
             responding.probed(found.model, found.version, found.problem, found.at)
-        elif found.known_good_failed:
-            why = found.failed[found.last_known_good or ""]
-            log.error("the last known good version fails verification: a rollback would halt", reason=why)
+        else:
+            checked(found)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:

@@ -55,11 +55,20 @@ class IntegrityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified version. ``files`` holds every file's content, ``path`` its folder (None in memory)."""
+    """A verified version. ``files`` holds every file's content, ``path`` its folder (None in memory).
+
+    ``signed_by`` is the id of the key that signed it, empty where it is trusted without.
+    """
 
     manifest: Manifest
     files: Mapping[str, bytes]
     path: Path | None = None
+    signed_by: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the manifest, which names that of every other file."""
+        return digest(self.files[MANIFEST])
 
     @property
     def schema(self) -> Schema:
@@ -140,17 +149,45 @@ def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dic
     return {**files, MANIFEST: text, ATTESTATION: attest(subjects, predicate, key)}
 
 
-def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], where: str) -> Manifest:
-    """The manifest, after every check; ``where`` is the bundle's place. Raises `IntegrityError`.
+def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], where: str) -> tuple[Manifest, str]:
+    """The manifest and the signer's key id, after every check; ``where`` is the bundle's place.
 
-    Checked are the signature, the digest of every file, that none is missing and that there is none besides.
+    Checked are the signature, the digest of every file, that none is missing and that there is none besides. Raises
+    `IntegrityError`.
     """
     if ATTESTATION not in files:
         raise IntegrityError(f"{where}/{ATTESTATION}: missing; the bundle is not signed")
     try:
-        signed = check_attestation(files[ATTESTATION], trusted).digests
+        attested = check_attestation(files[ATTESTATION], trusted)
     except SignatureError as error:
         raise IntegrityError(f"{where}/{ATTESTATION}: {error}") from error
+    signed = attested.digests
+    _check_digests(files, signed, where)
+    if extra := sorted(set(files) - set(signed) - {ATTESTATION}):
+        raise IntegrityError(f"{where}/{extra[0]}: was added after signing; a bundle holds only what was signed")
+    if MANIFEST not in signed:
+        raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
+    manifest = _read_manifest(files[MANIFEST], where)
+    if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
+        raise IntegrityError(f"{where}/{MANIFEST}: lists other files than were signed")
+    return manifest, attested.key_id
+
+
+def check_unsigned(files: Mapping[str, bytes], where: str) -> Manifest:
+    """The manifest of a bundle whose signature is not looked at: that its files are those that it lists.
+
+    Raises `IntegrityError`.
+    """
+    if MANIFEST not in files:
+        raise IntegrityError(f"{where}/{MANIFEST}: missing; this is no bundle")
+    manifest = _read_manifest(files[MANIFEST], where)
+    _check_digests(files, manifest.files, where)
+    if extra := sorted(set(files) - set(manifest.files) - {ATTESTATION, MANIFEST}):
+        raise IntegrityError(f"{where}/{extra[0]}: is not in the manifest; a bundle holds only what that lists")
+    return manifest
+
+
+def _check_digests(files: Mapping[str, bytes], signed: Mapping[str, str], where: str) -> None:
     for name, expected in signed.items():
         if name not in files:
             raise IntegrityError(f"{where}/{name}: missing; it was signed with SHA-256 {expected}")
@@ -159,21 +196,29 @@ def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], w
             raise IntegrityError(
                 f"{where}/{name}: changed since it was signed: SHA-256 is {found}, signed was {expected}"
             )
-    if extra := sorted(set(files) - set(signed) - {ATTESTATION}):
-        raise IntegrityError(f"{where}/{extra[0]}: was added after signing; a bundle holds only what was signed")
-    if MANIFEST not in signed:
-        raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
+
+
+def _read_manifest(content: bytes, where: str) -> Manifest:
     try:
-        manifest = _MANIFEST.decode(files[MANIFEST])
+        return _MANIFEST.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{where}/{MANIFEST}: is no manifest of a bundle: {error}") from error
-    if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
-        raise IntegrityError(f"{where}/{MANIFEST}: lists other files than were signed")
-    return manifest
 
 
 def read_bundle(folder: Path, trusted: Mapping[str, PublicKey]) -> Bundle:
     """Read a folder into memory and check it. Raises `IntegrityError`, also where a file cannot be read."""
+    files = _read_files(folder)
+    manifest, signer = check_bundle(files, trusted, str(folder))
+    return Bundle(manifest, files, folder, signer)
+
+
+def read_unsigned(folder: Path) -> Bundle:
+    """`read_bundle` without a look at the signature: for a version that an operator has named. Same errors."""
+    files = _read_files(folder)
+    return Bundle(check_unsigned(files, str(folder)), files, folder)
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
     files = {}
     try:
         for entry in sorted(os.scandir(folder), key=lambda e: e.name):
@@ -182,13 +227,16 @@ def read_bundle(folder: Path, trusted: Mapping[str, PublicKey]) -> Bundle:
             files[entry.name] = Path(entry.path).read_bytes()
     except OSError as error:
         raise IntegrityError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
-    return Bundle(check_bundle(files, trusted, str(folder)), files, folder)
+    return files
 
 
-def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> Bundle:
+def write_bundle(
+    folder: Path, manifest: Manifest, files: Mapping[str, bytes], key: SigningKey, blobs: Path | None = None
+) -> Bundle:
     """Sign and write a bundle that appears at ``folder`` complete or not at all. Raises `FileExistsError`.
 
-    ``manifest.files`` is filled in. The temporary folder lies beside ``folder``; its name starts with a dot.
+    ``manifest.files`` is filled in. The temporary folder lies beside ``folder``; its name starts with a dot. With a
+    folder of ``blobs`` on the same file system, files of the same content are kept once, as hard links.
     """
     sealed = seal(manifest, files, key)
     if folder.exists():
@@ -197,11 +245,30 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], k
     temporary.mkdir(parents=True)
     try:
         for name, content in sealed.items():
-            write_new(temporary / name, content)
+            if blobs is None or name in {MANIFEST, ATTESTATION} or not _linked(temporary / name, content, blobs):
+                write_new(temporary / name, content)
         sync_folder(temporary)
         temporary.rename(folder)  # fails where another writer was faster: a folder with content is not replaced
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
-    return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder)
+    return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder, key.public.key_id)
+
+
+def _linked(path: Path, content: bytes, blobs: Path) -> bool:
+    """Whether ``path`` is a hard link to the blob of this content now; a blob that was changed is let be."""
+    blob = blobs / digest(content)
+    try:
+        if not blob.exists():
+            blobs.mkdir(exist_ok=True)
+            temporary = blob.with_name(f".{secrets.token_hex(4)}")
+            write_new(temporary, content)
+            temporary.rename(blob)
+            sync_folder(blobs)
+        elif blob.read_bytes() != content:
+            return False
+        path.hardlink_to(blob)
+    except OSError:  # a file system without links, or a full one: then writing says so
+        return False
+    return True

@@ -84,7 +84,7 @@ class Life:
     def turns(self, count: int) -> None:
         for _ in range(count):
             self._now += 1.0
-            take_findings(self.inbox, NoResponse(), self.registered)
+            take_findings(self.inbox, NoResponse(), self.registered, lambda _: None)
             self.loop.turn()
 
 

@@ -58,13 +58,21 @@ def promote(
     known_good: Annotated[
         bool, typer.Option("--known-good", help="Vouch for it: last known good moves to it too.")
     ] = False,
+    allow_unsigned: Annotated[
+        bool,
+        typer.Option("--allow-unsigned", help="Though no trusted key has signed it; that is kept in the history."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a version serve, after verifying it.
 
+    A daemon believes a version that nobody trusted has signed only if models.NAME.allow_unsigned names it, too.
+
     Example: tocsin registry promote --registry registry --name nids --version 2 --known-good --reason "gate passed"
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, unsigned=[version] if allow_unsigned else [])
+    if allow_unsigned:
+        reason = f"{reason} [allowed without a trusted signature]".strip()
     moved = keeper.promote(
         version, expected=keeper.pointers().serving, known_good=known_good, by=by or user_name(), reason=reason
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from rollback.keys import Keys
-from rollback.registry.file import FileRegistry
+from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Pointers, RegistryError
 from rollback.train.recipe import Device
 from rollback.trust_list import keys_from_files
@@ -39,14 +40,23 @@ SigningKeyFile: TypeAlias = Annotated[
 
 
 def open_registry(
-    root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
+    root: Path,
+    name: str,
+    trusted: list[Path] | None = None,
+    signing: Path | None = None,
+    *,
+    make: bool = False,
+    unsigned: Collection[str] = (),
 ) -> FileRegistry:
-    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
+    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign.
+
+    Versions that are ``unsigned`` are believed without a signature.
+    """
     if root.exists() and not root.is_dir():
         raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
     keys = keys_from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time)
+    return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned))
 
 
 def serving(keeper: FileRegistry, name: str) -> str:

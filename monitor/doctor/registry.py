@@ -11,7 +11,7 @@ from monitor.settings.config import Config
 from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
 from rollback.keys import KeyFileError, Keys
-from rollback.registry.file import FileRegistry
+from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Registry, RegistryError
 from rollback.trust_list import keys_from_files
 
@@ -28,7 +28,8 @@ def open_keys(config: Config) -> Keys:
 
 def open_registry(config: Config, name: str) -> FileRegistry:
     """A model's registry, as the daemon opens it. Raises `KeyFileError`."""
-    return FileRegistry(config.registry, name, open_keys(config), time.time)
+    trust = Trust(unsigned=frozenset(config.model(name).allow_unsigned))
+    return FileRegistry(config.registry, name, open_keys(config), time.time, trust)
 
 
 def check_models(config: Config) -> Iterator[Result]:

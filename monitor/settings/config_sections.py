@@ -97,6 +97,8 @@ class ModelConfig(Section):
     """A label is joined with an event at most so many windows back."""
     buffer: Path | None = None
     """Where the training buffer of a version lies; `{version}` stands for it."""
+    allow_unsigned: Strings = Field(default_factory=list)
+    """Versions that are believed without a valid signature; that they are is kept in the audit log."""
     vetting_budget: int = Field(default=16, ge=0)
     """Labels asked for per incident; 0 = never ask."""
     vetting_delay_windows: int = Field(default=1, ge=0)

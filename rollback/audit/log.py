@@ -101,6 +101,11 @@ class AuditLog:
         return self.head
 
     @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
+    @property
     def checkpoint(self) -> Checkpoint | None:
         """How long the log is and which root it has; None while it is empty."""
         return Checkpoint(self._origin, self._tree.size, self._tree.root()) if self._tree.size else None

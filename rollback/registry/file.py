@@ -13,16 +13,16 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from rollback.bundle import Bundle, IntegrityError, read_bundle, write_bundle
+from rollback.bundle import Bundle, IntegrityError, read_bundle, read_unsigned, write_bundle
 from rollback.durable import sync_folder
 from rollback.keys import Keys
 from rollback.manifest import Draft
@@ -31,6 +31,7 @@ from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
 
 HISTORY: Final = "history.ndjson"
 BUFFERS: Final = "buffers"
+BLOBS: Final = "blobs"
 REPAIR: Final = "find out who changed it, remove it, and promote a version that you trust"
 
 
@@ -38,10 +39,25 @@ REPAIR: Final = "find out who changed it, remove it, and promote a version that 
 _MOVE: Final = msgspec.json.Decoder(Move)
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is believed besides signatures.
+
+    ``digests`` are those that versions' manifests are known to have: a version that is another one now is refused,
+    whoever signed it. Versions that are ``unsigned`` are believed without a signature.
+    """
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    unsigned: Collection[str] = ()
+
+
 class FileRegistry:
     """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
 
-    def __init__(self, root: Path, name: str, keys: Keys, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, root: Path, name: str, keys: Keys, clock: Callable[[], float], trust: Trust | None = None
+    ) -> None:
+        self._trust = trust or Trust()
         self._name = moves.check_name(name, "model")
         self._folder = root / name
         self._keys = keys
@@ -72,7 +88,8 @@ class FileRegistry:
             at = self._clock()
             manifest = kept.manifest(self._name, version, datetime.fromtimestamp(at, UTC).isoformat())
             self._record(Move(at, "add", version, draft.parent, by, reason))
-            bundle = write_bundle(self._folder / version, manifest, files, self._keys.signing)
+            folder, blobs = self._folder / version, self._folder / BLOBS
+            bundle = write_bundle(folder, manifest, files, self._keys.signing, blobs)
             self._assume_first(at, by)
         return bundle
 
@@ -96,16 +113,25 @@ class FileRegistry:
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
         moves.require(version, self.versions(), self._name)
-        bundle = read_bundle(self._folder / version, self._keys.trusted)
+        folder = self._folder / version
+        bundle = read_unsigned(folder) if version in self._trust.unsigned else read_bundle(folder, self._keys.trusted)
+        known = self._trust.digests.get(version, bundle.digest)
+        if bundle.digest != known:
+            raise IntegrityError(
+                f"{folder}: is not the version that was seen before: the manifest's SHA-256 is {bundle.digest}, by the "
+                f"audit log it was {known}; bundle and signature were swapped together"
+            )
         found = (bundle.manifest.name, bundle.manifest.version)
         if found != (self._name, version):
             place = self._folder / version / "manifest.json"
             raise IntegrityError(f"{place}: belongs to model {found[0]!r} version {found[1]!r}; the folder was swapped")
         return bundle
 
-    def verify(self, version: str) -> None:
-        """See `Registry.verify`; a training buffer is checked with the bundle."""
-        self._check_buffer(self.load(version))
+    def verify(self, version: str) -> Bundle:
+        """See `Registry.verify`."""
+        bundle = self.load(version)
+        self._check_buffer(bundle)
+        return bundle
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
@@ -148,6 +174,7 @@ class FileRegistry:
             sync_folder(self._folder)
             shutil.rmtree(removed)
             self._drop_buffers()
+            self._drop_blobs()
 
     def history(self) -> Sequence[Move]:
         """See `Registry.history`. A last line that a crash left unfinished is no entry."""
@@ -271,6 +298,13 @@ class FileRegistry:
         named = {entry["file"] for entry in entries if entry is not None}
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in named:
+                path.unlink()
+
+    def _drop_blobs(self) -> None:
+        """Delete the blobs that no version holds any more: those without another link."""
+        folder = self._folder / BLOBS
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stat().st_nlink == 1:
                 path.unlink()
 
     def _check_buffer(self, bundle: Bundle) -> Buffer | None:

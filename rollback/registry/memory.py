@@ -74,11 +74,13 @@ class MemoryRegistry:
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
         files = self._bundles[moves.require(version, self.versions(), self._name)]
-        return Bundle(check_bundle(files, self._keys.trusted, f"{self._name}/{version}"), files)
+        manifest, signer = check_bundle(files, self._keys.trusted, f"{self._name}/{version}")
+        return Bundle(manifest, files, signed_by=signer)
 
-    def verify(self, version: str) -> None:
+    def verify(self, version: str) -> Bundle:
         """See `Registry.verify`."""
         self.buffer(version)
+        return self.load(version)
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""

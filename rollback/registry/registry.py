@@ -81,8 +81,11 @@ class Registry(Protocol):
     def load(self, version: str) -> Bundle:
         """The bundle, after `verify`; raises `RegistryError` or `rollback.bundle.IntegrityError`."""
 
-    def verify(self, version: str) -> None:
-        """Check every digest and the signature; raises `rollback.bundle.IntegrityError` saying which file and why."""
+    def verify(self, version: str) -> Bundle:
+        """The bundle, after a check of every digest, also its training buffer's, and of the signature.
+
+        Raises `rollback.bundle.IntegrityError`, which says which file and why.
+        """
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """Verify ``version``, then make it `serving` if `serving` is still ``expected`` (compare-and-set).

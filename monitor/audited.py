@@ -1,0 +1,52 @@
+"""What goes into the audit log besides the response: the configuration, and what a registry holds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import structlog
+
+from monitor.inbox import RegistryChecked
+from monitor.settings.config import Config
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import AuditLog, read_records
+from rollback.response.policy import Mode
+
+log = structlog.get_logger()
+
+CONFIGURATION = "configuration"
+
+
+def note_configuration(config: Config, mode: Mode, audit: AuditLog) -> None:
+    """Write the configuration as it holds now, with ``mode``, unless it is as it was the last time.
+
+    It holds no secrets, only the paths of their files.
+    """
+    settings: dict[str, Any] = {**config.model_dump(mode="json"), "mode": mode}
+    digest = hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()
+    before = [record for record in read_records(audit.path) if record.kind == CONFIGURATION]
+    if not before or before[-1].body["sha256"] != digest:
+        audit.append(CONFIGURATION, {"sha256": digest, "settings": settings})
+
+
+class RegistryBook:
+    """Keeps what is found in registries: a version that is not what it was, a history that was written anew."""
+
+    def __init__(self, anchors: Anchors, audit: AuditLog) -> None:
+        self._anchors = anchors
+        self._audit = audit
+        self._failed: dict[str, dict[str, str]] = {}
+
+    def checked(self, found: RegistryChecked) -> None:
+        """Note what is new, and say what is wrong."""
+        if found.known_good_failed:
+            why = found.failed[found.last_known_good or ""]
+            log.error("the last known good version fails verification: a rollback would halt", reason=why)
+        failed = dict(found.failed)
+        if failed != self._failed.get(found.model, {}):
+            self._audit.append("registry.failed", {"model": found.model, "failed": failed})
+            self._failed[found.model] = failed
+        if problem := self._anchors.notice(found.model, found.versions, found.history, self._audit):
+            log.error("the registry's history was written anew", model=found.model, problem=problem)
