@@ -15,6 +15,7 @@ from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
+from rollback.keys import read_public_key
 from rollback.registry.registry import Registry
 from rollback.reload.pointer import PointerReloader
 from rollback.reload.reloader import Reloader
@@ -22,7 +23,8 @@ from rollback.reload.v2 import V2Reloader
 from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
-from rollback.response.desk import FolderDesk
+from rollback.response.desk import FolderDesk, House
+from rollback.response.maintenance import maintenance
 from rollback.response.policy import Mode, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import Target
@@ -47,8 +49,14 @@ def open_responder(
     """The responder of a state folder: its memory is the audit log there, its desk and its results lie beside it."""
     folder = config.state_dir
     (folder / ANSWERS).mkdir(parents=True, exist_ok=True)  # ours: else whoever answers first would own it
-    desk = FolderDesk(folder / ANSWERS, lambda why: log.warning("an answer cannot be used", why=why))
+    desk = FolderDesk(folder / ANSWERS, lambda why: log.warning("an answer cannot be used", why=why), house(config))
     return Responder(mode, charged, desk, Threads(), audit, folder / FILE_NAME, folder / RETRAININGS, clock)
+
+
+def house(config: Config) -> House:
+    """Who may answer, and what holds everything. Raises `KeyFileError`."""
+    approvers = {name: read_public_key(path) for name, path in config.approvers.items()}
+    return House(approvers, config.hold, config.hold_file)
 
 
 def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:
@@ -79,6 +87,11 @@ def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicyS
     """The policy's part of the two sections."""
     return PolicySettings(
         minimum_confidence=response.minimum_confidence,
+        withdraw_confidence=response.withdraw_confidence,
+        probation_confidence=response.probation_confidence,
+        probation_seconds=response.probation_seconds,
+        maintenance=tuple(maintenance(text, response.timezone) for text in response.maintenance),
+        approvals=response.approvals,
         cooldown_seconds=response.cooldown_seconds,
         rollbacks_per_day=response.rollbacks_per_day,
         retrain=retrain.enabled,

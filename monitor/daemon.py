@@ -29,7 +29,7 @@ from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import NoResponse, Responding
+from monitor.response import ANSWERS, NoResponse, Responding
 from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
@@ -41,6 +41,7 @@ from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
+from monitor.watching.admin import AdminListener
 from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
@@ -51,6 +52,7 @@ from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.durable import sync_folder
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry, Trust
+from rollback.response.desk import FolderDesk
 from rollback.response.policy import Mode
 from rollback.trust_list import keys_from_files
 
@@ -132,6 +134,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         if role == "both":
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
+        if config.admin.listen is not None:
+            desk = FolderDesk(config.state_dir / ANSWERS)
+            admin = stack.enter_context(AdminListener(config.admin.listen, config.admin.token(), desk))
+            log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
         around = Surroundings(
             registries,
             config.state_dir,

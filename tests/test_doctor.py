@@ -34,7 +34,7 @@ from rollback.audit.log import AuditLog
 from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer, Pointers
-from rollback.response.desk import FolderDesk
+from rollback.response.desk import FolderDesk, House
 
 
 class Site:
@@ -214,7 +214,7 @@ def test_a_server_that_is_away_says_nothing_about_the_clock() -> None:
 
 
 def test_a_state_folder_that_can_be_written_is_fine(site: Site) -> None:
-    found = by_subject(check_state(site.root / "state"))
+    found = by_subject(check_state(site.root / "state", House()))
     assert "MiB free" in found["state"].message
     assert found["state"].status != "problem"
     assert found["daemon"].message == f"none holds {site.root / 'state'}"
@@ -230,7 +230,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> N
                 folder.chmod(0o755)
         os.seteuid(nobody)
     try:
-        found = by_subject(check_state(state))["state"]
+        found = by_subject(check_state(state, House()))["state"]
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
@@ -240,7 +240,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> N
 
 def test_a_state_folder_below_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    found = by_subject(check_state(tmp_path / "file" / "state"))["state"]
+    found = by_subject(check_state(tmp_path / "file" / "state", House()))["state"]
     assert found.status == "problem"
     assert "cannot be made in" in found.message
 
@@ -250,14 +250,16 @@ def test_who_holds_the_state_is_named_without_touching_its_lock(site: Site) -> N
     lock.parent.mkdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        found = by_subject(check_state(site.root / "state"))["daemon"]
+        found = by_subject(check_state(site.root / "state", House()))["daemon"]
     assert found.message == f"process {os.getpid()} holds {site.root / 'state'}"
 
 
 def test_an_order_to_hold_everything_is_told(site: Site) -> None:
     FolderDesk(site.root / "state" / "answers").hold()
-    results = [r for r in check_state(site.root / "state") if r.status == "warning" and r.subject == "daemon"]
-    assert [r.message for r in results] == ["everything is on hold: no step is begun"]
+    results = [r for r in check_state(site.root / "state", House()) if r.status == "warning" and r.subject == "daemon"]
+    assert [r.message for r in results] == [
+        f"no step is begun, everything is on hold: {site.root / 'state' / 'answers' / 'HOLD'} is there"
+    ]
 
 
 def test_an_audit_log_that_was_edited_is_a_problem(tmp_path: Path) -> None:

@@ -308,7 +308,7 @@ def test_a_hold_is_shown_until_it_is_ended(theatre: Callable[..., Theatre], run:
     assert run("hold") == (0, "on hold: no step is begun until tocsin response resume\n", "")
     assert desk.held()
     assert run("list")[1].splitlines()[:2] == [
-        "everything is on hold: tocsin response resume goes on",
+        f"everything is on hold: {t.folder / ANSWERS / 'HOLD'} is there",
         ROLLBACK,
     ]
     assert json.loads(run("list", "--json")[1])[0]["key"] == ROLLBACK

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rollback.response.desk import HOLD, Answer, FolderDesk
+from rollback.keys import new_signing_key
+from rollback.response.desk import HOLD, Answer, FolderDesk, House
 
 APPROVED = Answer("i1/rollback/2/1", "approve", "ann", reason="seen")
 
@@ -84,14 +85,14 @@ def test_a_desk_whose_folder_cannot_be_read_complains_once_and_has_no_answers(tm
     said: list[str] = []
     desk = FolderDesk(tmp_path / "answers", said.append)
     for _ in range(2):
-        assert (desk.answers(), desk.held()) == ([], False)
+        assert (desk.answers(), desk.held()) == ([], "")
     assert said == [f"{tmp_path / 'answers'}: cannot be read: Not a directory"]
 
 
 def test_a_hold_lasts_until_it_is_ended_and_both_may_be_said_twice(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     desk, other = FolderDesk(folder), FolderDesk(folder)
-    assert (desk.held(), desk.answers()) == (False, [])
+    assert (desk.held(), desk.answers()) == ("", [])
     for _ in range(2):
         other.hold()
         assert desk.held()
@@ -99,3 +100,36 @@ def test_a_hold_lasts_until_it_is_ended_and_both_may_be_said_twice(tmp_path: Pat
     for _ in range(2):
         other.resume()
         assert not desk.held()
+
+
+def test_two_people_answer_about_the_same_case_and_both_are_heard(tmp_path: Path) -> None:
+    desk = FolderDesk(tmp_path)
+    desk.give(APPROVED)
+    desk.give(Answer(APPROVED.key, "approve", "bob"))
+    assert sorted(answer.by for answer in desk.answers()) == ["ann", "bob"]
+
+
+def test_where_approvers_are_named_an_answer_counts_only_with_the_signature_of_whom_it_names(tmp_path: Path) -> None:
+    ann, bob, eve = (new_signing_key() for _ in range(3))
+    said: list[str] = []
+    desk = FolderDesk(tmp_path, said.append, House({"ann": ann.public, "bob": bob.public}))
+    plain, forged, own = (Answer(f"k{n}", "approve", "ann") for n in range(3))
+    desk.give(plain)
+    desk.give(forged, bob)
+    desk.give(Answer("k3", "approve", "eve"), eve)
+    desk.give(own, ann)
+    assert desk.answers() == [own]
+    assert len(said) == 3
+    assert any(f"is signed by key {bob.public.key_id}, which is not that of 'ann'" in why for why in said)
+    assert any(f"signed by {eve.public.key_id}, trusted: " in why for why in said)
+    assert FolderDesk(tmp_path).answers() == [plain]  # without approvers a signed one is none
+
+
+def test_the_configuration_and_a_file_of_ones_choice_hold_everything_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "stop" / "now"
+    desk = FolderDesk(tmp_path / "answers", house=House(hold_file=file))
+    assert desk.held() == ""
+    file.parent.mkdir()
+    file.touch()
+    assert desk.held() == f"{file} is there"
+    assert FolderDesk(tmp_path / "answers", house=House(held=True)).held() == "the configuration says hold"

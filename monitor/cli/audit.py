@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from monitor.cli.output import show
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
-from rollback.audit.log import FILE_NAME, AuditError
+from rollback.audit.extract import check_extract, concerns, extract
+from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
 from rollback.audit.verification import Verified, prove, verify
+from rollback.durable import replace_file
 from rollback.keys import TRIAL_FOLDER, Keys
 from rollback.trust_list import keys_from_files
+
+LONGEST: Final = 200
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -45,11 +50,15 @@ def verify_folder(
 ) -> None:
     """Check every audit log in a folder: edited, removed, reordered and cut-off records are found, and named.
 
-    The log and its checkpoint are checked against each other. Who can write to the folder and has the key can replace
+    DIR may also be a file that tocsin audit export has written. The log and its checkpoint are checked against each
+    other. Who can write to the folder and has the key can replace
     both: give a checkpoint that was kept elsewhere (--checkpoint) to find that too.
 
     Example: tocsin audit verify state
     """
+    if folder.is_file() and folder.suffix == ".json":
+        _verify_extract(folder, trusted, as_json=as_json)
+        return
     found = {}
     for path in _logs(folder):
         keys = _keys(path, trusted)
@@ -83,6 +92,77 @@ def prove_record(
         "path": [step.hex() for step in proof.path],
     }
     show(told, as_json=True, text="")
+
+
+@app.command("show")
+def show_records(
+    folder: Log,
+    incident: Annotated[str | None, typer.Option("--incident", help="Only what is about this incident (uid).")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only records of this kind.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print whole records as JSON.")] = False,
+) -> None:
+    """Show what the audit log holds, every record checked against the one before.
+
+    Example: tocsin audit show state --incident 4f2a1b
+    """
+    (path,) = _logs(folder)[:1]
+    wanted = [r for r in read_while_written(path) if _wanted(r, incident, kind)]
+    if as_json:
+        show([msgspec.to_builtins(record) for record in wanted], as_json=True)
+        return
+    for record in wanted:
+        at = datetime.fromtimestamp(record.at, UTC).isoformat(timespec="seconds")
+        typer.echo(f"{record.number} {at} {record.kind}: {_short(record)}")
+    if not wanted:
+        typer.echo("no such record")
+
+
+@app.command("export")
+def export(
+    folder: Log,
+    out: Annotated[Path, typer.Option("--out", help="The file to write (JSON).", show_default=False)],
+    incident: Annotated[str | None, typer.Option("--incident", help="Only what is about this incident (uid).")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only records of this kind.")] = None,
+) -> None:
+    """Write records with the proofs that they are in the log, and its signed checkpoint: for whoever has no access.
+
+    tocsin audit verify FILE checks it, with nothing but the public key.
+
+    Example: tocsin audit export state --incident 4f2a1b --out incident.json
+    """
+    (path,) = _logs(folder)[:1]
+    content = extract(path, lambda record: _wanted(record, incident, kind))
+    replace_file(out, content)
+    count = content.count(b'"line":')
+    typer.echo(f"{out}: {count} records")
+
+
+def _verify_extract(file: Path, trusted: list[Path] | None, *, as_json: bool) -> None:
+    if not trusted:
+        raise AuditError(f"{file}: no key to check this extract with; give --trusted-key")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
+    checkpoint, records = check_extract(content, keys_from_files(trusted).trusted, str(file))
+    text = f"{file}: {len(records)} records, each proved to be in the log of {checkpoint.size} ({checkpoint.origin})"
+    result = {"verified": True, "records": [r.number for r in records], "size": checkpoint.size}
+    show({**result, "root": checkpoint.root.hex()}, as_json=as_json, text=text)
+
+
+def _wanted(record: Record, incident: str | None, kind: str | None) -> bool:
+    return (incident is None or concerns(record, incident)) and (kind is None or record.kind == kind)
+
+
+def _short(record: Record) -> str:
+    """The record's body in one line, without what is long."""
+    case = record.body.get("case")
+    if isinstance(case, dict):
+        event = record.body.get("event", "opened")
+        return f"{case['key']}: {event}, {case['phase']}" + (f" ({case['detail']})" if case["detail"] else "")
+    text = msgspec.json.encode(record.body).decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... (--json shows all of it)"
 
 
 def _logs(folder: Path) -> list[Path]:

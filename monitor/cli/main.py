@@ -74,7 +74,14 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "alerts": Command(
         "monitor.cli.alerts:app", "Sends a test alert to every sink.", "tocsin alerts test --config tocsin.yaml"
     ),
-    "audit": Command("monitor.cli.audit:app", "Verifies the audit log.", "tocsin audit verify state"),
+    "incidents": Command(
+        "monitor.cli.incidents:app",
+        "Lists incidents, and explains one.",
+        "tocsin incidents explain 4f2a --config tocsin.yaml",
+    ),
+    "audit": Command(
+        "monitor.cli.audit:app", "Verifies, shows and exports the audit log.", "tocsin audit verify state"
+    ),
 }
 
 

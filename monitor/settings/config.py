@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.settings.config_sections import HttpConfig, KafkaConfig, ModelConfig, SigningConfig
+from monitor.settings.config_sections import AdminConfig, HttpConfig, KafkaConfig, ModelConfig, SigningConfig
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
 from monitor.settings.problems import ConfigError, Problem, unknown
@@ -56,6 +56,12 @@ class Config(BaseSettings):
 
     mode: Literal["observe", "propose", "act"] = "observe"
     """Whether a rollback is only recorded, proposed, or carried out."""
+    hold: bool = False
+    """The kill switch: while it is set no step of a response is begun, whatever the mode."""
+    hold_file: Path | None = None
+    """The same, while this file exists."""
+    approvers: dict[str, Path] = {}
+    """Public keys (PEM) of those who may approve, by name: without a signature by one of them no answer counts then."""
     state_dir: Path = Path("state")
     """Everything that outlives a restart lies here, and only here."""
     registry: Path = Path("registry")
@@ -66,6 +72,8 @@ class Config(BaseSettings):
     """The models to watch, by name."""
     http: HttpConfig = HttpConfig()
     """Metrics and health."""
+    admin: AdminConfig = AdminConfig()
+    """The kill switch over HTTP."""
     signing: SigningConfig = SigningConfig()
     """Keys."""
     sinks: dict[SinkName, SinkConfig] = {}

@@ -12,6 +12,8 @@ from monitor.settings.response_sections import ResponseConfig, RetrainConfig, Se
 from monitor.settings.section import Address, Addresses, Paths, Section, Strings, Topic
 from monitor.settings.strict_yaml import reason
 
+SHORTEST_TOKEN = 16
+
 _LOGIN = {"sasl_mechanism", "sasl_username", "sasl_password_file"}
 _TLS = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"}
 
@@ -136,6 +138,29 @@ class HttpConfig(Section):
 
     listen: Address = "127.0.0.1:9464"
     """host:port; port 0 takes a free one."""
+
+
+class AdminConfig(Section):
+    """The kill switch over HTTP; without an address there is none."""
+
+    listen: Address | None = None
+    """host:port of `POST /v1/hold` and `POST /v1/resume`."""
+    token_file: Path | None = None
+    """File that holds the token which callers must have."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.listen is None) != (self.token_file is None):
+            raise ValueError("listen and token_file need each other")
+        return self
+
+    def token(self) -> str:
+        """The token, read now; `ConfigError` where the file cannot be read or holds too little."""
+        secret = _secret("admin.token_file", self.token_file)
+        if secret is None or len(secret.get_secret_value()) < SHORTEST_TOKEN:
+            why = f"{self.token_file} must hold at least {SHORTEST_TOKEN} characters"
+            raise ConfigError(None, [Problem("admin.token_file", why)])
+        return secret.get_secret_value()
 
 
 class SigningConfig(Section):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from monitor.settings.section import Section, split_list
+from rollback.response.maintenance import maintenance
 
 MOST_ENDPOINTS = 32
 
@@ -48,6 +49,18 @@ class ResponseConfig(Section):
 
     minimum_confidence: float = Field(default=0.95, ge=0.5, le=1)
     """A verdict that is less sure leads to nothing."""
+    withdraw_confidence: float = Field(default=0.8, ge=0.5, le=1)
+    """A rollback that has not begun is withdrawn when the poisoning becomes less likely than this."""
+    probation_seconds: float = Field(default=86_400.0, ge=0)
+    """For so long after a version was made to serve, probation_confidence is enough."""
+    probation_confidence: float = Field(default=0.9, ge=0.5, le=1)
+    """What minimum_confidence is for a version on probation."""
+    maintenance: list[str] = Field(default_factory=list)
+    """Windows such as `Sat,Sun 02:00-06:00` or `daily 22:00-02:00`: nothing is begun in them that nobody approved."""
+    timezone: str = "UTC"
+    """The zone of maintenance windows, such as `Europe/Berlin`."""
+    approvals: Literal[1, 2] = 1
+    """How many different people must approve what waits for approval."""
     cooldown_seconds: float = Field(default=3600.0, ge=0)
     """A second rollback so soon after the first waits for approval."""
     rollbacks_per_day: int = Field(default=3, ge=0)
@@ -58,6 +71,14 @@ class ResponseConfig(Section):
     """Between the first two tries; it doubles with every further one."""
     release: Literal["approval", "automatic"] = "approval"
     """Whether a retrained candidate that has passed the gate waits for approval before it serves."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.withdraw_confidence <= self.probation_confidence <= self.minimum_confidence:
+            raise ValueError("withdraw_confidence <= probation_confidence <= minimum_confidence does not hold")
+        for text in self.maintenance:
+            maintenance(text, self.timezone)
+        return self
 
 
 class RetrainConfig(Section):

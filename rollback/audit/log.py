@@ -156,7 +156,8 @@ def _end_of_last_line(file: Any, end: int) -> int:
     return 0
 
 
-def _parse(line: bytes, where: str) -> Record:
+def parse(line: bytes, where: str) -> Record:
+    """The record of one line, its end included; ``where`` is its place. Raises `AuditError`."""
     try:
         record = _RECORD.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -189,7 +190,7 @@ def _chain(path: Path, torn: Callable[[str], None]) -> Iterator[Record]:
                 if not line.endswith(b"\n"):
                     torn(where)
                     return
-                record = _parse(line, where)
+                record = parse(line, where)
                 if record.previous != previous or record.number != number:
                     raise AuditError(
                         f"{where}: does not follow the one before (record {record.number} after {record.previous[:9]}, "

@@ -99,7 +99,8 @@ class Case:
     candidate once there is one. ``attempt`` counts the failures in a row, ``reopened`` how often an old version was
     seen after all was done. ``since`` is when the phase began, ``due`` when its step may be begun (seconds since the
     epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``approved``: as many people
-    have approved it as must; ``approved_by`` are those who have. ``detail`` says why the case stands where it stands,
+    have approved it as must; ``approved_by`` are those who have, and ``answered`` is when the last signed answer was
+    given: none counts twice. ``detail`` says why the case stands where it stands,
     ``message`` is the incident as it was published.
     """
 
@@ -119,6 +120,7 @@ class Case:
     doubted: bool = False
     approved: bool = False
     approved_by: tuple[str, ...] = ()
+    answered: float = 0.0
     detail: str = ""
     message: str = ""
 
@@ -126,6 +128,12 @@ class Case:
     def working(self) -> bool:
         """Whether a step of ours comes next."""
         return self.phase in WORKING
+
+
+def answerable(case: Case, decision: Event, now: float) -> bool:
+    """Whether a person's decision means something to the case now: a verification that has begun goes on."""
+    begun = case.phase == "verify" and case.due <= now
+    return (case.phase, decision) in TABLE and not begun
 
 
 def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> Case:

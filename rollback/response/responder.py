@@ -9,7 +9,7 @@ from typing import Final
 
 from detectors.evidence import State
 from rollback.audit.log import START, AuditError, AuditLog, read_records
-from rollback.response.cases import ACTS, TABLE, Case, Tries, advance
+from rollback.response.cases import ACTS, Case, Tries, advance, answerable
 from rollback.response.charge import Charge
 from rollback.response.desk import Answer, Desk
 from rollback.response.policy import Finding, Mode, decide, follow, withdrawn
@@ -47,6 +47,7 @@ class Responder:
         self._clock = clock
         self._cases = recall(read_records(path))
         self._also: dict[str, str] = {}
+        self._holding = ""
         self._news = dict.fromkeys(case.incident for case in self._cases.values())
         for case in list(self._cases.values()):
             self._hold_back(case)
@@ -109,7 +110,7 @@ class Responder:
         """
         if self._mode != "observe":
             self._take_answers()
-            if not self._take_result() and not self._desk.held():
+            if not self._take_result() and not self._on_hold():
                 self._begin_next()
         news = list(self._news)
         self._news.clear()
@@ -151,8 +152,8 @@ class Responder:
     def _take_answers(self) -> None:
         for answer in self._desk.answers():
             case = self._cases.get(answer.key)
-            if case is not None and case.phase == "verify" and case.due <= self._clock():
-                self._ignore(answer, "it has begun already")
+            if case is not None and 0.0 < answer.given_at <= case.answered:
+                self._ignore(answer, "it is no newer than one that was taken")
             elif case is not None:
                 self._answer(case, answer)
             else:
@@ -160,7 +161,8 @@ class Responder:
             self._desk.taken(answer)
 
     def _answer(self, case: Case, answer: Answer) -> None:
-        if (case.phase, answer.decision) in TABLE:
+        if answerable(case, answer.decision, self._clock()):
+            case = replace(case, answered=max(case.answered, answer.given_at))
             if answer.decision == "approve" and not self._enough(case, answer):
                 return
             approvers = (*case.approved_by, answer.by) if answer.decision == "approve" else case.approved_by
@@ -189,6 +191,14 @@ class Responder:
 
     def _ignore(self, answer: Answer, why: str) -> None:
         self._audit.append("ignored", {"key": answer.key, "answer": _said(answer), "why": why})
+
+    def _on_hold(self) -> bool:
+        """Whether no step may be begun; that everything was held or goes on is kept."""
+        why = self._desk.held()
+        if bool(why) != bool(self._holding):
+            self._audit.append("hold" if why else "resume", {"why": why or self._holding})
+        self._holding = why
+        return bool(why)
 
     def _take_result(self) -> bool:
         """Whether a step has ended."""

@@ -75,7 +75,7 @@ class Work:
         return Result("ok")
 
     def _train(self, case: Case) -> None:
-        buffer, out = self._buffers.pop(case.key), self._folder / hashlib.sha256(case.key.encode()).hexdigest()[:16]
+        buffer, out = self._buffers.pop(case.key), self._folder / results_of(case.key)
         self._training.add(case.key)
         order = Order(case.key, case.model, case.expected, buffer, case.message.encode(), out)
         self._charges[case.model].trainer.start(order)
@@ -95,6 +95,11 @@ class Work:
         if result is not None:
             self._begun.pop(job, None)
         return result
+
+
+def results_of(key: str) -> str:
+    """The name of the folder in which a retraining leaves its results."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _job(case: Case) -> str:
