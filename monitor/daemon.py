@@ -156,8 +156,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         health.loaded = True
         reloaders = {name: each.target.reloader for name, each in charged.items()}
         preparations = {name: watch.preparation() for name, watch in parts.watches.items()}
+        figures, topic = ScheduleMetrics(registry), config.kafka.audit_topic
+        elsewhere = None if topic is None else _topic(stack, topic, settings, metrics)
         schedule = open_schedule(
-            config, registries, reloaders, ScheduleMetrics(registry), config.state_dir, time.time, preparations
+            config, registries, reloaders, figures, config.state_dir, time.time, preparations, elsewhere
         )
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
@@ -234,12 +236,17 @@ def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
 
 def _requests(stack: ExitStack, state_dir: Path, topic: str, settings: KafkaSettings, metrics: Metrics) -> Outlet:
     """Requests for labels as messages; those that are open are sent again, as a crash may have come before it."""
+    outlet = _topic(stack, topic, settings, metrics)
+    for found in open_requests(state_dir):
+        outlet.append(msgspec.json.encode(found.request))
+    return outlet
+
+
+def _topic(stack: ExitStack, topic: str, settings: KafkaSettings, metrics: Metrics) -> Outlet:
     end = TopicEnd(topic, settings)
     stack.callback(end.close)
     outlet = Background(topic, end, metrics.line_dropped)
     stack.callback(outlet.close)
-    for found in open_requests(state_dir):
-        outlet.append(msgspec.json.encode(found.request))
     return outlet
 
 

@@ -50,6 +50,9 @@ class Responding(Protocol):
     def waiting(self, model: str) -> int:
         """How many of a model's cases wait for a person."""
 
+    def checkpoint(self) -> str:
+        """The signed checkpoint of the audit log; empty where there is none."""
+
     def state(self) -> State:
         """For the checkpoint."""
 
@@ -83,6 +86,10 @@ class NoResponse:
     def waiting(self, model: str) -> int:  # noqa: ARG002 - likewise
         """See `Responding`."""
         return 0
+
+    def checkpoint(self) -> str:
+        """See `Responding`."""
+        return ""
 
     def state(self) -> State:
         """See `Responding`: it has read no audit log."""

@@ -29,6 +29,8 @@ class KafkaConfig(Section):
     """Topic of feedback that anyone may write; nobody is trusted here."""
     trusted_feedback_topic: Topic | None = None
     """Topic that only trusted origins may write (guard it with the broker's access rules)."""
+    audit_topic: Topic | None = None
+    """Topic that the audit log's signed checkpoints are sent to; only Tocsin should be able to write to it."""
     group_id: str = Field(default="tocsin", min_length=1)
     """Consumer group."""
     group_instance_id: str | None = None
@@ -58,9 +60,10 @@ class KafkaConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        topics = [t for t in (self.inference_topic, self.feedback_topic, self.trusted_feedback_topic) if t]
+        named = (self.inference_topic, self.feedback_topic, self.trusted_feedback_topic, self.audit_topic)
+        topics = [topic for topic in named if topic]
         if len(set(topics)) != len(topics):
-            raise ValueError("the inference, feedback and trusted feedback topics must differ from each other")
+            raise ValueError("the inference, feedback, trusted feedback and audit topics must differ from each other")
         self._check_login()
         return self
 

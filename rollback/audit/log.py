@@ -76,6 +76,8 @@ class AuditLog:
             raise AuditError(f"{path}: another process writes this audit log; stop it first") from error
         self.head = START
         """The hash of the last record."""
+        self.note = ""
+        """The signed checkpoint; empty while nothing is signed."""
         self._tree = Tree()
         self._origin = ""
         try:
@@ -117,7 +119,9 @@ class AuditLog:
 
     def _seal(self) -> None:
         if self._keys is not None and self._keys.signing is not None and self.checkpoint is not None:
-            replace_file(checkpoint_of(self._path), signed(self.checkpoint, self._keys.signing))
+            note = signed(self.checkpoint, self._keys.signing)
+            replace_file(checkpoint_of(self._path), note)
+            self.note = note.decode()
 
     def _read_again(self) -> None:
         known = read_checkpoint(self._path, self._keys) if self._keys is not None else None

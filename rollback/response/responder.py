@@ -62,6 +62,10 @@ class Responder:
         """How many cases of a model wait for a person."""
         return sum(c.model == model and c.phase in {"approval", "halted"} for c in self._cases.values())
 
+    def checkpoint(self) -> str:
+        """The signed checkpoint of the audit log; empty where there is none."""
+        return self._audit.note
+
     def of(self, incident: str) -> list[Case]:
         """The cases of an incident, in the order in which they were opened."""
         names = {incident, self._also.get(incident, incident)}
