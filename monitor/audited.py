@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 import structlog
 
+from monitor.decoding.quarantine import Quarantine
 from monitor.inbox import RegistryChecked
 from monitor.settings.config import Config
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import AuditLog, read_records
 from rollback.response.policy import Mode
+from rollback.trust_list import keys_from_files
 
 log = structlog.get_logger()
 
-CONFIGURATION = "configuration"
+CONFIGURATION: Final = "configuration"
+EVERY_SECONDS: Final = 60.0
 
 
 def note_configuration(config: Config, mode: Mode, audit: AuditLog) -> None:
@@ -29,6 +33,40 @@ def note_configuration(config: Config, mode: Mode, audit: AuditLog) -> None:
     before = [record for record in read_records(audit.path) if record.kind == CONFIGURATION]
     if not before or before[-1].body["sha256"] != digest:
         audit.append(CONFIGURATION, {"sha256": digest, "settings": settings})
+
+
+def key_ids(config: Config) -> dict[str, Any]:
+    """Which keys are used: the one that signs, and those that are trusted. Raises `KeyFileError`."""
+    signing = config.signing
+    keys = keys_from_files(signing.trusted_keys, signing.key_file)
+    signer = None if keys.signing is None else keys.signing.public.key_id
+    return {"signing_key": signer, "trusted_keys": sorted(keys.trusted)}
+
+
+class QuarantineBook:
+    """Keeps how many messages could not be read, by reason, when that has changed; `quarantine.ndjson` holds them.
+
+    At most one record in `EVERY_SECONDS` of ``clock``: who floods a topic with garbage must not flood the audit log.
+    """
+
+    def __init__(self, quarantine: Quarantine, audit: AuditLog, clock: Callable[[], float]) -> None:
+        self._quarantine = quarantine
+        self._audit = audit
+        self._clock = clock
+        self._noted: dict[str, int] = {}
+        self._noted_at = -EVERY_SECONDS
+
+    def look(self) -> None:
+        """Note what is new, if it is time."""
+        if self._clock() - self._noted_at >= EVERY_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Note what is new."""
+        now = self._quarantine.by_reason
+        if now != self._noted:
+            self._audit.append("quarantine", {"messages": now})
+            self._noted, self._noted_at = now, self._clock()
 
 
 class RegistryBook:

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.audited import RegistryBook, note_configuration
+from monitor.audited import QuarantineBook, RegistryBook, key_ids, note_configuration
 from monitor.charges import charges, open_responder
 from monitor.inbox import Inbox, RegistryChecked, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
@@ -127,17 +127,15 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         stack.callback(audit.close)
         anchors = Anchors(read_records(config.state_dir / FILE_NAME))
         registries = {name: open_configured(config, name, anchors.of(name)) for name in config.models}
-        audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
+        about = {"version": version, "mode": mode, "role": role, "models": sorted(config.models)}
+        audit.append("start", about | key_ids(config))
         note_configuration(config, mode, audit)
         charged = charges(config, registries, os.environ)
         responding: Responding = NoResponse()
         if role == "both":
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
-        if config.admin.listen is not None:
-            desk = FolderDesk(config.state_dir / ANSWERS)
-            admin = stack.enter_context(AdminListener(config.admin.listen, config.admin.token(), desk))
-            log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
+        _admin(stack, config)
         around = Surroundings(
             registries,
             config.state_dir,
@@ -163,15 +161,19 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         )
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
-        book = RegistryBook(anchors, audit)
-        over = Supervision(
-            stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered, book.checked)
-        )
+        book, unread = RegistryBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
+
+        def look() -> None:
+            take_findings(schedule.inbox, responding, registered, book.checked)
+            unread.look()
+
+        over = Supervision(stop, health, metrics, look)
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
+        unread.close()
         audit.append("stop", {})
 
 
@@ -196,6 +198,14 @@ def audit_keys(config: Config) -> Keys:
     if signing.key_file is not None:
         return keys_from_files(signing.trusted_keys, signing.key_file)
     return Keys.trial(config.state_dir, make=True)
+
+
+def _admin(stack: ExitStack, config: Config) -> None:
+    """The kill switch over HTTP, where it is configured."""
+    if config.admin.listen is not None:
+        desk = FolderDesk(config.state_dir / ANSWERS)
+        admin = stack.enter_context(AdminListener(config.admin.listen, config.admin.token(), desk))
+        log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
 
 
 def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from monitor.audited import CONFIGURATION, RegistryBook, note_configuration
+from monitor.audited import CONFIGURATION, QuarantineBook, RegistryBook, key_ids, note_configuration
+from monitor.decoding.quarantine import Quarantine
+from monitor.decoding.reject import Reject
 from monitor.jobs.registry_verification import check_registry
-from monitor.settings.config import Config
+from monitor.settings.config import Config, SigningConfig
+from monitor.sources.source import Partition
 from rollback.audit.anchors import MOVES, REWRITTEN, VERSION, Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import ATTESTATION, IntegrityError
@@ -157,3 +160,27 @@ def test_the_configuration_is_noted_when_it_changes(place: Place) -> None:
         ("act", 10.0), ("act", 3.0), ("observe", 3.0)
     ]  # fmt: skip
     assert json.dumps(noted[0]).count("password_file") == 0
+
+
+def test_what_could_not_be_read_is_noted_by_reason_and_not_too_often(place: Place, tmp_path: Path) -> None:
+    unread, now = Quarantine(None), [0.0]
+    book = QuarantineBook(unread, place.log, lambda: now[0])
+    reject = Reject(0, "bad_json", "-", "", b"{")
+    for at, count in ((0.0, 1), (1.0, 5), (30.0, 1), (61.0, 0), (200.0, 0)):
+        now[0] = at
+        unread.add(Partition("events", 0), [reject] * count)
+        book.look()
+    noted = [record.body["messages"] for record in read_records(place.path) if record.kind == "quarantine"]
+    assert noted == [{"bad_json": 1}, {"bad_json": 7}]
+    unread.add(Partition("events", 0), [reject])
+    book.close()
+    assert list(read_records(place.path))[-1].body == {"messages": {"bad_json": 8}}
+
+
+def test_the_keys_that_are_used_are_named(tmp_path: Path) -> None:
+    key = new_signing_key()
+    (tmp_path / "k.pem").write_bytes(key.pem())
+    (tmp_path / "k.pem").chmod(0o600)
+    used = key_ids(Config(signing=SigningConfig(key_file=tmp_path / "k.pem")))
+    assert used == {"signing_key": key.public.key_id, "trusted_keys": [key.public.key_id]}
+    assert key_ids(Config()) == {"signing_key": None, "trusted_keys": []}

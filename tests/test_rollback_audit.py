@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -218,3 +220,21 @@ def test_a_record_is_proved_without_the_log(tmp_path: Path, keys: Keys) -> None:
     check_inclusion(leaf(proof.record.line()), 3, 5, proof.path, root)
     with pytest.raises(AuditError, match="there is no record 5: it has 5, numbered from 0"):
         prove(path, 5)
+
+
+def test_of_a_thousand_one_byte_edits_each_is_found_and_the_record_named(tmp_path: Path, keys: Keys) -> None:
+    """A line's end that is gone makes one line of two: it is named then, or the one that follows."""
+    path = tmp_path / "state" / "audit.ndjson"
+    sealed(path, keys, 20)
+    content, rng = path.read_bytes(), np.random.default_rng(11)
+    starts = np.cumsum([0, *(len(line) for line in content.splitlines(keepends=True))])
+    for place in rng.integers(len(content), size=1000):
+        changed = bytearray(content)
+        changed[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        line = int(np.searchsorted(starts, place, side="right"))
+        with pytest.raises(AuditError) as found:
+            verify(path, keys=keys)
+        named = re.search(r"audit\.ndjson: line (\d+): ", str(found.value))
+        assert named is not None, found.value
+        assert int(named[1]) in {line, line + 1 if content[place] == ord("\n") else line}
