@@ -25,6 +25,7 @@ import msgspec
 from rollback.bundle import Bundle, IntegrityError, read_bundle, write_bundle
 from rollback.durable import sync_folder
 from rollback.keys import Keys
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft
 from rollback.registry import moves
 from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
@@ -39,13 +40,19 @@ _MOVE: Final = msgspec.json.Decoder(Move)
 
 
 class FileRegistry:
-    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
+    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`.
 
-    def __init__(self, root: Path, name: str, keys: Keys, clock: Callable[[], float]) -> None:
+    A bundle beyond ``limits`` is neither added nor read.
+    """
+
+    def __init__(
+        self, root: Path, name: str, keys: Keys, clock: Callable[[], float], limits: BundleLimits | None = None
+    ) -> None:
         self._name = moves.check_name(name, "model")
         self._folder = root / name
         self._keys = keys
         self._clock = clock
+        self._limits = limits or BundleLimits()
         self._vouched: tuple[tuple[int, ...], bool] | None = None
 
     def add(
@@ -61,6 +68,9 @@ class FileRegistry:
         """See `Registry.add`."""
         if self._keys.signing is None:
             raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
+        for file, content in files.items():
+            if objection := self._limits.objection(file, len(content)):
+                raise RegistryError(f"{self._folder}: {file} {objection}")
         with self._locked(make=True):
             present, history = self.versions(), self.history()
             if version is None:
@@ -96,7 +106,7 @@ class FileRegistry:
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
         moves.require(version, self.versions(), self._name)
-        bundle = read_bundle(self._folder / version, self._keys.trusted)
+        bundle = read_bundle(self._folder / version, self._keys.trusted, self._limits)
         found = (bundle.manifest.name, bundle.manifest.version)
         if found != (self._name, version):
             place = self._folder / version / "manifest.json"
@@ -270,7 +280,9 @@ class FileRegistry:
         entry = bundle.manifest.lineage.get("buffer")
         if entry is None:
             return None
-        path = self._folder / BUFFERS / entry["file"]
+        path = self._folder / BUFFERS / Path(entry["file"]).name
+        if path.name != entry["file"] or path.is_symlink():
+            raise IntegrityError(f"{bundle.where('manifest.json')}: {entry['file']!r} is no training buffer's name")
         try:
             found = _file_digest(path)
         except OSError as error:
