@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,7 @@ from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
+from monitor.verification_record import VerificationRecord
 from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
@@ -149,7 +151,9 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         )
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
-        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered))
+        record = VerificationRecord(audit.append)
+        take = partial(take_findings, schedule.inbox, responding, registered, record)
+        over = Supervision(stop, health, metrics, take)
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
@@ -166,7 +170,7 @@ def open_configured(config: Config, name: str) -> FileRegistry:
     else:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
-    return FileRegistry(config.registry, name, keys, time.time)
+    return FileRegistry(config.registry, name, keys, time.time, config.bundles.limits())
 
 
 def audit_keys(config: Config) -> Keys:
@@ -187,16 +191,21 @@ def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, versio
     return [*sinks]
 
 
-def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared]) -> None:
+def take_findings(
+    inbox: Inbox, responding: Responding, registered: deque[Prepared], record: VerificationRecord
+) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
             registered.append(found)
         elif isinstance(found, ServedOtherwise):
+            record.served(found)
             responding.probed(found.model, found.version, found.problem, found.at)
-        elif found.known_good_failed:
-            why = found.failed[found.last_known_good or ""]
-            log.error("the last known good version fails verification: a rollback would halt", reason=why)
+        else:
+            record.checked(found)
+            if found.known_good_failed:
+                why = found.failed[found.last_known_good or ""]
+                log.error("the last known good version fails verification: a rollback would halt", reason=why)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:

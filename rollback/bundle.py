@@ -109,6 +109,15 @@ class Bundle:
         except ValueError as error:
             raise IntegrityError(f"{self.where(CANARIES)}: {error}") from error
 
+    def check_content(self) -> None:
+        """Read everything that is used later: a signed file may still be no model, or not fit the manifest.
+
+        Raises `IntegrityError`.
+        """
+        self.reference()
+        self.canaries()
+        self.scorer()
+
     def where(self, file: str) -> str:
         """The place of a file, for messages."""
         return str(self.path / file) if self.path else f"{self.manifest.name}/{self.manifest.version}/{file}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,10 @@ import typer
 from monitor.cli.output import Busy, Progress, show, table
 from monitor.cli.who import user_name
 from monitor.open_incidents import open_incidents, versions_named
+from monitor.settings.config import load_config
 from rollback.bundle import IntegrityError
 from rollback.keys import Keys
+from rollback.limits import BundleLimits
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
 from rollback.registry.file import FileRegistry
@@ -52,12 +55,15 @@ SigningKeyFile: TypeAlias = Annotated[
 def open_registry(
     root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
 ) -> FileRegistry:
-    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
+    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign.
+
+    Limits are those of the environment (`TOCSIN_BUNDLES__MAX_MODEL_MIB`), which the configuration reads too.
+    """
     if root.exists() and not root.is_dir():
         raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
     keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time)
+    return FileRegistry(root, name, keys, time.time, _limits())
 
 
 @app.command()
@@ -98,7 +104,7 @@ def add(
     """
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
     with Busy(f"reading {reference.name} and the model"):
-        made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
+        made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent, limits=_limits())
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     bundle = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=version, buffer=kept)
@@ -337,6 +343,11 @@ def serving(keeper: FileRegistry, name: str) -> str:
         how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
         raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
     return version
+
+
+def _limits() -> BundleLimits:
+    """Those of the environment."""
+    return load_config(None, os.environ).bundles.limits()
 
 
 def _time(at: float) -> str:

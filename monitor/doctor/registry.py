@@ -27,7 +27,7 @@ def open_keys(config: Config) -> Keys:
 
 def open_registry(config: Config, name: str) -> FileRegistry:
     """A model's registry, as the daemon opens it. Raises `KeyFileError`."""
-    return FileRegistry(config.registry, name, open_keys(config), time.time)
+    return FileRegistry(config.registry, name, open_keys(config), time.time, config.bundles.limits())
 
 
 def check_models(config: Config) -> Iterator[Result]:

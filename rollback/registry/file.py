@@ -115,12 +115,16 @@ class FileRegistry:
 
     def verify(self, version: str) -> None:
         """See `Registry.verify`; a training buffer is checked with the bundle."""
-        self._check_buffer(self.load(version))
+        bundle = self.load(version)
+        bundle.check_content()
+        self._check_buffer(bundle)
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._locked():
-            moves.refuse_shadow(self.load(version).manifest)
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
             asked = moves.promotion(
                 self.pointers(),
                 version,
@@ -138,7 +142,7 @@ class FileRegistry:
         """See `Registry.rollback`."""
         with self._locked():
             move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
+            self.load(move.version).check_content()
             self._apply(move)
             return self.pointers()
 
@@ -280,8 +284,8 @@ class FileRegistry:
         entry = bundle.manifest.lineage.get("buffer")
         if entry is None:
             return None
-        path = self._folder / BUFFERS / Path(entry["file"]).name
-        if path.name != entry["file"] or path.is_symlink():
+        path = self._folder / BUFFERS / entry["file"]
+        if entry["file"] in {"", "..", "."} or path.name != entry["file"] or path.is_symlink():
             raise IntegrityError(f"{bundle.where('manifest.json')}: {entry['file']!r} is no training buffer's name")
         try:
             found = _file_digest(path)

@@ -78,12 +78,15 @@ class MemoryRegistry:
 
     def verify(self, version: str) -> None:
         """See `Registry.verify`."""
+        self.load(version).check_content()
         self.buffer(version)
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._lock:
-            moves.refuse_shadow(self.load(version).manifest)
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
             asked = moves.promotion(
                 self.pointers(),
                 version,
@@ -101,7 +104,7 @@ class MemoryRegistry:
         """See `Registry.rollback`."""
         with self._lock:
             move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
+            self.load(move.version).check_content()
             self._apply(move)
             return self.pointers()
 

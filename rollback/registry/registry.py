@@ -82,7 +82,10 @@ class Registry(Protocol):
         """The bundle, after `verify`; raises `RegistryError` or `rollback.bundle.IntegrityError`."""
 
     def verify(self, version: str) -> None:
-        """Check every digest and the signature; raises `rollback.bundle.IntegrityError` saying which file and why."""
+        """Check every digest, the signature, and that model, reference and canaries can be used.
+
+        Raises `rollback.bundle.IntegrityError` saying which file and why.
+        """
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """Verify ``version``, then make it `serving` if `serving` is still ``expected`` (compare-and-set).
