@@ -22,6 +22,8 @@ ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 1
 TENSOR_NAME, TENSOR_EXTERNAL = 8, 13
 RUNTIME_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 DEEPEST: Final = 20
+TREE_LISTS: Final = ("nodes_", "class_", "target_")
+"""Attributes of trees: lists of millions of numbers that say nothing about what is asked here."""
 
 
 @dataclass
@@ -103,6 +105,8 @@ def _attribute(data: memoryview, facts: GraphFacts, depth: int) -> None:
     for number, value in fields(data):
         if number == ATTRIBUTE_NAME:
             name = text(value)
+            if name.startswith(TREE_LISTS) and not name.endswith("_as_tensor"):
+                return
         elif number in {ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS}:
             _tensor(message(value), facts)
         elif number in {ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS}:
