@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
 from monitor.decoding.quarantine import Quarantine
-from monitor.inbox import RegistryChecked
+from monitor.inbox import RegistryChecked, ServedOtherwise
 from monitor.settings.config import Config
+from monitor.verification_record import VerificationRecord
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import AuditLog, read_records
 from rollback.response.policy import Mode
@@ -41,6 +42,16 @@ def key_ids(config: Config) -> dict[str, Any]:
     keys = keys_from_files(signing.trusted_keys, signing.key_file)
     signer = None if keys.signing is None else keys.signing.public.key_id
     return {"signing_key": signer, "trusted_keys": sorted(keys.trusted)}
+
+
+class Recording(Protocol):
+    """Hears of what scheduled jobs have found."""
+
+    def served(self, found: ServedOtherwise) -> None:
+        """An endpoint does not serve what it should."""
+
+    def checked(self, found: RegistryChecked) -> None:
+        """A registry was verified."""
 
 
 class QuarantineBook:
@@ -75,16 +86,17 @@ class RegistryBook:
     def __init__(self, anchors: Anchors, audit: AuditLog) -> None:
         self._anchors = anchors
         self._audit = audit
-        self._failed: dict[str, dict[str, str]] = {}
+        self._record = VerificationRecord(audit.append)
+
+    def served(self, found: ServedOtherwise) -> None:
+        """Note an endpoint that does not serve what it should."""
+        self._record.served(found)
 
     def checked(self, found: RegistryChecked) -> None:
         """Note what is new, and say what is wrong."""
         if found.known_good_failed:
             why = found.failed[found.last_known_good or ""]
             log.error("the last known good version fails verification: a rollback would halt", reason=why)
-        failed = dict(found.failed)
-        if failed != self._failed.get(found.model, {}):
-            self._audit.append("registry.failed", {"model": found.model, "failed": failed})
-            self._failed[found.model] = failed
+        self._record.checked(found)
         if problem := self._anchors.notice(found.model, found.versions, found.history, self._audit):
             log.error("the registry's history was written anew", model=found.model, problem=problem)

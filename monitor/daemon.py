@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +21,9 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.audited import QuarantineBook, RegistryBook, key_ids, note_configuration
+from monitor.audited import QuarantineBook, Recording, RegistryBook, key_ids, note_configuration
 from monitor.charges import charges, open_responder
-from monitor.inbox import Inbox, RegistryChecked, ServedOtherwise
+from monitor.inbox import Inbox, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
@@ -162,12 +163,8 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
         book, unread = RegistryBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
-
-        def look() -> None:
-            take_findings(schedule.inbox, responding, registered, book.checked)
-            unread.look()
-
-        over = Supervision(stop, health, metrics, look)
+        take = partial(take_findings, schedule.inbox, responding, registered, book)
+        over = Supervision(stop, health, metrics, _in_turn(take, unread.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
@@ -189,7 +186,7 @@ def open_configured(config: Config, name: str, digests: Mapping[str, str] | None
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
     trust = Trust(digests or {}, frozenset(config.model(name).allow_unsigned))
-    return FileRegistry(config.registry, name, keys, time.time, trust)
+    return FileRegistry(config.registry, name, keys, time.time, trust, config.bundles.limits())
 
 
 def audit_keys(config: Config) -> Keys:
@@ -218,20 +215,24 @@ def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, versio
     return [*sinks]
 
 
-def take_findings(
-    inbox: Inbox,
-    responding: Responding,
-    registered: deque[Prepared],
-    checked: Callable[[RegistryChecked], None],
-) -> None:
+def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        for one in each:
+            one()
+
+    return run
+
+
+def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared], record: Recording) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
             registered.append(found)
         elif isinstance(found, ServedOtherwise):
+            record.served(found)
             responding.probed(found.model, found.version, found.problem, found.at)
         else:
-            checked(found)
+            record.checked(found)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,15 @@ import msgspec
 
 from detectors.batch import Scorer
 from detectors.schema import Schema
-from rollback.canaries import Canaries, choose
+from rollback.canaries import Canaries
+from rollback.canary_choice import choose
 from rollback.durable import sync_folder, write_new
 from rollback.envelope import SignatureError
 from rollback.keys import PublicKey, SigningKey
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft, Manifest
+from rollback.noisy_copies import NoisyCopies
+from rollback.onnx_graph import NotOnnx, read_graph
 from rollback.reference import ReferenceRows
 from rollback.scorer import OnnxScorer, ScorerError
 from rollback.sign import attest, check_attestation
@@ -43,6 +48,8 @@ ATTESTATION: Final = "attestation.json"
 MODEL: Final = "model.onnx"
 REFERENCE: Final = "reference.npz"
 CANARIES: Final = "canaries.npz"
+KINDS: Final = (".json", ".onnx", ".npz", ".safetensors")
+"""What a bundle's files may be: data that is read without running anything."""
 
 
 # made once, at import: msgspec may crash where two threads are the first to decode a type
@@ -97,8 +104,10 @@ class Bundle:
         if MODEL not in self.files:
             raise IntegrityError(f"{self.where(MODEL)}: the manifest says how to feed it, but the file is missing")
         try:
+            if objection := read_graph(self.files[MODEL]).objection():
+                raise IntegrityError(f"{self.where(MODEL)}: {objection}")
             return OnnxScorer(self.files[MODEL], self.manifest, threads)
-        except ScorerError as error:
+        except (NotOnnx, ScorerError) as error:
             raise IntegrityError(f"{self.where(MODEL)}: {error}") from error
 
     def canaries(self) -> Canaries | None:
@@ -109,6 +118,15 @@ class Bundle:
             return Canaries.from_npz(self.files[CANARIES], self.schema)
         except ValueError as error:
             raise IntegrityError(f"{self.where(CANARIES)}: {error}") from error
+
+    def check_content(self) -> None:
+        """Read everything that is used later: a signed file may still be no model, or not fit the manifest.
+
+        Raises `IntegrityError`.
+        """
+        self.reference()
+        self.canaries()
+        self.scorer()
 
     def where(self, file: str) -> str:
         """The place of a file, for messages."""
@@ -121,7 +139,8 @@ def with_canaries(draft: Draft, files: Mapping[str, bytes]) -> dict[str, bytes]:
     scorer, reference = bundle.scorer(), bundle.reference()
     if scorer is None or reference is None or not len(reference):
         return dict(files)
-    return {**files, CANARIES: choose(reference, bundle.schema, scorer).to_npz()}
+    copies = NoisyCopies(files[MODEL], bundle.manifest)
+    return {**files, CANARIES: choose(reference, bundle.schema, scorer, copies).to_npz()}
 
 
 def digest(content: bytes) -> str:
@@ -138,6 +157,8 @@ def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dic
     for name in files:
         if name in {MANIFEST, ATTESTATION} or name.startswith(".") or Path(name).name != name:
             raise ValueError(f"a bundle cannot hold a file of the name {name!r}")
+        if Path(name).suffix not in KINDS:
+            raise ValueError(f"a bundle cannot hold the file {name!r}: its files end in {', '.join(KINDS)}")
     named = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in sorted(files.items())})
     text = msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n"
     try:
@@ -205,29 +226,41 @@ def _read_manifest(content: bytes, where: str) -> Manifest:
         raise IntegrityError(f"{where}/{MANIFEST}: is no manifest of a bundle: {error}") from error
 
 
-def read_bundle(folder: Path, trusted: Mapping[str, PublicKey]) -> Bundle:
-    """Read a folder into memory and check it. Raises `IntegrityError`, also where a file cannot be read."""
-    files = _read_files(folder)
+def read_bundle(folder: Path, trusted: Mapping[str, PublicKey], limits: BundleLimits | None = None) -> Bundle:
+    """Read a folder into memory and check it. Raises `IntegrityError`, also for what is too large or cannot be read."""
+    files = _read_files(folder, limits or BundleLimits())
     manifest, signer = check_bundle(files, trusted, str(folder))
     return Bundle(manifest, files, folder, signer)
 
 
-def read_unsigned(folder: Path) -> Bundle:
+def read_unsigned(folder: Path, limits: BundleLimits | None = None) -> Bundle:
     """`read_bundle` without a look at the signature: for a version that an operator has named. Same errors."""
-    files = _read_files(folder)
+    files = _read_files(folder, limits or BundleLimits())
     return Bundle(check_unsigned(files, str(folder)), files, folder)
 
 
-def _read_files(folder: Path) -> dict[str, bytes]:
+def _read_files(folder: Path, limits: BundleLimits) -> dict[str, bytes]:
     files = {}
     try:
-        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-            if not entry.is_file(follow_symlinks=False):
-                raise IntegrityError(f"{entry.path}: is no plain file; a bundle holds only what was signed")
-            files[entry.name] = Path(entry.path).read_bytes()
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        if len(entries) > limits.files:
+            raise IntegrityError(f"{folder}: holds {len(entries)} files; a bundle has {limits.files} at most")
+        for entry in entries:
+            files[entry.name] = _read_plain(Path(entry.path), limits)
     except OSError as error:
         raise IntegrityError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
     return files
+
+
+def _read_plain(path: Path, limits: BundleLimits) -> bytes:
+    """A file's content; links are not followed, and what is no file or too large is not read at all."""
+    if not stat.S_ISREG(path.lstat().st_mode):  # opening a pipe would wait for whoever writes to it
+        raise IntegrityError(f"{path}: is no plain file; a bundle holds only what was signed")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if objection := limits.objection(path.name, size):
+            raise IntegrityError(f"{path}: {objection}")
+        return file.read(size)
 
 
 def write_bundle(

@@ -45,7 +45,7 @@ class Place:
         return FileRegistry(self.folder / "registry", "nids", KEYS, lambda: 1.7e9, trust)
 
     def add(self, content: bytes, version: str | None = None) -> None:
-        self.registry.add(DRAFT, {"weights.bin": content}, by="ann", reason="test", version=version)
+        self.registry.add(DRAFT, {"weights.safetensors": content}, by="ann", reason="test", version=version)
 
     def check(self) -> dict[str, str]:
         found = check_registry("nids", self.registry, 0.0)
@@ -85,17 +85,17 @@ def test_a_bundle_that_was_swapped_together_with_its_signature_is_refused(place:
     place.add(b"good")
     place.check()
     other = FileRegistry(tmp_path / "other", "nids", KEYS, lambda: 1.7e9)  # by somebody who has the key
-    other.add(DRAFT, {"weights.bin": b"evil"}, by="eve", reason="")
+    other.add(DRAFT, {"weights.safetensors": b"evil"}, by="eve", reason="")
     folder = tmp_path / "registry" / "nids" / "1"
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "other" / "nids" / "1", folder)
-    assert place.opened().load("1").files["weights.bin"] == b"evil"
+    assert place.opened().load("1").files["weights.safetensors"] == b"evil"
     assert "bundle and signature were swapped together" in place.check()["1"]
     place.start()
     with pytest.raises(IntegrityError, match=r"by the audit log it was [0-9a-f]{64}"):
         place.registry.load("1")
     place.check()
-    assert place.kinds()[2:] == ["registry.failed", "registry.failed"]  # once a start
+    assert place.kinds()[2:] == ["version.failed", "version.failed"]  # once a start
 
 
 def test_a_history_that_was_written_anew_is_found_and_kept_as_it_is_then(place: Place, tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_a_version_without_a_signature_is_believed_only_where_it_is_named(place:
         place.registry.load("2")
     place.start("2")
     bundle = place.registry.load("2")
-    assert (bundle.signed_by, bundle.files["weights.bin"]) == ("", b"2")
+    assert (bundle.signed_by, bundle.files["weights.safetensors"]) == ("", b"2")
     assert place.check() == {}
     assert [r.body["signed_by"] == "" for r in read_records(place.path) if r.kind == VERSION] == [False, True]
-    weights = tmp_path / "registry" / "nids" / "2" / "weights.bin"
+    weights = tmp_path / "registry" / "nids" / "2" / "weights.safetensors"
     weights.unlink()
     weights.write_bytes(b"changed")
-    with pytest.raises(IntegrityError, match=r"weights\.bin: changed since it was signed"):
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors: changed since it was signed"):
         place.registry.load("2")
 
 
@@ -134,11 +134,11 @@ def test_files_of_the_same_content_are_kept_once(place: Place, tmp_path: Path) -
     for version in ("1", "2", "3"):
         place.add(b"shared" if version != "3" else b"own", version)
     folder = tmp_path / "registry" / "nids"
-    same = [(folder / v / "weights.bin").stat().st_ino for v in ("1", "2", "3")]
+    same = [(folder / v / "weights.safetensors").stat().st_ino for v in ("1", "2", "3")]
     assert (same[0] == same[1], same[0] == same[2], len(list((folder / "blobs").iterdir()))) == (True, False, 2)
     place.registry.remove("3", by="ann", reason="old")
     assert len(list((folder / "blobs").iterdir())) == 1
-    assert place.registry.load("2").files["weights.bin"] == b"shared"
+    assert place.registry.load("2").files["weights.safetensors"] == b"shared"
 
 
 def test_a_blob_that_was_changed_is_not_used(place: Place, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_blob_that_was_changed_is_not_used(place: Place, tmp_path: Path) -> No
     (blob,) = (tmp_path / "registry" / "nids" / "blobs").iterdir()
     blob.write_bytes(b"broken")
     place.add(b"shared")
-    assert place.registry.load("2").files["weights.bin"] == b"shared"
+    assert place.registry.load("2").files["weights.safetensors"] == b"shared"
     with pytest.raises(IntegrityError, match="changed since it was signed"):
         place.registry.load("1")
 

@@ -23,7 +23,7 @@ def registry(tmp_path: Path) -> FileRegistry:
     made = FileRegistry(root, "nids", Keys.trial(root, make=True), lambda: 0.0)
     for _ in range(6):
         draft = Draft(classes=("benign", "attack"), features=(FeatureSpec("bytes"),))
-        made.add(draft, {"weights.bin": b"x"}, by="ann", reason="test")
+        made.add(draft, {"weights.safetensors": b"x"}, by="ann", reason="test")
     made.promote("4", expected="1", known_good=False, by="ann", reason="test")
     return made
 

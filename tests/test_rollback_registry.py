@@ -53,7 +53,7 @@ def draft(parent: str | None = None) -> Draft:
 
 
 def add(registry: Registry, version: str | None = None, content: bytes = b"x") -> str:
-    bundle = registry.add(draft(), {"weights.bin": content}, by="ann", reason="test", version=version)
+    bundle = registry.add(draft(), {"weights.safetensors": content}, by="ann", reason="test", version=version)
     return bundle.manifest.version
 
 
@@ -235,7 +235,7 @@ def test_a_training_buffer_goes_with_the_last_version_that_has_it(tmp_path: Path
     table.write_text("bytes,label\n1,benign\n", encoding="utf-8")
     add(registry)
     for _ in range(2):
-        registry.add(draft(), {"weights.bin": b"x"}, by="ann", reason="", buffer=Buffer(table, "label"))
+        registry.add(draft(), {"weights.safetensors": b"x"}, by="ann", reason="", buffer=Buffer(table, "label"))
     kept = tmp_path / "registry" / "nids" / "buffers"
     registry.remove("2", by="ann", reason="")
     assert len(list(kept.iterdir())) == 1
@@ -263,8 +263,8 @@ def test_what_another_process_vouches_for_is_seen(tmp_path: Path) -> None:
 
 def test_a_changed_version_is_never_promoted(tmp_path: Path) -> None:
     registry = folder_registry(tmp_path)
-    (tmp_path / "nids" / "2" / "weights.bin").write_bytes(b"y")
-    with pytest.raises(IntegrityError, match=r"nids/2/weights.bin: changed since it was signed"):
+    (tmp_path / "nids" / "2" / "weights.safetensors").write_bytes(b"y")
+    with pytest.raises(IntegrityError, match=r"nids/2/weights.safetensors: changed since it was signed"):
         registry.promote("2", expected="1", known_good=True, by="ann", reason="")
     assert registry.pointers() == Pointers("1", "1", assumed=True)
 
@@ -272,7 +272,7 @@ def test_a_changed_version_is_never_promoted(tmp_path: Path) -> None:
 def test_a_changed_last_known_good_version_stops_the_rollback(tmp_path: Path) -> None:
     registry = folder_registry(tmp_path)
     registry.promote("2", expected="1", known_good=False, by="ann", reason="")
-    (tmp_path / "nids" / "1" / "weights.bin").write_bytes(b"y")
+    (tmp_path / "nids" / "1" / "weights.safetensors").write_bytes(b"y")
     with pytest.raises(IntegrityError):
         registry.rollback(expected="2", by="ann", reason="")
     assert registry.pointers().serving == "2"
@@ -297,7 +297,7 @@ def test_a_pointer_that_leads_out_is_refused(tmp_path: Path) -> None:
 def test_what_a_crashed_writer_left_is_no_version_and_is_cleared(tmp_path: Path) -> None:
     registry = folder_registry(tmp_path)
     (tmp_path / "nids" / ".3.abcd").mkdir()
-    (tmp_path / "nids" / ".3.abcd" / "weights.bin").write_bytes(b"half")
+    (tmp_path / "nids" / ".3.abcd" / "weights.safetensors").write_bytes(b"half")
     with (tmp_path / "nids" / "history.ndjson").open("ab") as history:
         history.write(b'{"at":17')
     assert registry.versions() == ["1", "2"]

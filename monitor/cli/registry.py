@@ -23,6 +23,7 @@ from monitor.cli.registry_options import (
     TrainingSeed,
     Trusted,
     Version,
+    bundle_limits,
     open_registry,
     serving,
     told,
@@ -79,7 +80,9 @@ def add(
     """
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
     with Busy(f"reading {reference.name} and the model"):
-        made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
+        made = own_model(
+            rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent, limits=bundle_limits()
+        )
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     bundle = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=version, buffer=kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from monitor.settings.config import load_config
 from rollback.keys import Keys
+from rollback.limits import BundleLimits
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Pointers, RegistryError
 from rollback.train.recipe import Device
@@ -50,13 +53,19 @@ def open_registry(
 ) -> FileRegistry:
     """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign.
 
-    Versions that are ``unsigned`` are believed without a signature.
+    Versions that are ``unsigned`` are believed without a signature. Limits are those of the environment
+    (`TOCSIN_BUNDLES__MAX_MODEL_MIB`), which the configuration reads too.
     """
     if root.exists() and not root.is_dir():
         raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
     keys = keys_from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned))
+    return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned), bundle_limits())
+
+
+def bundle_limits() -> BundleLimits:
+    """Those of the environment."""
+    return load_config(None, os.environ).bundles.limits()
 
 
 def serving(keeper: FileRegistry, name: str) -> str:

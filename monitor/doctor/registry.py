@@ -29,7 +29,7 @@ def open_keys(config: Config) -> Keys:
 def open_registry(config: Config, name: str) -> FileRegistry:
     """A model's registry, as the daemon opens it. Raises `KeyFileError`."""
     trust = Trust(unsigned=frozenset(config.model(name).allow_unsigned))
-    return FileRegistry(config.registry, name, open_keys(config), time.time, trust)
+    return FileRegistry(config.registry, name, open_keys(config), time.time, trust, config.bundles.limits())
 
 
 def check_models(config: Config) -> Iterator[Result]:

@@ -16,7 +16,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.settings.config_sections import AdminConfig, HttpConfig, KafkaConfig, ModelConfig, SigningConfig
+from monitor.settings.config_sections import (
+    AdminConfig,
+    BundlesConfig,
+    HttpConfig,
+    KafkaConfig,
+    ModelConfig,
+    SigningConfig,
+)
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
 from monitor.settings.problems import ConfigError, Problem, unknown
@@ -25,6 +32,7 @@ from monitor.settings.sink_sections import SinkConfig, SinkName
 from monitor.settings.strict_yaml import read_yaml
 
 __all__ = [
+    "BundlesConfig",
     "Config",
     "ConfigError",
     "HttpConfig",
@@ -76,6 +84,8 @@ class Config(BaseSettings):
     """The kill switch over HTTP."""
     signing: SigningConfig = SigningConfig()
     """Keys."""
+    bundles: BundlesConfig = BundlesConfig()
+    """Limits of what is read from the registry."""
     sinks: dict[SinkName, SinkConfig] = {}
     """Where alerts go, by name."""
     schedule: ScheduleConfig = ScheduleConfig()

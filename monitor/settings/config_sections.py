@@ -11,6 +11,7 @@ from monitor.settings.problems import ConfigError, Problem
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
 from monitor.settings.section import Address, Addresses, Paths, Section, Strings, Topic
 from monitor.settings.strict_yaml import reason
+from rollback.limits import MIB, BundleLimits
 
 SHORTEST_TOKEN = 16
 
@@ -173,6 +174,19 @@ class SigningConfig(Section):
     """Public keys (Ed25519, PEM); a bundle must be signed by one of them."""
     key_file: Path | None = None
     """Private key that signs the bundles made here."""
+
+
+class BundlesConfig(Section):
+    """How large the files of a model version may be: they are read into memory as a whole."""
+
+    max_model_mib: int = Field(default=512, ge=1)
+    """Largest `model.onnx`."""
+    max_file_mib: int = Field(default=512, ge=1)
+    """Largest other file."""
+
+    def limits(self) -> BundleLimits:
+        """As registries take them."""
+        return BundleLimits(self.max_model_mib * MIB, self.max_file_mib * MIB)
 
 
 def _secret(field: str, path: Path | None) -> SecretStr | None:

@@ -25,6 +25,7 @@ import msgspec
 from rollback.bundle import Bundle, IntegrityError, read_bundle, read_unsigned, write_bundle
 from rollback.durable import sync_folder
 from rollback.keys import Keys
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft
 from rollback.registry import moves
 from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
@@ -52,16 +53,26 @@ class Trust:
 
 
 class FileRegistry:
-    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
+    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`.
+
+    A bundle beyond ``limits`` is neither added nor read.
+    """
 
     def __init__(
-        self, root: Path, name: str, keys: Keys, clock: Callable[[], float], trust: Trust | None = None
+        self,
+        root: Path,
+        name: str,
+        keys: Keys,
+        clock: Callable[[], float],
+        trust: Trust | None = None,
+        limits: BundleLimits | None = None,
     ) -> None:
         self._trust = trust or Trust()
         self._name = moves.check_name(name, "model")
         self._folder = root / name
         self._keys = keys
         self._clock = clock
+        self._limits = limits or BundleLimits()
         self._vouched: tuple[tuple[int, ...], bool] | None = None
 
     def add(
@@ -77,6 +88,9 @@ class FileRegistry:
         """See `Registry.add`."""
         if self._keys.signing is None:
             raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
+        for file, content in files.items():
+            if objection := self._limits.objection(file, len(content)):
+                raise RegistryError(f"{self._folder}: {file} {objection}")
         with self._locked(make=True):
             present, history = self.versions(), self.history()
             if version is None:
@@ -114,7 +128,10 @@ class FileRegistry:
         """See `Registry.load`."""
         moves.require(version, self.versions(), self._name)
         folder = self._folder / version
-        bundle = read_unsigned(folder) if version in self._trust.unsigned else read_bundle(folder, self._keys.trusted)
+        if version in self._trust.unsigned:
+            bundle = read_unsigned(folder, self._limits)
+        else:
+            bundle = read_bundle(folder, self._keys.trusted, self._limits)
         known = self._trust.digests.get(version, bundle.digest)
         if bundle.digest != known:
             raise IntegrityError(
@@ -130,13 +147,16 @@ class FileRegistry:
     def verify(self, version: str) -> Bundle:
         """See `Registry.verify`."""
         bundle = self.load(version)
+        bundle.check_content()
         self._check_buffer(bundle)
         return bundle
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._locked():
-            moves.refuse_shadow(self.load(version).manifest)
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
             wanted = Move(self._clock(), "promote", version, expected, by, reason)
             for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
@@ -147,7 +167,7 @@ class FileRegistry:
         with self._locked():
             now = self.pointers()
             to = target if target is not None else moves.default_target(now)
-            self.load(to)
+            self.load(to).check_content()
             for move in moves.rollback(now, self.history(), Move(self._clock(), "rollback", to, expected, by, reason)):
                 self._apply(move)
             return self.pointers()
@@ -312,6 +332,8 @@ class FileRegistry:
         if entry is None:
             return None
         path = self._folder / BUFFERS / entry["file"]
+        if entry["file"] in {"", "..", "."} or path.name != entry["file"] or path.is_symlink():
+            raise IntegrityError(f"{bundle.where('manifest.json')}: {entry['file']!r} is no training buffer's name")
         try:
             found = _file_digest(path)
         except OSError as error:

@@ -79,13 +79,17 @@ class MemoryRegistry:
 
     def verify(self, version: str) -> Bundle:
         """See `Registry.verify`."""
+        bundle = self.load(version)
+        bundle.check_content()
         self.buffer(version)
-        return self.load(version)
+        return bundle
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._lock:
-            moves.refuse_shadow(self.load(version).manifest)
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
             wanted = Move(self._clock(), "promote", version, expected, by, reason)
             for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
@@ -96,7 +100,7 @@ class MemoryRegistry:
         with self._lock:
             now = self.pointers()
             to = target if target is not None else moves.default_target(now)
-            self.load(to)
+            self.load(to).check_content()
             for move in moves.rollback(now, self.history(), Move(self._clock(), "rollback", to, expected, by, reason)):
                 self._apply(move)
             return self.pointers()

@@ -84,7 +84,8 @@ class Registry(Protocol):
     def verify(self, version: str) -> Bundle:
         """The bundle, after a check of every digest, also its training buffer's, and of the signature.
 
-        Raises `rollback.bundle.IntegrityError`, which says which file and why.
+        Also that its model, reference and canaries can be used. Raises `rollback.bundle.IntegrityError`, which says
+        which file and why.
         """
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:

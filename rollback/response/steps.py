@@ -50,6 +50,7 @@ def _verify(case: Case, target: Target) -> Result:
     """Nothing is touched before it is known that the target is what was signed, and answers as it did then."""
     refuse_quarantined(target.registry.history(), case.target)
     bundle = target.registry.load(case.target)  # not its training buffer: nothing of that is served
+    bundle.check_content()
     share = _own_agreement(bundle)
     if share is not None and share < 1.0:
         return Result("refused", f"version {case.target} answers {share:.0%} of its own canaries as when it was made")
