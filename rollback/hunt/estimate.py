@@ -1,0 +1,126 @@
+"""How many attacks a poisoned version let pass: what it decided differently, less what an honest retrain would have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import betaln, gammaln, ndtri
+
+from detectors.batch import Floats, Ints
+
+LEVEL: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with the interval in which the figure lies with the probability that was asked for."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def plus(self, other: Interval) -> Interval:
+        """The sum; where both hold together with a probability, so does it."""
+        return Interval(self.low + other.low, self.estimate + other.estimate, self.high + other.high)
+
+    def of_all(self, share: float, error: float, most: float) -> Interval:
+        """The same for all, where it was found in a sample of this ``share`` with this sampling ``error``."""
+        low, high = max(self.low - error, 0.0) / share, min((self.high + error) / share, most)
+        return Interval(min(low, high), min(self.estimate / share, high), high)
+
+
+NOTHING: Final = Interval(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """Churn of an honest retrain: ``parted`` of ``sessions`` reference sessions differ as is counted, at ``length``.
+
+    ``length`` is the mean number of events in a session of the reference.
+    """
+
+    parted: int
+    sessions: int
+    length: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.parted <= self.sessions or self.sessions < 1 or self.length < 1:
+            raise ValueError(f"need 0 <= parted <= sessions, at least one session and event, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Attacks that passed, counted as sessions and as their events."""
+
+    sessions: Interval
+    events: Interval
+
+
+def honest_sessions(null: Null, sessions: int, length: float, level: float = LEVEL) -> Interval:
+    """How many of ``sessions`` sessions with ``length`` events on average an honest retrain would have parted on.
+
+    A prediction interval. Null: a session of the stream parts with the probability q with which one of the reference
+    does, times s = max(``length``/``null.length``, 1), because longer sessions have more chances; sessions are
+    independent, whatever their events are. With k of m reference sessions parted the limits are quantiles of
+    beta-binomial laws: BB(N, k, m/s - k + 1) at (1 - level)/2, BB(N, k + 1, m/s - k) at (1 + level)/2. For s = 1 these
+    are the exact (conservative) limits of Thatcher 1964 (JRSS-B 26:176).
+
+    >>> honest_sessions(Null(10, 1000, 6.0), 2000, 6.0)
+    Interval(low=7.0, estimate=20.0, high=40.0)
+    """
+    if sessions < 1:
+        return NOTHING
+    seen = null.sessions / max(length / null.length, 1.0)
+    share, tail = min(null.parted / seen, 1.0), (1 - level) / 2
+    low = _quantile(sessions, null.parted, seen - null.parted + 1, tail) if null.parted else 0
+    high = _quantile(sessions, null.parted + 1, seen - null.parted, 1 - tail) if null.parted < seen else sessions
+    expected = sessions * share
+    return Interval(float(min(low, expected)), float(expected), float(max(high, expected)))
+
+
+def passed(differing: Ints, honest: Interval) -> Passed:
+    """Attacks that passed, among sessions with ``differing`` [i] events (at least one each) that were let through.
+
+    The differing sessions are counted; what is not known is how many of them honest churn accounts for: ``honest``
+    (`honest_sessions`). So the sessions of attacks are len(differing) less those. As events, the honest sessions are
+    taken to be the longest for the lower limit, the shortest for the upper one, and average ones for the estimate;
+    whatever differs in an attacker's session counts as the attacker's.
+
+    Conditions: the reference is a fair sample of honest traffic as it came (after a natural drift, honest churn grows,
+    and the excess holds news as well as attacks); attacks and churn fall on different sessions. What LKG would have
+    missed as well is in no figure.
+
+    >>> passed(np.array([1, 1, 5]), Interval(0.0, 0.5, 1.0)).events
+    Interval(low=2.0, estimate=5.833333333333333, high=7.0)
+    """
+    count, events = len(differing), int(differing.sum())
+    rising = np.concatenate([[0], np.cumsum(np.sort(differing))])
+    least, most = min(int(np.floor(honest.low)), count), min(int(np.ceil(honest.high)), count)
+    average = max(1 - honest.estimate / count, 0.0) if count else 0.0
+    by_session = Interval(float(count - most), count * average, float(count - least))
+    by_event = Interval(float(rising[count - most]), events * average, float(events - rising[least]))
+    return Passed(by_session, by_event)
+
+
+def scaled_up(found: Passed, differing: Ints, share: float, events: int, level: float = LEVEL) -> Passed:
+    """For all sessions, where only a ``share`` of them was counted, drawn at random; ``events`` differ in all.
+
+    Limits move out by the normal quantile of the total's sampling error, sqrt((1 - share) sum of squares) before it is
+    scaled up (Horvitz-Thompson estimate under Poisson sampling of sessions).
+    """
+    if share >= 1:
+        return found
+    z = float(ndtri((1 + level) / 2)) * np.sqrt(1 - share)
+    by_session = found.sessions.of_all(share, z * np.sqrt(len(differing)), events)
+    by_event = found.events.of_all(share, z * float(np.sqrt(np.sum(differing.astype(np.float64) ** 2))), events)
+    return Passed(by_session, by_event)
+
+
+def _quantile(trials: int, a: float, b: float, level: float) -> int:
+    """The least h at which the beta-binomial law BB(``trials``, a, b) has come to ``level``."""
+    h: Floats = np.arange(trials + 1, dtype=np.float64)
+    choices = gammaln(trials + 1) - gammaln(h + 1) - gammaln(trials - h + 1)
+    law = np.exp(choices + betaln(h + a, trials - h + b) - betaln(a, b))
+    return min(int(np.searchsorted(np.cumsum(law), level)), trials)
