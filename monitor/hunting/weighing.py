@@ -51,7 +51,7 @@ class Weighing:
         share, events = self._sessions.share, int(self._events[column - WITH])
         found = None
         if null is not None:
-            honest = honest_sessions(null, sessions, length, level)
+            honest = honest_sessions(null, sessions, length, len(differing), level)
             if among == CARRIERS:  # they part at most as often as others: perhaps none of them is honest
                 honest = replace(honest, low=0.0)
             found = scaled_up(passed(differing, honest), differing, share, events, level)

@@ -58,25 +58,27 @@ class Passed:
     events: Interval
 
 
-def honest_sessions(null: Null, sessions: int, length: float, level: float = LEVEL) -> Interval:
+def honest_sessions(null: Null, sessions: int, length: float, suspect: int = 0, level: float = LEVEL) -> Interval:
     """How many of ``sessions`` sessions with ``length`` events on average an honest retrain would have parted on.
 
-    A prediction interval. Null: a session of the stream parts with the probability q with which one of the reference
-    does, times s = max(``length``/``null.length``, 1), because longer sessions have more chances; sessions are
-    independent, whatever their events are. With k of m reference sessions parted the limits are quantiles of
-    beta-binomial laws: BB(N, k, m/s - k + 1) at (1 - level)/2, BB(N, k + 1, m/s - k) at (1 + level)/2. For s = 1 these
-    are the exact (conservative) limits of Thatcher 1964 (JRSS-B 26:176).
+    A prediction interval. Null: sessions are independent, whatever their events are, and one of the stream parts with
+    the probability q with which one of the reference does, at the same length; a longer one has more chances, at most
+    in proportion, so q is taken times max(r, 1) for the upper limit and times min(r, 1) for the lower one, where r =
+    ``length``/``null.length``. Up to ``suspect`` of the sessions may be no honest ones at all: the lower limit does
+    without them. With k of m reference sessions parted the limits are quantiles of beta-binomial laws: BB(N - suspect,
+    k, m/min(r, 1) - k + 1) at (1 - level)/2 and BB(N, k + 1, m/max(r, 1) - k) at (1 + level)/2; for r = 1 and no
+    suspects these are the exact (conservative) limits of Thatcher 1964 (JRSS-B 26:176). The estimate is q max(r, 1) N.
 
     >>> honest_sessions(Null(10, 1000, 6.0), 2000, 6.0)
     Interval(low=7.0, estimate=20.0, high=40.0)
     """
     if sessions < 1:
         return NOTHING
-    seen = null.sessions / max(length / null.length, 1.0)
-    share, tail = min(null.parted / seen, 1.0), (1 - level) / 2
-    low = _quantile(sessions, null.parted, seen - null.parted + 1, tail) if null.parted else 0
-    high = _quantile(sessions, null.parted + 1, seen - null.parted, 1 - tail) if null.parted < seen else sessions
-    expected = sessions * share
+    k, ratio, tail = null.parted, length / null.length, (1 - level) / 2
+    few, many = null.sessions / max(ratio, 1.0), null.sessions / min(ratio, 1.0)
+    expected = sessions * min(k / few, 1.0)
+    low = _quantile(max(sessions - suspect, 0), k, many - k + 1, tail) if k else 0
+    high = _quantile(sessions, k + 1, few - k, 1 - tail) if k < few else sessions
     return Interval(float(min(low, expected)), float(expected), float(max(high, expected)))
 
 
@@ -92,8 +94,8 @@ def passed(differing: Ints, honest: Interval) -> Passed:
     and the excess holds news as well as attacks); attacks and churn fall on different sessions. What LKG would have
     missed as well is in no figure.
 
-    >>> passed(np.array([1, 1, 5]), Interval(0.0, 0.5, 1.0)).events
-    Interval(low=2.0, estimate=5.833333333333333, high=7.0)
+    >>> passed(np.array([1, 1, 5]), Interval(0.0, 0.0, 1.0)).events
+    Interval(low=2.0, estimate=7.0, high=7.0)
     """
     count, events = len(differing), int(differing.sum())
     rising = np.concatenate([[0], np.cumsum(np.sort(differing))])
