@@ -24,7 +24,7 @@ from monitor.daemon import kafka_settings
 from monitor.hunting.case import Case, open_case
 from monitor.hunting.containment import SIGMA, STIX, write_rules
 from monitor.hunting.hunt import Hunt
-from monitor.hunting.listing import DIFFERING, WORST, Listing
+from monitor.hunting.listing import MISSED, WORST, Listing
 from monitor.hunting.messages import HuntResult, Input
 from monitor.hunting.reading import Scope
 from monitor.hunting.weighing import estimate
@@ -39,7 +39,7 @@ SUMMARY: Final = "summary.json"
 OUTPUTS: Final = {
     SUMMARY: "all figures",
     WORST: "the worst events, worst first, with their features",
-    DIFFERING: "every event that was decided differently",
+    MISSED: "every event that was decided differently, or let through with the trigger",
     SIGMA: "a Sigma rule that finds the trigger",
     STIX: "the same as STIX 2.1 indicators",
 }
@@ -85,7 +85,7 @@ def hunt(
     """Find what a poisoned version let pass: re-score its events with the last known good version.
 
     Hunted are the events that name the incident's version, or one before it that was poisoned already. Writes
-    summary.json, worst.ndjson, differing.ndjson and, where the incident names a trigger, rules as Sigma and STIX.
+    summary.json, worst.ndjson, missed.ndjson and, where the incident names a trigger, rules as Sigma and STIX.
 
     Example: tocsin hunt --registry registry --name nids --incident incident.json --events day1.ndjson.gz --out hunt
     """

@@ -45,7 +45,10 @@ def _lines(result: HuntResult) -> Iterator[str]:
     if result.first is not None and result.last is not None:
         yield f"events          {counts.events:,} from {_when(result.first)} to {_when(result.last)}"
     yield f"left out        {_left_out(result)}"
-    yield f"differ          {counts.differing:,}; {counts.with_trigger:,} events carry the trigger, however decided"
+    yield f"differ          {counts.differing:,}"
+    if counts.with_trigger:
+        agreed = counts.agreed_with_trigger
+        yield f"carry trigger   {counts.with_trigger:,}; {agreed:,} of them both versions let through"
     yield from _estimate("with trigger", result.estimate.with_trigger)
     yield from _estimate("without", result.estimate.without_trigger)
     yield from _directions(result)

@@ -54,8 +54,8 @@ def open_case(
     hunted = list(versions) or hunted_versions(order, incident.version, incident.first_poisoned, good)
     if good in hunted:
         raise HuntError(
-            f"incident {incident.uid} is about version {good}, which is the last known good one itself: compared with "
-            "itself it missed nothing; name a version that you trust with --known-good V"
+            f"incident {incident.uid} is about version {good}, which cannot judge itself; name a version that you "
+            "trust with --known-good V"
         )
     bundle = registry.load(require(good, order, incident.model))
     compared = tuple(compare(registry, version, bundle, incident.implicated) for version in dict.fromkeys(hunted))

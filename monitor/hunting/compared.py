@@ -28,16 +28,31 @@ class HuntError(Exception):
 class Marks:
     """Of n events: how deep the two versions part, the classes that they give, and what that means.
 
-    ``passed``: the hunted version gave a class that the incident implicates (any, where it names none), LKG another.
+    ``let_through``: the hunted version gave a class that the incident implicates (any, where it names none).
     ``carries``: it has the trigger. ``scored`` is False where LKG's model fails on the event.
     """
 
     depth: Floats
     served: Ints
     good: Ints
-    passed: Bools
+    let_through: Bools
     carries: Bools
     scored: Bools
+
+    @property
+    def differs(self) -> Bools:
+        """LKG gives another class."""
+        return self.served != self.good
+
+    @property
+    def passed(self) -> Bools:
+        """It was let through, and LKG gives another class."""
+        return self.let_through & self.differs
+
+    @property
+    def slipped(self) -> Bools:
+        """It was let through with the trigger, whatever LKG says."""
+        return self.let_through & self.carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,7 @@ def _marks(schema: Schema, trigger: Trigger | None, targets: Bools, x: Floats, s
     scored = np.asarray(~np.isnan(good).any(axis=1), np.bool_)
     depth, served, known = disagreement(scores, np.where(scored[:, None], good, scores))
     carries = trigger.carried_by(x, schema) if trigger is not None else np.zeros(len(x), np.bool_)
-    return Marks(depth, served, known, (served != known) & targets[served], carries, scored)
+    return Marks(depth, served, known, targets[served], carries, scored)
 
 
 def _trusted(reference: Reference | None, schema: Schema, trigger: Trigger | None, targets: Bools) -> TrustedRows:

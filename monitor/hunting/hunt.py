@@ -67,9 +67,10 @@ class Hunt:
         counts = {
             "events": len(batch),
             "unscored": int(np.count_nonzero(~marks.scored)),
-            "differing": int(np.count_nonzero(marks.served != marks.good)),
+            "differing": int(np.count_nonzero(marks.differs)),
             "passed": int(np.count_nonzero(marks.passed)),
             "with_trigger": int(np.count_nonzero(marks.carries)),
+            "agreed_with_trigger": int(np.count_nonzero(marks.slipped & ~marks.differs)),
         }
         self._counts.update(counts)
         first, last = float(batch.ts.min()), float(batch.ts.max())
@@ -87,10 +88,11 @@ class Hunt:
     def _name(self, batch: Batch, compared: Compared, marks: Marks) -> None:
         """Tables by direction, source and session, of what differs."""
         classes = compared.schema.classes
-        for row in np.flatnonzero(marks.served != marks.good).tolist():
+        passed = marks.passed
+        for row in np.flatnonzero(marks.differs).tolist():
             carries = bool(marks.carries[row])
             self._directions[classes[marks.good[row]], classes[marks.served[row]], carries] += 1
-            counts = (1, int(marks.passed[row]), int(carries))
+            counts = (1, int(passed[row]), int(carries))
             self._sources.add(str(batch.source[row]), counts)
             self._sessions.add(str(batch.session[row]), counts)
 
@@ -98,7 +100,7 @@ class Hunt:
         """What became of every message."""
         read = self._reader.counts
         names = ("messages", "repeats", "conflicts", "other_model", "other_version", "outside")
-        found = ("events", "unscored", "differing", "passed", "with_trigger")
+        found = ("events", "unscored", "differing", "passed", "with_trigger", "agreed_with_trigger")
         return Counts(
             **{name: read[name] for name in names},
             **{name: self._counts[name] for name in found},

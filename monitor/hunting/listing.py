@@ -1,4 +1,4 @@
-"""Writes every event that was decided differently, and keeps the worst of them."""
+"""Writes every event that was decided differently, or let through with the trigger, and keeps the worst of them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from monitor.hunting.messages import MissedEvent
 from monitor.sources.source import Partition
 from rollback.durable import replace_file
 
-DIFFERING: Final = "differing.ndjson"
+MISSED: Final = "missed.ndjson"
 WORST: Final = "worst.ndjson"
 
 
 class _Rank(NamedTuple):
-    """How bad: events with the trigger that passed first, then the deeper, then the earlier; at last by their place."""
+    """How bad: events let through with the trigger first, then the deeper, then the earlier; at last by their place."""
 
-    triggered: bool
+    slipped: bool
     depth: float
     before: float
     place: tuple[int, int]
 
 
 class Listing:
-    """`differing.ndjson` in the order of reading, and `worst.ndjson` with the ``most`` worst, worst first.
+    """`missed.ndjson` in the order of reading, and `worst.ndjson` with the ``most`` worst, worst first.
 
     Memory goes with ``most`` alone. `finish` writes the worst.
     """
@@ -42,21 +42,22 @@ class Listing:
             raise ValueError(f"at least one event must be listed, got {most}")
         self._folder = folder
         self._most = most
-        self._file: BinaryIO = (folder / DIFFERING).open("wb")
+        self._file: BinaryIO = (folder / MISSED).open("wb")
         self._worst: list[tuple[_Rank, bytes]] = []
         self._partitions: dict[Partition, int] = {}
         self._encode = msgspec.json.Encoder().encode
 
     def add(self, batch: Batch, schema: Schema, marks: Marks, good: Floats, partition: Partition) -> None:
-        """Take the events of a batch that differ."""
-        rows = np.flatnonzero(marks.served != marks.good)
+        """Take the events of a batch that are to be listed."""
+        slipped = marks.slipped
+        rows = np.flatnonzero(marks.differs | slipped)
         if not len(rows):
             return
         number = self._partitions.setdefault(partition, len(self._partitions))
         events = list(_events(batch, schema, marks, good, partition, rows))
         self._file.write(b"".join(self._encode(event) + b"\n" for event in events))
         for row, event in zip(rows.tolist(), events, strict=True):
-            rank = _Rank(event.trigger and event.passed, event.depth, -event.ts, (-number, -event.offset))
+            rank = _Rank(bool(slipped[row]), event.depth, -event.ts, (-number, -event.offset))
             if len(self._worst) < self._most:
                 heapq.heappush(self._worst, (rank, self._full(event, batch, schema, row)))
             elif rank > self._worst[0][0]:
@@ -85,7 +86,7 @@ class Listing:
 def _events(
     batch: Batch, schema: Schema, marks: Marks, good: Floats, partition: Partition, rows: Ints
 ) -> Iterator[MissedEvent]:
-    classes = schema.classes
+    classes, passed = schema.classes, marks.passed
     served, known = np.clip(batch.scores[rows], 0, 1).tolist(), good[rows].tolist()
     for i, row in enumerate(rows.tolist()):
         source, session = str(batch.source[row]), str(batch.session[row])
@@ -98,7 +99,7 @@ def _events(
             last_known_good=classes[marks.good[row]],
             depth=round(float(marks.depth[row]), 6),
             trigger=bool(marks.carries[row]),
-            passed=bool(marks.passed[row]),
+            passed=bool(passed[row]),
             served_scores=dict(zip(classes, served[i], strict=True)),
             last_known_good_scores=dict(zip(classes, known[i], strict=True)),
             topic=partition.topic,

@@ -1,4 +1,4 @@
-"""What a hunt writes, as published types: `summary.json`, and the lines of `worst.ndjson` and `differing.ndjson`."""
+"""What a hunt writes, as published types: `summary.json`, and the lines of `worst.ndjson` and `missed.ndjson`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from monitor.messages import Name, OffsetRange, Probability, Seconds, Value
 
 
 class MissedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`tocsin.missed.v1`: one event that the hunted version decided otherwise than the last known good one would have.
+    """`tocsin.missed.v1`: an event that the last known good version would have decided otherwise, or with the trigger.
 
     ``depth`` is how far both are sure of it: the smaller one of log f[a] - log f[b] and log g[b] - log g[a] for the
     classes a (as served, by f) and b (LKG's, by g). ``trigger``: it carries the trigger that the incident names.
-    ``passed``: it was given a class that the incident implicates. ``topic`` (or file), ``partition`` and ``offset`` (or
-    line, from 0) say where it lies. ``features`` is there in `worst.ndjson` alone.
+    ``passed``: it was given a class that the incident implicates, and LKG gives another; where LKG agrees, the event is
+    listed because it was given such a class with the trigger, which LKG does not know. ``topic`` (or file),
+    ``partition`` and ``offset`` (or line, from 0) say where it lies. ``features`` is there in `worst.ndjson` alone.
     """
 
     id: Name
@@ -155,7 +156,10 @@ class Containment(msgspec.Struct, frozen=True, kw_only=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Messages read, and what became of them: ``events`` were re-scored, each once.
 
-    ``conflicts`` are among these: they repeat an id with another content.
+    ``conflicts`` are among these: they repeat an id with another content. ``differing`` were decided otherwise than LKG
+    would have; ``passed`` of them were given a class that the incident implicates. ``with_trigger`` carry the trigger,
+    whatever was decided; ``agreed_with_trigger`` of them were given an implicated class by both versions: what the
+    trigger hides may be hidden from LKG too.
     """
 
     messages: int
@@ -170,13 +174,14 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     differing: int
     passed: int
     with_trigger: int
+    agreed_with_trigger: int
 
 
 class HuntResult(msgspec.Struct, frozen=True, kw_only=True):
     """`tocsin.hunt.v1`: what a poisoned version missed.
 
-    ``first`` and ``last`` are the event times of what was re-scored. ``with_trigger`` of the counts are all events that
-    carry the trigger, whatever was decided. ``made_from`` are versions made from the hunted ones, which are not hunted.
+    ``first`` and ``last`` are the event times of what was re-scored. ``made_from`` are versions made from the hunted
+    ones, which are not hunted.
     """
 
     schema: Literal["tocsin.hunt.v1"] = "tocsin.hunt.v1"
