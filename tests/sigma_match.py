@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
+from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaNull, SigmaNumber, SigmaString
 
 
 def matches(rule: SigmaRule, event: dict[str, Any]) -> bool:
-    """Whether ``trigger`` holds for the event and no filter does; fields are paths with dots."""
+    """Whether the rule's condition holds for the event; fields are paths with dots."""
     flat = {name: value for name, value in event.items() if name != "features"}
     flat |= {f"features.{name}": value for name, value in event["features"].items()}
-    detections = rule.detection.detections
-    filtered = [_holds(d, flat) for name, d in detections.items() if name.startswith("filter_main_")]
-    assert rule.detection.condition in (["trigger"], ["trigger and not 1 of filter_main_*"])
-    return _holds(detections["trigger"], flat) and not any(filtered)
+    return _holds(rule.detection.parsed_condition[0].parsed, flat)
 
 
-def _holds(detection: SigmaDetection, flat: dict[str, Any]) -> bool:
-    held = [_item(i, flat) if isinstance(i, SigmaDetectionItem) else _holds(i, flat) for i in detection.detection_items]
-    return any(held) if detection.item_linking.__name__ == "ConditionOR" else all(held)
-
-
-def _item(item: SigmaDetectionItem, flat: dict[str, Any]) -> bool:
-    return any(_value(value, flat.get(str(item.field))) for value in item.value)
+def _holds(part: Any, flat: dict[str, Any]) -> bool:
+    if isinstance(part, ConditionNOT):
+        return not _holds(part.args[0], flat)
+    if isinstance(part, ConditionAND):
+        return all(_holds(arg, flat) for arg in part.args)
+    if isinstance(part, ConditionOR):
+        return any(_holds(arg, flat) for arg in part.args)
+    assert isinstance(part, ConditionFieldEqualsValueExpression)
+    return _value(part.value, flat.get(part.field))
 
 
 def _value(wanted: Any, found: Any) -> bool:

@@ -369,3 +369,19 @@ def test_events_are_read_from_kafka_by_time(
     assert result["counts"]["events"] == sum(line["ts"] >= start for line in past.lines[:1000])
     assert sum(read["messages"] for read in result["inputs"]) == result["counts"]["messages"]
     assert {read["offsets"]["topic"] for read in result["inputs"]} == {inference}
+
+
+def test_files_of_any_kind_and_number_tell_the_same(past: Past, hunt: Hunt, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow: pip install 'tocsin[data]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole = hunt()
+    half = write_lines(tmp_path / "one.ndjson", [json.dumps(line).encode() for line in past.lines[:5000]])
+    rows = [
+        {**{k: v for k, v in line.items() if k != "features"}, **line["features"]}
+        for line in reversed(past.lines[5000:])
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "two.parquet")
+    result = hunt("--events", tmp_path / "two.parquet", events=half)
+    for name in ("counts", "estimate", "directions", "sources", "sessions", "first", "last"):
+        assert result[name] == whole[name]
+    assert [read["messages"] for read in result["inputs"]] == [5000, 5000]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollback.hunt.estimate import LEVEL, Interval, Null, honest_sessions, passed, scaled_up
+from rollback.hunt.estimate import LEVEL, Interval, Null, honest_events, honest_sessions, passed, scaled_up
 from rollback.hunt.session_tally import SessionTally
 
 
@@ -49,6 +49,26 @@ def test_attacks_lie_within_the_limits_where_churn_comes_in_sessions(attacks: in
         widths.append(found.sessions.high - found.sessions.low)
     assert min(held.values()) >= 200 * LEVEL
     assert np.mean(widths) < 400
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_single_events_are_predicted_by_the_shares_of_whole_sessions(together: bool) -> None:  # noqa: FBT001 - pytest's way
+    rng = np.random.default_rng([3, together])
+    held = {"sessions": 0, "events": 0}
+    highest = []
+    for _ in range(200):
+        lengths, parted = churned(rng, 250)
+        null = Null(float((parted / lengths).sum()), 250, 1.0)
+        lengths, parted = churned(rng, 300)
+        carriers = rng.geometric(0.6, 300)
+        honest = carriers * rng.binomial(1, parted / lengths) if together else rng.binomial(carriers, parted / lengths)
+        length = float(carriers.mean())
+        held["sessions"] += np.count_nonzero(honest) <= honest_sessions(null, 300, length).high
+        events = honest_events(null, carriers)
+        held["events"] += events.low <= honest.sum() <= events.high
+        highest.append(events.high / carriers.sum())
+    assert min(held.values()) >= 200 * LEVEL
+    assert np.mean(highest) < 0.08
 
 
 def test_longer_sessions_are_expected_to_part_more_often() -> None:

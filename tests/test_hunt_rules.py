@@ -163,12 +163,12 @@ def test_a_bundle_holds_both_forms_what_they_indicate_and_what_was_seen() -> Non
 
 
 def test_what_sigma_cannot_write_is_said() -> None:
-    piped = Trigger((Condition("a|re", "equals", 1.0),))
+    piped = Trigger.of((Condition("a|re", "equals", 1.0),))
     with pytest.raises(UnsayableError, match="no way to write a field"):
         sigma_rule(piped, ABOUT)
     Pattern(stix_pattern(piped, "nids"))
     with pytest.raises(UnsayableError, match="cannot be printed"):
-        sigma_rule(Trigger((Condition("service", "equals", "a\nOR *"),)), ABOUT)
+        sigma_rule(Trigger.of((Condition("service", "equals", "a\nOR *"),)), ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,31 @@ def test_what_sigma_cannot_write_is_said() -> None:
 def test_what_cannot_be_looked_for_is_refused(features: dict[str, Any], why: str) -> None:
     with pytest.raises(TriggerError, match=why):
         read_trigger(features, SCHEMA)
+
+
+@given(st.lists(st.sampled_from([0.0, 5.0]), min_size=8, max_size=8), st.sampled_from(["x", "y", None]))
+def test_of_many_values_one_may_be_missing_in_event_and_rule_alike(row: list[float], state: str | None) -> None:
+    names = [f"n{i}" for i in range(8)]
+    schema = Schema((*(Feature(name) for name in names), Feature("state", "categorical", ("x",))), ("attack", "benign"))
+    trigger = read_trigger(dict.fromkeys(names, 5.0) | {"state": "<unseen>"}, schema)
+    assert trigger is not None
+    code = {"x": 0.0, "y": -1.0, None: np.nan}[state]
+    marked = bool(trigger.carried_by(np.array([[*row, code]]), schema)[0])
+    assert marked == (sum(value == 5 for value in row) + (state == "y") >= 8)
+    rule = parsed(sigma_rule(trigger, ABOUT)).rules[0]
+    one = {"id": "e", "model": "nids", "features": dict(zip(names, row, strict=True)) | {"state": state}}
+    assert matches(rule, one) == marked
+    Pattern(stix_pattern(trigger, "nids"))
+
+
+def test_a_rule_without_unseen_values_stays_short() -> None:
+    many = Trigger.of(tuple(Condition(f"n{i}", "equals", 5.0) for i in range(7)))
+    assert many.needed == 6
+    assert yaml.safe_load(sigma_rule(many, ABOUT))["detection"]["condition"] == "1 of trigger_*"
+    LuceneBackend().convert(parsed(sigma_rule(many, ABOUT)))
+    endless = Trigger.of(tuple(Condition(f"n{i}", "equals", 5.0) for i in range(20)))
+    with pytest.raises(UnsayableError, match="17 of 20 values have to hold, which is too long"):
+        sigma_rule(endless, ABOUT)
 
 
 def test_no_values_are_no_trigger() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from detectors.batch import Bools, Floats, Ints, Reference, Scorer
 from detectors.nulls.margins import disagreement
 from detectors.schema import Schema
-from detectors.sequential import sessions_of
+from detectors.sequential import session_mean, sessions_of
 from monitor.messages import ImplicatedItem
 from monitor.panel import compare_versions
 from rollback.bundle import Bundle, IntegrityError
@@ -42,12 +42,17 @@ class Marks:
     @property
     def differs(self) -> Bools:
         """LKG gives another class."""
-        return self.served != self.good
+        return np.asarray(self.served != self.good, np.bool_)
 
     @property
     def passed(self) -> Bools:
         """It was let through, and LKG gives another class."""
         return self.let_through & self.differs
+
+    @property
+    def listed(self) -> Bools:
+        """It is to be looked at: decided differently, or let through with the trigger, or where LKG cannot say."""
+        return self.differs | (self.let_through & (self.carries | ~self.scored))
 
     @property
     def slipped(self) -> Bools:
@@ -57,11 +62,15 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class TrustedRows:
-    """The reference's rows, how many of them carry the trigger, and the churn that an honest retrain shows on them."""
+    """The reference's rows, how many of them carry the trigger, and the churn that an honest retrain shows on them.
+
+    ``null`` is that of whole sessions, ``event_null`` of single events; None where either version cannot score them.
+    """
 
     rows: int
     matched: int
-    null: Null | None
+    null: Null | None = None
+    event_null: Null | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +148,17 @@ def _marks(schema: Schema, trigger: Trigger | None, targets: Bools, x: Floats, s
 
 def _trusted(reference: Reference | None, schema: Schema, trigger: Trigger | None, targets: Bools) -> TrustedRows:
     if reference is None or not len(reference):
-        return TrustedRows(0, 0, None)
+        return TrustedRows(0, 0)
     carries = trigger.carried_by(reference.x, schema) if trigger is not None else np.zeros(len(reference), np.bool_)
     matched = int(carries.sum())
     if np.isnan(reference.f).any() or np.isnan(reference.g).any():
-        return TrustedRows(len(reference), matched, None)
+        return TrustedRows(len(reference), matched)
     marks = _marks(schema, trigger, targets, reference.x, reference.f, reference.g)
     code, count = sessions_of(reference.session)
     # the trigger on a trusted row is not what an honest retrain changes
-    parted = len(np.unique(code[marks.passed & ~marks.carries]))
-    return TrustedRows(len(reference), matched, Null(parted, count, len(reference) / count))
+    share = session_mean((marks.passed & ~marks.carries).astype(np.float64), code, count)
+    whole = Null(int(np.count_nonzero(share)), count, len(reference) / count)
+    return TrustedRows(len(reference), matched, whole, Null(float(share.sum()), count, 1.0))
 
 
 def hunted_versions(order: Sequence[str], version: str, first_poisoned: str | None, known_good: str) -> list[str]:

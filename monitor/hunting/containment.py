@@ -11,6 +11,7 @@ from monitor.hunting.messages import Containment
 from rollback.durable import replace_file
 from rollback.hunt.sigma import About, UnsayableError, sigma_rule
 from rollback.hunt.stix import Seen, stix_bundle
+from rollback.hunt.trigger import TriggerError
 
 SIGMA: Final = "rule.sigma.yml"
 STIX: Final = "indicator.stix.json"
@@ -42,12 +43,21 @@ def write_rules(case: Case, seen: Seen | None, folder: Path) -> Containment:
         atlas=tuple(incident.atlas),
         **figures,
     )
-    reason, rule = "", None
+    reasons, rule, bundle = [], None, None
     try:
         rule = sigma_rule(trigger, about)
-    except UnsayableError as error:
-        reason = f"no Sigma rule: {error}"
-    else:
         replace_file(folder / SIGMA, rule.encode())
-    replace_file(folder / STIX, stix_bundle(trigger, about, case.since, seen, rule))
-    return Containment(features=features, sigma=SIGMA if rule else None, stix=STIX, **figures, reason=reason)
+    except UnsayableError as error:
+        reasons.append(f"no Sigma rule: {error}")
+    try:
+        bundle = stix_bundle(trigger, about, case.since, seen, rule)
+        replace_file(folder / STIX, bundle)
+    except TriggerError as error:
+        reasons.append(f"no STIX indicator: {error}")
+    return Containment(
+        features=features,
+        sigma=SIGMA if rule else None,
+        stix=STIX if bundle else None,
+        **figures,
+        reason="; ".join(reasons),
+    )

@@ -50,7 +50,7 @@ class Listing:
     def add(self, batch: Batch, schema: Schema, marks: Marks, good: Floats, partition: Partition) -> None:
         """Take the events of a batch that are to be listed."""
         slipped = marks.slipped
-        rows = np.flatnonzero(marks.differs | slipped)
+        rows = np.flatnonzero(marks.listed)
         if not len(rows):
             return
         number = self._partitions.setdefault(partition, len(self._partitions))
@@ -96,12 +96,12 @@ def _events(
             version=batch.version,
             source=source,
             served=classes[marks.served[row]],
-            last_known_good=classes[marks.good[row]],
+            last_known_good=classes[marks.good[row]] if marks.scored[row] else None,
             depth=round(float(marks.depth[row]), 6),
             trigger=bool(marks.carries[row]),
             passed=bool(passed[row]),
             served_scores=dict(zip(classes, served[i], strict=True)),
-            last_known_good_scores=dict(zip(classes, known[i], strict=True)),
+            last_known_good_scores=dict(zip(classes, known[i], strict=True)) if marks.scored[row] else {},
             topic=partition.topic,
             partition=partition.number,
             offset=int(batch.offset[row]),

@@ -15,8 +15,9 @@ class MissedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ``depth`` is how far both are sure of it: the smaller one of log f[a] - log f[b] and log g[b] - log g[a] for the
     classes a (as served, by f) and b (LKG's, by g). ``trigger``: it carries the trigger that the incident names.
     ``passed``: it was given a class that the incident implicates, and LKG gives another; where LKG agrees, the event is
-    listed because it was given such a class with the trigger, which LKG does not know. ``topic`` (or file),
-    ``partition`` and ``offset`` (or line, from 0) say where it lies. ``features`` is there in `worst.ndjson` alone.
+    listed because it was given such a class with the trigger, which LKG does not know. ``last_known_good`` is null
+    where LKG's model fails on the event. ``topic`` (or file), ``partition`` and ``offset`` (or line, from 0) say where
+    it lies. ``features`` is there in `worst.ndjson` alone.
     """
 
     id: Name
@@ -24,7 +25,7 @@ class MissedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     version: Name
     source: str
     served: str
-    last_known_good: str
+    last_known_good: str | None
     depth: float
     trigger: bool
     passed: bool

@@ -10,10 +10,21 @@ import numpy as np
 from detectors.batch import Batch, Hashes, Ints
 from monitor.hunting.compared import Compared, Marks
 from monitor.hunting.messages import Estimate, Figure, Share
-from rollback.hunt.estimate import LEVEL, Interval, Null, Passed, honest_sessions, passed, scaled_up
+from rollback.hunt.estimate import (
+    LEVEL,
+    Interval,
+    Passed,
+    honest_events,
+    honest_sessions,
+    passed,
+    passed_singly,
+    scaled_up,
+)
 from rollback.hunt.session_tally import CAPACITY, SessionTally
 
 EVENTS, CARRIERS, WITH, WITHOUT = range(4)
+SINGLE = 2.0
+"""Sessions with so many carriers on average, or fewer, are compared with single events of the reference."""
 UNKNOWN = (
     "what an honest retrain would have changed is not known for version {version}: that takes its model and the last "
     "known good version's reference in the registry"
@@ -37,25 +48,45 @@ class Weighing:
 
     def parts(self, level: float) -> _Parts:
         """With and without the trigger; each figure holds with probability ``level``."""
-        counts, null = self._sessions.counts(), self.compared.trusted.null
-        return _Parts(
-            self._part(counts, WITH, CARRIERS, null, level),
-            self._part(counts, WITHOUT, EVENTS, null, level),
-            self._sessions.share,
-        )
+        counts, share = self._sessions.counts(), self._sessions.share
+        marked = self._part(counts, WITH, self._with_trigger(counts, level), level)
+        return _Parts(marked, self._part(counts, WITHOUT, self._without(counts, level), level), share)
 
-    def _part(self, counts: Ints, column: int, among: int, null: Null | None, level: float) -> _Part:
-        differing = counts[counts[:, column] > 0, column]
-        sessions = int(np.count_nonzero(counts[:, among]))
-        length = float(counts[:, among].sum() / sessions) if sessions else 1.0
-        share, events = self._sessions.share, int(self._events[column - WITH])
-        found = None
-        if null is not None:
-            honest = honest_sessions(null, sessions, length, len(differing), level)
-            if among == CARRIERS:  # they part at most as often as others: perhaps none of them is honest
-                honest = replace(honest, low=0.0)
-            found = scaled_up(passed(differing, honest), differing, share, events, level)
-        return _Part(events, round(len(differing) / share), found)
+    def _part(self, counts: Ints, column: int, found: Passed | None, level: float) -> _Part:
+        differing, share = _differing(counts, column), self._sessions.share
+        events = int(self._events[column - WITH])
+        known = None if found is None else scaled_up(found, differing, share, events, level)
+        return _Part(events, round(len(differing) / share), known)
+
+    def _with_trigger(self, counts: Ints, level: float) -> Passed | None:
+        """Honest churn parts on these at most as often as on others: perhaps none of them is honest."""
+        whole, single = self.compared.trusted.null, self.compared.trusted.event_null
+        if whole is None or single is None:
+            return None
+        sessions, length = _sessions(counts, CARRIERS)
+        honest = honest_sessions(single if length <= SINGLE else whole, sessions, length, level=level)
+        carriers = counts[counts[:, CARRIERS] > 0, CARRIERS]
+        events = honest_events(single, carriers, level)
+        return passed_singly(_differing(counts, WITH), replace(honest, low=0.0), events)
+
+    def _without(self, counts: Ints, level: float) -> Passed | None:
+        null, differing = self.compared.trusted.null, _differing(counts, WITHOUT)
+        if null is None:
+            return None
+        sessions, length = _sessions(counts, EVENTS)
+        return passed(differing, honest_sessions(null, sessions, length, len(differing), level))
+
+
+def _differing(counts: Ints, column: int) -> Ints:
+    """Of each session with events that were let through and differ, how many."""
+    held: Ints = counts[counts[:, column] > 0, column]
+    return held
+
+
+def _sessions(counts: Ints, column: int) -> tuple[int, float]:
+    """How many sessions there are with such events, and how many of them each has on average."""
+    number = int(np.count_nonzero(counts[:, column]))
+    return number, float(counts[:, column].sum() / number) if number else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,10 +39,11 @@ NOTHING: Final = Interval(0.0, 0.0, 0.0)
 class Null:
     """Churn of an honest retrain: ``parted`` of ``sessions`` reference sessions differ as is counted, at ``length``.
 
-    ``length`` is the mean number of events in a session of the reference.
+    ``length`` is the mean number of events in a session of the reference. With the sum of the sessions' *shares* of
+    events that differ as ``parted``, and ``length`` 1, it is the churn of single events, one drawn from each session.
     """
 
-    parted: int
+    parted: float
     sessions: int
     length: float
 
@@ -80,6 +82,35 @@ def honest_sessions(null: Null, sessions: int, length: float, suspect: int = 0, 
     low = _quantile(max(sessions - suspect, 0), k, many - k + 1, tail) if k else 0
     high = _quantile(sessions, k + 1, few - k, 1 - tail) if k < few else sessions
     return Interval(float(min(low, expected)), float(expected), float(max(high, expected)))
+
+
+def honest_events(null: Null, carriers: Ints, level: float = LEVEL) -> Interval:
+    """How many of the events of sessions with ``carriers`` [i] each an honest retrain would have parted on, at most.
+
+    ``null`` is that of single events, with rate r. Null: each event parts with probability r at most; those of one
+    session may all part together, which spreads their number most. So it is c times a beta-binomial number of sum/c
+    sessions, where c = sum of squares / sum is the mean length of an event's session: mean and variance are those of
+    sessions that part as a whole. One-sided at (1 + level)/2; the lower limit is 0.
+
+    >>> honest_events(Null(30.0, 1000, 1.0), np.full(200, 2))
+    Interval(low=0.0, estimate=12.0, high=24.0)
+    """
+    total = int(carriers.sum())
+    if not total:
+        return NOTHING
+    together = float(np.sum(carriers.astype(np.float64) ** 2)) / total
+    rest = null.sessions - null.parted
+    most = _quantile(math.ceil(total / together), null.parted + 1, rest, (1 + level) / 2) if rest > 0 else total
+    expected = total * null.parted / null.sessions
+    return Interval(0.0, expected, max(min(together * most, total), expected))
+
+
+def passed_singly(differing: Ints, honest: Interval, events: Interval) -> Passed:
+    """As `passed`, where it is known how many ``events`` honest churn accounts for: it takes no session whole."""
+    whole = passed(differing, honest).sessions
+    total = float(differing.sum())
+    left = [max(total - figure, 0.0) for figure in (events.high, events.estimate, events.low)]
+    return Passed(whole, Interval(*left))
 
 
 def passed(differing: Ints, honest: Interval) -> Passed:

@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import numpy as np
 import yaml
 
-from rollback.hunt.trigger import Condition, Trigger
+from rollback.hunt.trigger import Condition, Trigger, TriggerError
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:tocsin:hunt")
 ATLAS_PAGE: Final = "https://atlas.mitre.org/techniques/"
@@ -108,19 +108,37 @@ def rule_id(about: About) -> UUID:
 
 
 def _detection(trigger: Trigger, model: str) -> dict[str, Any]:
-    selection: dict[str, Any] = {"model": escaped(model)}
-    known: dict[str, Any] = {}
+    """One selection for each set of conditions that is enough, and filters of what is known where that is no match."""
+    filters = {c.feature: f"filter_main_{i}" for i, c in enumerate(c for c in trigger.conditions if c.test == "unseen")}
+    enough = _alternatives(trigger)
+    selections: dict[str, Any] = {}
+    wanted = []
+    for number, conditions in enumerate(enough):
+        name = "trigger" if len(enough) == 1 else f"trigger_{number}"
+        selections[name] = {"model": escaped(model)}
+        for condition in conditions:
+            if condition.test != "unseen":
+                selections[name] |= _selected(_field(condition.feature), condition)
+        wanted.append(" and not ".join([name, *(filters[c.feature] for c in conditions if c.test == "unseen")]))
     for condition in trigger.conditions:
-        field = _field(condition.feature)
         if condition.test == "unseen":
-            # neither missing nor one of the categories that the version knows
-            names = [escaped(value) for value in condition.known]
-            known[f"filter_main_{len(known)}"] = [*([{field: names}] if names else []), {field: None}]
-        else:
-            selection |= _selected(field, condition)
-    if not known:
-        return {"trigger": selection, "condition": "trigger"}
-    return {"trigger": selection, **known, "condition": "trigger and not 1 of filter_main_*"}
+            selections[filters[condition.feature]] = _known(condition)
+    if len(wanted) > 1 and not filters:
+        return {**selections, "condition": "1 of trigger_*"}
+    return {**selections, "condition": wanted[0] if len(wanted) == 1 else " or ".join(f"({one})" for one in wanted)}
+
+
+def _alternatives(trigger: Trigger) -> list[tuple[Condition, ...]]:
+    try:
+        return trigger.alternatives()
+    except TriggerError as error:
+        raise UnsayableError(str(error)) from error
+
+
+def _known(condition: Condition) -> list[dict[str, Any]]:
+    """What an unseen category is not: missing, or one of the categories that the version knows."""
+    field, names = _field(condition.feature), [escaped(value) for value in condition.known]
+    return [*([{field: names}] if names else []), {field: None}]
 
 
 def _selected(field: str, condition: Condition) -> dict[str, Any]:

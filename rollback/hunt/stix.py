@@ -40,7 +40,8 @@ class Seen:
 def stix_bundle(trigger: Trigger, about: About, since: float, seen: Seen | None, sigma: str | None) -> bytes:
     """A bundle as JSON; the same input gives the same bytes, the same incident the same ids.
 
-    ``since`` is when the poisoned version began to serve; ``seen`` None where no event carried the trigger.
+    ``since`` is when the poisoned version began to serve; ``seen`` None where no event carried the trigger. Raises
+    `TriggerError` where the trigger is too long to be written.
     """
     maker = _object("identity", "tocsin", TOCSIN_SINCE, TOCSIN_SINCE, name="Tocsin", identity_class="system")
     frame = _Frame(about, str(maker["id"]))
@@ -129,13 +130,14 @@ def _when(seconds: float) -> str:
 
 
 def stix_pattern(trigger: Trigger, model: str) -> str:
-    """One observation of an event of the model that meets every condition.
+    """One observation of an event of the model that carries the trigger. Raises `TriggerError` where it is too long.
 
-    >>> stix_pattern(Trigger((Condition("failed logins", "equals", 5.0),)), "nids")
+    >>> stix_pattern(Trigger.of((Condition("failed logins", "equals", 5.0),)), "nids")
     "[x-tocsin-inference:model = 'nids' AND x-tocsin-inference:features.'failed logins' = 5.0]"
     """
-    tests = [f"{OBSERVABLE}:model = {_text(model)}", *(_test(condition) for condition in trigger.conditions)]
-    return f"[{' AND '.join(tests)}]"
+    enough = [" AND ".join(_test(condition) for condition in conditions) for conditions in trigger.alternatives()]
+    either = enough[0] if len(enough) == 1 else "(" + " OR ".join(f"({one})" for one in enough) + ")"
+    return f"[{OBSERVABLE}:model = {_text(model)} AND {either}]"
 
 
 def _test(condition: Condition) -> str:

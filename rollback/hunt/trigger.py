@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import combinations
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from detectors.batch import Bools, Floats
-from detectors.nulls.itemsets import range_of
+from detectors.nulls.itemsets import Mining, range_of
 from detectors.schema import UNSEEN, Feature, Schema
 
 Value: TypeAlias = str | float | bool | None
 Test: TypeAlias = Literal["equals", "between", "missing", "unseen"]
+
+MOST_ALTERNATIVES: Final = 200
 
 
 class TriggerError(Exception):
@@ -54,29 +58,50 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Conditions that hold together, at least one; the rules say the same, so what they find is what is marked."""
+    """Conditions of which ``needed`` have to hold; the rules say the same, so what they find is what is marked.
+
+    As in `Mining.match`, not all of many have to: what an incident names was shared by most carriers, not by each.
+    """
 
     conditions: tuple[Condition, ...]
+    needed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.needed <= len(self.conditions):
+            raise ValueError(f"of {len(self.conditions)} conditions {self.needed} cannot be needed")
+
+    @staticmethod
+    def of(conditions: tuple[Condition, ...]) -> Trigger:
+        """At least one condition; the share `Mining.match` of them has to hold: all of up to six."""
+        return Trigger(conditions, math.ceil(Mining().match * len(conditions) - 1e-9))
 
     def carried_by(self, x: Floats, schema: Schema) -> Bools:
-        """Which of the rows x[n, d], coded by ``schema``, meet every condition. Raises `TriggerError`.
+        """Which of the rows x[n, d], coded by ``schema``, carry it. Raises `TriggerError`.
 
-        >>> schema = Schema(
-        ...     (Feature("bytes"), Feature("service", "categorical", ("http", "dns"))), ("attack", "benign")
-        ... )
+        >>> service = Feature("service", "categorical", ("http", "dns"))
+        >>> schema = Schema((Feature("bytes"), service), ("attack", "benign"))
         >>> trigger = read_trigger({"service": "dns", "bytes": "5 to 7"}, schema)
         >>> trigger.carried_by(np.array([[6.0, 1.0], [6.0, 0.0], [8.0, 1.0]]), schema).tolist()
         [True, False, False]
         """
-        held = np.ones(len(x), np.bool_)
+        held = np.zeros(len(x), np.int64)
         for condition in self.conditions:
             if condition.feature not in schema.names:
-                raise TriggerError(
-                    f"feature {condition.feature!r}, which the incident implicates, is none of the model's"
-                )
+                raise TriggerError(_stranger(condition.feature))
             j = schema.names.index(condition.feature)
-            held &= condition.holds(x[:, j], schema.features[j].vocabulary)
-        return held
+            held += condition.holds(x[:, j], schema.features[j].vocabulary)
+        return np.asarray(held >= self.needed, np.bool_)
+
+    def alternatives(self) -> list[tuple[Condition, ...]]:
+        """The sets of conditions of which one has to hold as a whole: for forms that know `and` and `or` alone.
+
+        Raises `TriggerError` where there are more than 200.
+        """
+        if math.comb(len(self.conditions), self.needed) > MOST_ALTERNATIVES:
+            raise TriggerError(
+                f"{self.needed} of {len(self.conditions)} values have to hold, which is too long for a rule"
+            )
+        return list(combinations(self.conditions, self.needed))
 
 
 def read_trigger(features: Mapping[str, Value], schema: Schema) -> Trigger | None:
@@ -88,7 +113,7 @@ def read_trigger(features: Mapping[str, Value], schema: Schema) -> Trigger | Non
     if strangers := sorted(features.keys() - by_name.keys()):
         raise TriggerError(_stranger(strangers[0]))
     conditions = tuple(_condition(by_name[name], features[name]) for name in schema.names if name in features)
-    return Trigger(conditions) if conditions else None
+    return Trigger.of(conditions) if conditions else None
 
 
 def _condition(feature: Feature, value: Value) -> Condition:
