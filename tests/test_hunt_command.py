@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +134,13 @@ def test_the_summary_counts_estimates_and_names(past: Past, hunt: Hunt, tmp_path
     assert (marked["events"], estimate["classes"]) == (len(with_trigger), ["benign"])
     # all of them are attacks
     assert marked["attack_events"]["low"] <= len(with_trigger) <= marked["attack_events"]["high"]
-    assert marked["attack_events"]["low"] >= 0.5 * len(with_trigger)
+    assert marked["attack_events"]["low"] >= 0.8 * len(with_trigger)
     # there is no other attack
     assert estimate["without_trigger"]["attack_events"]["low"] == 0
     assert estimate["total"]["events"] == counts["passed"]
-    source = max({line["source"] for line in differing}, key=lambda s: sum(line["source"] == s for line in differing))
-    assert result["sources"]["largest"][0]["name"] == source
+    passed = Counter(line["source"] for line in differing if line["passed"])
+    assert {row["name"]: row["passed"] for row in result["sources"]["largest"] if row["passed"]} == passed
+    assert result["sources"]["largest"][0]["passed"] == max(passed.values())
     assert sum(d["events"] for d in result["directions"]) == counts["differing"]
     assert result["inputs"][0]["messages"] == 10_000
     assert len(result["inputs"][0]["sha256"]) == 64

@@ -7,24 +7,30 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from theatre import tamper
+from tiny_registry import add, make_registry, point
 
 from detectors.batch import Batch, Floats
 from detectors.schema import Feature, Schema
-from monitor.hunting.compared import Compared, TrustedRows, hunted_versions
+from monitor.hunting.case import open_case
+from monitor.hunting.compared import Compared, HuntError, TrustedRows, hunted_versions
 from monitor.hunting.hunt import Hunt
 from monitor.hunting.listing import Listing
 from monitor.hunting.reading import Scope
 from monitor.hunting.top_names import TopNames
 from monitor.hunting.weighing import Weighing, estimate
 from monitor.incident_file import IncidentFileError, find_incident, read_incident
+from monitor.messages import Incident
 from monitor.sources.file_chunks import LINES, file_chunks
 from monitor.sources.source import Chunk, Partition
 from rollback.hunt.estimate import Null
 from rollback.hunt.trigger import read_trigger
+from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.registry import Move
 from rollback.registry.service import Period, made_from, served_periods
 
@@ -235,3 +241,43 @@ def test_chunks_are_bounded_and_lose_nothing(tmp_path: Path) -> None:
     assert [len(chunk.values) for chunk in chunks] == [LINES, 1, 1, 1]
     assert chunks[1].offsets == [2 * LINES]
     assert chunks[3].values == [b"y"]
+
+
+def incident(**change: Any) -> Incident:
+    return msgspec.convert(INCIDENT | change, Incident)
+
+
+def test_an_earlier_version_that_cannot_be_compared_is_left_out_and_said() -> None:
+    registry = make_registry()
+    classes = registry.load("1").manifest.classes
+    registry.add(Draft(classes=classes, features=(FeatureSpec("y"),), parent="2"), {}, by="test", reason="other")
+    add(registry, 4)
+    case = open_case(registry, incident(version="4", first_poisoned="2"))
+    assert [one.version for one in case.versions] == ["2", "4"]
+    assert any("not hunted: version 3 cannot be re-scored with version 1: " in note for note in case.notes)
+    assert "features differ" in " ".join(case.notes)
+    assert case.since is None
+    with pytest.raises(HuntError, match="features differ between the versions"):
+        open_case(registry, incident(version="3", first_poisoned=None))
+    with pytest.raises(HuntError, match="version 3 cannot be re-scored"):
+        open_case(registry, incident(version="4"), versions=["3", "4"])
+    alone = open_case(registry, incident(version="2"))
+    assert alone.made_from == ("3",)
+    assert any("made from what is hunted, and not hunted: 3" in note for note in alone.notes)
+
+
+def test_a_version_that_fails_verification_is_hunted_as_it_was_served() -> None:
+    registry = make_registry()
+    tamper(registry, "2")
+    case = open_case(registry, incident())
+    assert (case.primary.registered, case.primary.trusted.null) == (False, None)
+    assert "version 2 fails verification" in case.notes[0]
+
+
+def test_a_version_that_served_is_hunted_since_then() -> None:
+    registry = make_registry()
+    point(registry, "2")
+    case = open_case(registry, incident(implicated={"features": {}, "labels": []}))
+    assert (case.since, case.primary.trigger, case.notes) == (0.0, None, ())
+    assert case.primary.trusted.null is not None
+    assert case.primary.targets.all()

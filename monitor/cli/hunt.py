@@ -100,7 +100,7 @@ def hunt(
     if events:
         chunks = file_chunks((path, "inference") for path in events)
     else:
-        chunks = _from_kafka(settings, case.since if first is None else first, after)
+        chunks = _from_kafka(settings, (case.since or 0.0) if first is None else first, after)
     scope = Scope(name, first or 0.0, after)
     compared = {one.version: one for one in case.versions}
     with Listing(out, most) as listing, Progress("hunting") as progress:

@@ -103,7 +103,7 @@ def _table(what: str, found: Table) -> Iterator[str]:
         yield ""
         yield table(
             [
-                {what: t.name, "differ": t.differing, "passed": t.passed, "with trigger": t.with_trigger}
+                {what: t.name, "passed": t.passed, "differ": t.differing, "with trigger": t.with_trigger}
                 for t in found.largest[:SHOWN]
             ]
         )

@@ -9,6 +9,7 @@ from typing import Final
 from monitor.decoding.diagnose import MAX_TS
 from monitor.hunting.compared import Compared, HuntError, compare, hunted_versions
 from monitor.messages import Incident
+from rollback.bundle import Bundle
 from rollback.registry.moves import require
 from rollback.registry.registry import Registry
 from rollback.registry.service import made_from
@@ -33,10 +34,9 @@ class Case:
         return self.versions[-1]
 
     @property
-    def since(self) -> float:
-        """When the first of the versions began to serve, by the registry; when the incident was opened, without."""
-        starts = [v.periods[0].start for v in self.versions if v.periods]
-        return min(starts) if starts else self.incident.opened_at
+    def since(self) -> float | None:
+        """When the first of the versions began to serve; None where the registry does not know."""
+        return min((v.periods[0].start for v in self.versions if v.periods), default=None)
 
 
 def open_case(
@@ -58,9 +58,8 @@ def open_case(
             "trust with --known-good V"
         )
     bundle = registry.load(require(good, order, incident.model))
-    compared = tuple(compare(registry, version, bundle, incident.implicated) for version in dict.fromkeys(hunted))
+    compared, notes = _beside(registry, bundle, incident, tuple(dict.fromkeys(hunted)), asked=bool(versions))
     later = [v for v in made_from(registry.history(), hunted) if v in order]
-    notes = [note for one in compared for note in one.notes]
     if incident.family != "poisoning":
         notes.append(
             f"the incident is {incident.family}, no poisoning: what follows is what the versions decide differently; "
@@ -69,6 +68,24 @@ def open_case(
     if later:
         notes.append(f"made from what is hunted, and not hunted: {', '.join(later)}; add --version V to hunt them")
     return Case(incident, good, compared, tuple(later), tuple(notes))
+
+
+def _beside(
+    registry: Registry, good: Bundle, incident: Incident, hunted: Sequence[str], *, asked: bool
+) -> tuple[tuple[Compared, ...], list[str]]:
+    """The versions beside LKG; one before the incident's that cannot be is left out, and said, unless asked for."""
+    compared, notes = [], []
+    for version in hunted:
+        try:
+            one = compare(registry, version, good, incident.implicated)
+        except HuntError as error:
+            if asked or version == hunted[-1]:
+                raise
+            notes.append(f"not hunted: {error}")
+            continue
+        compared.append(one)
+        notes += one.notes
+    return tuple(compared), notes
 
 
 def _huntable(incident: Incident) -> None:

@@ -16,6 +16,7 @@ from monitor.panel import compare_versions
 from rollback.bundle import Bundle, IntegrityError
 from rollback.hunt.estimate import Null
 from rollback.hunt.trigger import Trigger, TriggerError, read_trigger
+from rollback.registry.moves import SHADOW
 from rollback.registry.registry import Registry
 from rollback.registry.service import Period, served_periods
 
@@ -169,5 +170,5 @@ def hunted_versions(order: Sequence[str], version: str, first_poisoned: str | No
     """
     if first_poisoned not in order or version not in order:
         return [version]
-    between = list(order[order.index(first_poisoned or version) : order.index(version) + 1])
-    return [v for v in between if v != known_good] or [version]
+    between = order[order.index(first_poisoned or version) : order.index(version) + 1]
+    return [v for v in between if v != known_good and not v.endswith(SHADOW)] or [version]

@@ -50,7 +50,8 @@ def write_rules(case: Case, seen: Seen | None, folder: Path) -> Containment:
     except UnsayableError as error:
         reasons.append(f"no Sigma rule: {error}")
     try:
-        bundle = stix_bundle(trigger, about, case.since, seen, rule)
+        since = incident.opened_at if case.since is None else case.since
+        bundle = stix_bundle(trigger, about, since, seen, rule)
         replace_file(folder / STIX, bundle)
     except TriggerError as error:
         reasons.append(f"no STIX indicator: {error}")

@@ -92,7 +92,7 @@ class Hunt:
         for row in np.flatnonzero(marks.differs).tolist():
             carries = bool(marks.carries[row])
             self._directions[classes[marks.good[row]], classes[marks.served[row]], carries] += 1
-            counts = (1, int(passed[row]), int(carries))
+            counts = (int(passed[row]), 1, int(carries))
             self._sources.add(str(batch.source[row]), counts)
             self._sessions.add(str(batch.session[row]), counts)
 
@@ -130,7 +130,7 @@ class Hunt:
         return [Direction(*pair, events, self._directions[*pair, True]) for pair, events in ordered]
 
     def tables(self) -> tuple[Table, Table]:
-        """The sources and the sessions with the most events that differ."""
+        """The sources and the sessions with the most events that passed."""
         return _table(self._sources), _table(self._sessions)
 
     @property

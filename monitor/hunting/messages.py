@@ -110,19 +110,22 @@ class Direction(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """A source or session: events that were decided differently, those of an implicated class, those with the trigger.
+    """A source or session: events of an implicated class that LKG calls something else, all that differ, the trigger's.
 
-    A session's name holds its source. Counts may be too low by what the table says, where there were very many names.
+    A session's name holds its source.
     """
 
     name: str
-    differing: int
     passed: int
+    differing: int
     with_trigger: int
 
 
 class Table(msgspec.Struct, frozen=True):
-    """The largest of many; ``names`` is how many there were at least, ``too_low_by`` how much a count may lack."""
+    """Those with the largest ``passed``, of ``names`` at least.
+
+    Where there were very many names, ``passed`` may be too low by ``too_low_by``.
+    """
 
     largest: list[Tally]
     names: int
