@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,7 +34,8 @@ class Hunt:
         self._service: Counter[tuple[str, str]] = Counter()
         self._directions: Counter[tuple[str, str, bool]] = Counter()
         self._sources, self._sessions = TopNames(), TopNames()
-        self._seen: list[Seen] = []
+        self.seen: Seen | None = None
+        """The events that carry the trigger."""
         self._times: tuple[float, float] | None = None
         self.read: dict[Partition, tuple[int, int, int]] = {}
         """Messages, first and last offset of each partition that was read."""
@@ -77,7 +78,7 @@ class Hunt:
         before = self._times or (first, last)
         self._times = min(before[0], first), max(before[1], last)
         if marks.carries.any():
-            self._seen = [_seen([*self._seen, *_carried(batch.ts[marks.carries])])]
+            self.seen = _seen(self.seen, batch.ts[marks.carries])
         self._service[batch.version, "events"] += len(batch)
         if compared.periods:
             end = compared.periods[-1].end
@@ -134,23 +135,16 @@ class Hunt:
         return _table(self._sources), _table(self._sessions)
 
     @property
-    def seen(self) -> Seen | None:
-        """The events that carry the trigger."""
-        return self._seen[0] if self._seen else None
-
-    @property
     def times(self) -> tuple[float | None, float | None]:
         """Event times of the first and the last event."""
         return self._times or (None, None)
 
 
-def _carried(ts: Floats) -> list[Seen]:
-    return [Seen(len(ts), float(ts.min()), float(ts.max()))]
-
-
-def _seen(parts: Iterable[Seen]) -> Seen:
-    parts = list(parts)
-    return Seen(sum(p.events for p in parts), min(p.first for p in parts), max(p.last for p in parts))
+def _seen(before: Seen | None, ts: Floats) -> Seen:
+    now = Seen(len(ts), float(ts.min()), float(ts.max()))
+    if before is None:
+        return now
+    return Seen(before.events + now.events, min(before.first, now.first), max(before.last, now.last))
 
 
 def _table(top: TopNames) -> Table:
