@@ -155,6 +155,7 @@ def compare(folder: Path, path: Path, events: int, pairs: int) -> dict[str, Any]
         "events": events,
         "median": middle,
         "events_per_second": {kind: round(events / figures["seconds"]) for kind, figures in middle.items()},
+        "events_per_cpu_second": {kind: round(events / figures["cpu_seconds"]) for kind, figures in middle.items()},
         "hunt/scoring by time": [round(run["hunt"]["seconds"] / run["scoring"]["seconds"], 2) for run in runs],
         "hunt/scoring by cpu": [round(run["hunt"]["cpu_seconds"] / run["scoring"]["cpu_seconds"], 2) for run in runs],
         "listed": found["differing"] + found["agreed_with_trigger"],
