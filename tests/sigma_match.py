@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
+import pytest
+
+pytest.importorskip("sigma", reason="rules are run with pySigma: pip install 'tocsin[dev]'")
+
+from sigma.conditions import (
+    ConditionAND,
+    ConditionFieldEqualsValueExpression,
+    ConditionNOT,
+    ConditionOR,
+)
 from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaNull, SigmaNumber, SigmaString
 
