@@ -60,6 +60,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
     "run": Command("monitor.cli.run:run", "Watches: the daemon."),
+    "hunt": Command("monitor.cli.hunt:hunt", "What did we miss? Finds what a poisoned version let pass."),
     "serve": Command("monitor.cli.serve:serve", "Serves a model over HTTP, for demonstrations and tests."),
     "validate": Command("monitor.cli.validate:validate", "Checks a configuration file."),
     "doctor": Command("monitor.cli.doctor:doctor", "Checks the surroundings, and says what they allow."),
