@@ -16,9 +16,8 @@ from monitor.settings.response_sections import ResponseConfig, RetrainConfig, Se
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.registry.registry import Registry
-from rollback.reload.pointer import PointerReloader
+from rollback.reload.adapter import Site, adapters
 from rollback.reload.reloader import Reloader
-from rollback.reload.v2 import V2Reloader
 from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
@@ -36,7 +35,7 @@ log = structlog.get_logger()
 def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
     """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
     return {
-        name: charge(name, config.model(name), registry, child_trainer(config, name, environ))
+        name: charge(name, config.model(name), registry, child_trainer(config, name, environ), environ)
         for name, registry in registries.items()
     }
 
@@ -51,10 +50,10 @@ def open_responder(
     return Responder(mode, charged, desk, Threads(), audit, folder / FILE_NAME, folder / RETRAININGS, clock)
 
 
-def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:
+def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer, environ: Mapping[str, str]) -> Charge:
     """A model with its servers, its policy and the trainer of its candidates."""
     return Charge(
-        Target(registry, reloader(name, model.serving)),
+        Target(registry, reloader(name, model.serving, environ)),
         trainer,
         training_buffer(model, registry),
         policy_settings(model.response, model.retrain),
@@ -63,16 +62,17 @@ def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) 
     )
 
 
-def reloader(name: str, serving: ServingConfig) -> Reloader:
-    """The endpoints of a model; servers that watch the pointer themselves where none is named."""
-    if not serving.endpoints:
-        return PointerReloader()
-    settings = V2Settings(
+def reloader(name: str, serving: ServingConfig, environ: Mapping[str, str]) -> Reloader:
+    """The servers of a model, by the adapter that is configured."""
+    asking = V2Settings(
         timeout_seconds=serving.timeout_seconds,
         load_timeout_seconds=serving.load_timeout_seconds,
         load_path=serving.load_path,
     )
-    return V2Reloader(serving.endpoints, name, settings)
+    adapter = adapters()[serving.chosen]
+    settings = getattr(serving, serving.chosen) or adapter.Settings()
+    made: Reloader = adapter.make(settings, Site(name, tuple(serving.endpoints), asking, environ))
+    return made
 
 
 def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicySettings:

@@ -5,20 +5,28 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from lying_server import LyingServer
 from tiny_registry import NAME, make_registry, point
 
 import rollback.reload
+from monitor.settings.response_sections import ServingConfig
 from rollback.canaries import Canaries
 from rollback.registry.memory import MemoryRegistry
+from rollback.reload.adapter import Site, adapters
+from rollback.reload.exec import ExecReloader
+from rollback.reload.exec import Settings as ExecSettings
 from rollback.reload.memory import Behaviour, MemoryReloader
 from rollback.reload.pointer import PointerReloader
+from rollback.reload.pointer import Settings as PointerSettings
 from rollback.reload.rehearsal import rehearse
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2 import V2Reloader
@@ -60,8 +68,29 @@ def v2_world(stack: ExitStack, settings: V2Settings) -> World:
     return World(reloader, registry, lambda behaviour: setattr(first, "behaviour", behaviour))
 
 
-WORLDS: dict[type, Callable[[ExitStack, V2Settings], World]] = {MemoryReloader: memory_world, V2Reloader: v2_world}
-UNABLE_TO_ASK = {PointerReloader}
+def pointer_world(stack: ExitStack, settings: V2Settings) -> World:
+    registry = make_registry()
+    first, second = (stack.enter_context(LyingServer(registry, NAME)) for _ in range(2))
+    site = Site(NAME, (first.url, second.url), settings)
+    hooks = PointerSettings(tuple(f"{url}/v2/repository/models/{NAME}/load" for url in site.endpoints))
+    return World(PointerReloader(hooks, site), registry, lambda behaviour: setattr(first, "behaviour", behaviour))
+
+
+def exec_world(stack: ExitStack, settings: V2Settings) -> World:
+    registry = make_registry()
+    first, second = (stack.enter_context(LyingServer(registry, NAME)) for _ in range(2))
+    site = Site(NAME, (first.url, second.url), settings)
+    command = ExecSettings((sys.executable, "-I", str(TELL_SERVERS), "{model}", first.url, second.url))
+    return World(ExecReloader(command, site), registry, lambda behaviour: setattr(first, "behaviour", behaviour))
+
+
+TELL_SERVERS = Path(__file__).with_name("tell_servers.py")
+WORLDS: dict[type, Callable[[ExitStack, V2Settings], World]] = {
+    MemoryReloader: memory_world,
+    V2Reloader: v2_world,
+    PointerReloader: pointer_world,
+    ExecReloader: exec_world,
+}
 
 
 def implementations() -> set[type]:
@@ -75,7 +104,23 @@ def implementations() -> set[type]:
 
 
 def test_every_implementation_is_under_contract() -> None:
-    assert implementations() == set(WORLDS) | UNABLE_TO_ASK
+    assert implementations() == set(WORLDS)
+
+
+def test_the_configuration_has_a_section_for_every_adapter_and_knows_no_other() -> None:
+    fields = ServingConfig.model_fields
+    sections = {name: get_args(field.annotation)[0] for name, field in fields.items() if field.default is None}
+    assert {name: kind for name, kind in sections.items() if is_dataclass(kind)} == {
+        name: module.Settings for name, module in adapters().items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(adapters()))
+def test_the_settings_of_an_adapter_are_frozen_and_say_whether_they_have_defaults(name: str) -> None:
+    module = adapters()[name]
+    needed = [f.name for f in fields(module.Settings) if f.default is MISSING and f.default_factory is MISSING]
+    assert bool(needed) == module.NEEDS_SETTINGS
+    assert module.Settings.__dataclass_params__.frozen
 
 
 @pytest.fixture(params=sorted(WORLDS, key=lambda c: c.__name__))
@@ -197,3 +242,7 @@ def test_who_watches_the_pointer_is_neither_told_nor_asked() -> None:
     reloader = PointerReloader()
     reloader.start("1", "2")
     assert reloader.observe("2", rehearse(make_registry().load("2"), [])) == ()
+
+
+def test_nothing_is_in_the_way_of_telling_those_that_can_be_told(world: World) -> None:
+    assert world.reloader.obstacles() == ()

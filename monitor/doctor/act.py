@@ -6,6 +6,7 @@ import time
 
 from monitor.charges import policy_settings
 from monitor.settings.config import Config
+from monitor.settings.response_sections import ServingConfig
 from rollback.audit.log import FILE_NAME
 from rollback.registry.registry import Pointers
 from rollback.response.policy import Finding, PolicySettings, decide
@@ -22,12 +23,22 @@ def would_do(config: Config, model: str, pointers: Pointers, *, retrainable: boo
     )
     if case is None:
         return _nothing(pointers)
-    count = len(chosen.serving.endpoints)
-    servers = f"make {count} endpoint{'s' * (count != 1)} load it" if count else "leave it to the servers to see that"
+    servers = _servers(chosen.serving)
     first = f"wait for approval ({case.detail}), then " if case.phase == "approval" else ""
     sure = f"a poisoning of version {case.expected} with confidence {policy.minimum_confidence:g} or more"
     after = _after(policy, retrainable=retrainable)
     return f"{sure}: {first}move the serving pointer to version {case.target}, {servers}, {after}"
+
+
+def _servers(serving: ServingConfig) -> str:
+    count = len(serving.endpoints)
+    endpoints = f"{count} endpoint{'s' * (count != 1)}"
+    match serving.chosen:
+        case "v2":
+            return f"make {endpoints} load it"
+        case "pointer" if serving.pointer is None or not serving.pointer.hooks:
+            return "leave it to the servers to see that"
+    return f"have the servers load it ({serving.chosen})" + (f" and ask {endpoints}" if count else "")
 
 
 def _nothing(pointers: Pointers) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -164,8 +165,10 @@ def _anchor(value: Any, folder: Path) -> Any:
         return _anchored(value, folder)
     if isinstance(value, Path):
         return folder / value
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _anchor(getattr(value, each.name), folder) for each in fields(value)})
     if isinstance(value, dict):
         return {key: _anchor(item, folder) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_anchor(item, folder) for item in value]
+        return type(value)(_anchor(item, folder) for item in value)  # type: ignore[call-arg]  # a list or a tuple
     return value
