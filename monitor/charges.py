@@ -9,16 +9,14 @@ from pathlib import Path
 
 import structlog
 
+from monitor.reloaders import reloader
 from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
-from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from monitor.settings.response_sections import ResponseConfig, RetrainConfig
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.registry.registry import Registry
-from rollback.reload.adapter import Site, adapters
-from rollback.reload.reloader import Reloader
-from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
 from rollback.response.desk import FolderDesk
@@ -60,19 +58,6 @@ def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer, 
         Tries(attempts=model.response.attempts, retry_seconds=model.response.retry_seconds),
         model.serving.grace_seconds,
     )
-
-
-def reloader(name: str, serving: ServingConfig, environ: Mapping[str, str]) -> Reloader:
-    """The servers of a model, by the adapter that is configured."""
-    asking = V2Settings(
-        timeout_seconds=serving.timeout_seconds,
-        load_timeout_seconds=serving.load_timeout_seconds,
-        load_path=serving.load_path,
-    )
-    adapter = adapters()[serving.chosen]
-    settings = getattr(serving, serving.chosen) or adapter.Settings()
-    made: Reloader = adapter.make(settings, Site(name, tuple(serving.endpoints), asking, environ))
-    return made
 
 
 def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicySettings:

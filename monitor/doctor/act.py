@@ -33,12 +33,11 @@ def would_do(config: Config, model: str, pointers: Pointers, *, retrainable: boo
 def _servers(serving: ServingConfig) -> str:
     count = len(serving.endpoints)
     endpoints = f"{count} endpoint{'s' * (count != 1)}"
-    match serving.chosen:
-        case "v2":
-            return f"make {endpoints} load it"
-        case "pointer" if serving.pointer is None or not serving.pointer.hooks:
-            return "leave it to the servers to see that"
-    return f"have the servers load it ({serving.chosen})" + (f" and ask {endpoints}" if count else "")
+    if serving.chosen == "v2":
+        return f"make {endpoints} load it"
+    watched = serving.chosen == "pointer" and not (serving.pointer and serving.pointer.hooks)
+    told = "leave it to the servers to see that" if watched else f"have the servers load it ({serving.chosen})"
+    return f"{told} and ask {endpoints}" if count else told
 
 
 def _nothing(pointers: Pointers) -> str:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from monitor.charges import reloader
 from monitor.doctor.check import Result, ok, problem, warning
 from monitor.doctor.registry import open_registry
 from monitor.jobs.canary_probe import serves_otherwise
+from monitor.reloaders import reloader
 from monitor.settings.config import Config
 from rollback.bundle import IntegrityError
 from rollback.canaries import Canaries
@@ -30,7 +30,8 @@ def check_servers(config: Config, name: str) -> Iterator[Result]:
     subject = f"servers {name}"
     serving = config.model(name).serving
     servers = reloader(name, serving, os.environ)
-    for obstacle in servers.obstacles():
+    obstacles = servers.obstacles()
+    for obstacle in obstacles:
         yield problem(subject, f"{serving.chosen}: {obstacle}", "a rollback would not get through: mend what it names")
     if not serving.observable:
         yield warning(
@@ -49,7 +50,8 @@ def check_servers(config: Config, name: str) -> Iterator[Result]:
     except IntegrityError as error:
         yield problem(subject, f"version {version} cannot be asked for: {error}", "mend the registry first")
     for seen in servers.observe(version, canaries):
-        yield _told(subject, seen, version)
+        if not seen.problem or not any(seen.problem in obstacle for obstacle in obstacles):  # else it is said already
+            yield _told(subject, seen, version)
 
 
 def _told(subject: str, seen: Observation, version: str) -> Result:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.reloaders import serving_problems
 from monitor.settings.config_sections import HttpConfig, KafkaConfig, ModelConfig, SigningConfig
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
@@ -100,7 +101,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         config = Config(**_overlay(values, _from_environment(environ, values, path)))
     except ValidationError as error:
         raise ConfigError(path, explain(error, Config)) from error
-    if problems := parameter_problems(config.models):
+    if problems := [*parameter_problems(config.models), *serving_problems(config.models)]:
         raise ConfigError(path, problems)
     return _anchored(config, path.parent) if path else config
 

@@ -12,6 +12,8 @@ from monitor.settings.section import Section, split_list
 from rollback.reload.adapter import adapters
 from rollback.reload.exchange import Address
 from rollback.reload.exec import Settings as ExecSettings
+from rollback.reload.kserve import Settings as KserveSettings
+from rollback.reload.mlflow import Settings as MlflowSettings
 from rollback.reload.pointer import Settings as PointerSettings
 from rollback.reload.v2 import Settings as V2Settings
 
@@ -65,6 +67,10 @@ class ServingConfig(Section):
     """Servers that read the registry's folder themselves."""
     v2: V2Settings | None = None
     """Servers with the model repository extension: MLServer, Triton."""
+    mlflow: MlflowSettings | None = None
+    """An alias in an MLflow model registry, which the servers follow."""
+    kserve: KserveSettings | None = None
+    """A KServe InferenceService."""
     exec: ExecSettings | None = None
     """A command of your own."""
 

@@ -14,9 +14,13 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any, Final
 
 import rollback.reload
 from rollback.reload.v2_client import V2Settings
+
+STRICT: Final[Mapping[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+"""How the configuration reads an adapter's settings: a key that they do not have is an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,14 +55,14 @@ def tell_all(servers: Sequence[Client], names: Sequence[str], tell: Callable[[Cl
     failed = {name: trouble for name, trouble in zip(names, said, strict=True) if trouble}
     if not failed:
         return
-    text = "; ".join(f"{name}: {trouble}" for name, trouble in failed.items())
+    text = "; ".join(f"{name}: {trouble}" if name else str(trouble) for name, trouble in failed.items())
     if any(isinstance(trouble, ReloadRefusedError) for trouble in failed.values()):
         raise ReloadRefusedError(text)
     raise ReloadRetryableError(text)
 
 
 def within(name: str, seconds: float, act: Callable[[], None]) -> None:
-    """Do ``act``, and wait for ``seconds`` at most; the message of what it raises begins with ``name``."""
+    """Do ``act``, and wait for ``seconds`` at most; the message of what it raises begins with ``name``, if any."""
     tell_all([act], [name], lambda each: each(), seconds)
 
 
@@ -129,7 +129,8 @@ def _not_ready(client: V2Client) -> str:
 
 def _state(listed: Listed) -> str:
     why = f" ({listed.reason})" if listed.reason else ""
-    return f"; its index says of version {listed.version}: {listed.state}{why}"
+    of = f" of version {listed.version}" if listed.version else ""
+    return f"; its index says{of}: {listed.state}{why}"
 
 
 def _problem(version: str, versions: Sequence[str], answered: str | None, share: float) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Any, ClassVar, Final
 
 from rollback.canaries import Canaries
-from rollback.reload.adapter import Site
+from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import Endpoints
 from rollback.reload.exchange import plain
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
@@ -42,7 +42,7 @@ class Settings:
     anything else is a refusal. It may take ``load_timeout_seconds``; then it is killed, with all it has started.
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     command: tuple[str, ...]
     """The program (a path, or a name that PATH finds) and its arguments; `{expected}` (empty where it is not known),

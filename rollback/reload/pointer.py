@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from rollback.canaries import Canaries
-from rollback.reload.adapter import Site
+from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, tell_all
 from rollback.reload.exchange import Server, split_url
 from rollback.reload.reloader import Observation, Reloader
@@ -24,7 +24,7 @@ NEEDS_SETTINGS: Final = False
 class Settings:
     """Whom to tell that the pointer has moved."""
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     hooks: tuple[str, ...] = ()
     """URL for every server, with its path: told by a POST of `{"model": ..., "version": ...}`; any 2xx will do."""

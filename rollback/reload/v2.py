@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from rollback.canaries import Canaries
-from rollback.reload.adapter import Site
+from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, ask_all, tell_all, trouble_of
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError
 from rollback.reload.v2_client import V2Client, V2Settings
@@ -25,7 +25,7 @@ NEEDS_SETTINGS: Final = False
 class Settings:
     """What the load hook is sent, besides what is said of all servers of the model."""
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     load_parameters: Mapping[str, str] = field(default_factory=lambda: {"version": "{version}"})
     """Parameters of the load request; `{version}` and `{model}` in their values are filled in. Triton knows `config`

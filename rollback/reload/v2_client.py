@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from detectors.batch import Floats
 from detectors.schema import Schema
-from rollback.reload.exchange import AnswerError, Server, decode, plain
+from rollback.reload.exchange import AnswerError, Server, decode, plain, refusal
 from rollback.reload.template import fill
 from rollback.reload.v2_tensors import Tensor, TensorError, to_inputs, values
 
@@ -130,15 +131,18 @@ class V2Client:
         """Make the endpoint load ``version``; what it answers besides the status does not count."""
         chosen = self._settings
         if chosen.unload_first:
-            self._server.demand("POST", self._repository("unload"), {}, chosen.timeout_seconds)
+            self._unload()
         names = {"{version}": version, "{model}": self._model}
         parameters = {key: fill(value, names) for key, value in chosen.load_parameters.items()}
         body = {"parameters": parameters} if parameters else {}
         path = chosen.load_path.replace("{model}", quote(self._model, safe=""))
         self._server.demand("POST", path, body, chosen.load_timeout_seconds)
 
-    def _repository(self, act: str) -> str:
-        return f"/v2/repository/models/{quote(self._model, safe='')}/{act}"
+    def _unload(self) -> None:
+        path = f"/v2/repository/models/{quote(self._model, safe='')}/unload"
+        reply = self._server.ask("POST", path, {}, self._settings.timeout_seconds)
+        if not reply.good and reply.status != HTTPStatus.NOT_FOUND:  # what is not loaded need not be unloaded
+            raise refusal("POST", path, reply)
 
 
 def _scores(tensor: Tensor, shape: tuple[int, int]) -> Floats:
