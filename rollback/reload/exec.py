@@ -23,6 +23,7 @@ from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import Endpoints
 from rollback.reload.exchange import plain
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
+from rollback.reload.settle import settle
 from rollback.reload.template import fill
 
 ASKS_BY_ITSELF: Final = False
@@ -65,7 +66,10 @@ def make(settings: Settings, site: Site) -> Reloader:
 
 
 class ExecReloader:
-    """`start` takes at most ``load_timeout_seconds`` and one second; endpoints, if any, are asked by V2."""
+    """`start` takes at most ``load_timeout_seconds`` and one second; endpoints, if any, are asked by V2.
+
+    These are waited for, as long again and as one look takes: the command may have ended before they have loaded.
+    """
 
     def __init__(self, settings: Settings, site: Site) -> None:
         self._settings = settings
@@ -81,6 +85,7 @@ class ExecReloader:
         seconds = self._site.asking.load_timeout_seconds
         code, said = self._run(command, seconds)
         if code == 0:
+            settle(lambda: self.observe(target, None), seconds)
             return
         if code is None:
             raise ReloadRetryableError(f"{command[0]}: took longer than {seconds:g} s and was killed{said}")

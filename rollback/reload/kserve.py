@@ -21,6 +21,7 @@ from rollback.reload.endpoints import GRACE_SECONDS, Endpoints, trouble_of, with
 from rollback.reload.exchange import Address, Credentials, plain
 from rollback.reload.kserve_api import NAME, Found, KserveApi
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError
+from rollback.reload.settle import settle
 from rollback.reload.template import fill, read_back
 
 ASKS_BY_ITSELF: Final = True
@@ -67,6 +68,7 @@ def make(settings: Settings, site: Site) -> Reloader:
 class KserveReloader:
     """`start` takes at most two times ``timeout_seconds`` and one second.
 
+    The roll-out is waited for: ``load_timeout_seconds`` and as long as one look takes.
     The InferenceService is observed like an endpoint; those that are named are asked by V2. Raises `ValueError` where
     the model's name is none of Kubernetes and no other is set.
     """
@@ -76,6 +78,7 @@ class KserveReloader:
         if not NAME.fullmatch(name):
             raise ValueError(f"name: the model's name is no name of Kubernetes, set kserve.name: {name!r}")
         self._seconds = site.asking.timeout_seconds
+        self._load_seconds = site.asking.load_timeout_seconds
         self._template = fill(settings.storage_uri, {"{model}": site.model})
         credentials = Credentials(settings.ca_file, settings.token_file)
         space = settings.namespace or SERVICE_ACCOUNT / "namespace"
@@ -86,6 +89,7 @@ class KserveReloader:
     def start(self, expected: str | None, target: str) -> None:
         """See `Reloader.start`."""
         within(self._name, REQUESTS * self._seconds + GRACE_SECONDS, lambda: self._move(expected, target))
+        settle(lambda: self.observe(target, None), self._load_seconds)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the InferenceService, then the endpoints."""

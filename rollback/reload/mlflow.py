@@ -23,6 +23,7 @@ from rollback.reload.endpoints import GRACE_SECONDS, Endpoints, trouble_of, with
 from rollback.reload.exchange import Address, Credentials
 from rollback.reload.mlflow_client import Alias, MlflowClient
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
+from rollback.reload.settle import settle
 
 ASKS_BY_ITSELF: Final = True
 NEEDS_SETTINGS: Final = True
@@ -63,12 +64,14 @@ def make(settings: Settings, site: Site) -> Reloader:
 class MlflowReloader:
     """`start` takes at most four times ``timeout_seconds`` and one second.
 
+    Endpoints, which follow the alias, are waited for: ``load_timeout_seconds`` and as long as one look takes.
     What the alias names is observed like an endpoint; those that are named are asked by V2.
     """
 
     def __init__(self, settings: Settings, site: Site) -> None:
         self._settings = settings
         self._seconds = site.asking.timeout_seconds
+        self._load_seconds = site.asking.load_timeout_seconds
         name = settings.registered_model or site.model
         credentials = Credentials(settings.ca_file, settings.token_file)
         self._client = MlflowClient(settings.tracking_uri, name, credentials, self._seconds)
@@ -78,6 +81,7 @@ class MlflowReloader:
     def start(self, expected: str | None, target: str) -> None:
         """See `Reloader.start`."""
         within(self._name, REQUESTS * self._seconds + GRACE_SECONDS, lambda: self._move(expected, target))
+        settle(lambda: self._endpoints.observe(target, None), self._load_seconds)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the alias, then the endpoints."""

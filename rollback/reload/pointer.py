@@ -15,6 +15,7 @@ from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, tell_all
 from rollback.reload.exchange import Server, split_url
 from rollback.reload.reloader import Observation, Reloader
+from rollback.reload.settle import settle
 
 ASKS_BY_ITSELF: Final = False
 NEEDS_SETTINGS: Final = False
@@ -44,7 +45,8 @@ def make(settings: Settings, site: Site) -> Reloader:
 class PointerReloader:
     """Nobody is told but the hooks, nobody asked but the endpoints; by default there are none.
 
-    `start` takes at most ``load_timeout_seconds`` and one second.
+    `start` takes at most ``load_timeout_seconds`` and one second. Endpoints are waited for, as long again and as one
+    look takes: they may be about to read the pointer.
     """
 
     def __init__(self, settings: Settings | None = None, site: Site | None = None) -> None:
@@ -57,6 +59,7 @@ class PointerReloader:
         """See `Reloader.start`: moving the pointer was all that there is to do, and the hooks are told of it."""
         seconds, message = self._site.asking.load_timeout_seconds, {"model": self._site.model, "version": target}
         tell_all(self._hooks, self._urls, lambda hook: hook.tell(message, seconds), seconds + GRACE_SECONDS)
+        settle(lambda: self.observe(target, None), seconds)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the endpoints, if any."""
