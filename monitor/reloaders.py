@@ -18,6 +18,7 @@ def reloader(name: str, serving: ServingConfig, environ: Mapping[str, str]) -> R
         timeout_seconds=serving.timeout_seconds,
         load_timeout_seconds=serving.load_timeout_seconds,
         load_path=serving.load_path,
+        output=serving.output,
     )
     adapter = adapters()[serving.chosen]
     settings = getattr(serving, serving.chosen) or adapter.Settings()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from in_process import Run
+from lying_server import ScriptedServer
+from tiny_registry import NAME, make_registry
 
 from monitor.doctor.act import _servers
 from monitor.reloaders import reloader
@@ -83,6 +86,19 @@ def test_a_mistake_is_shown_where_it_is(tmp_path: Path, serving: Any, problem: s
     with pytest.raises(ConfigError) as caught:
         load_config(written(tmp_path, serving), {})
     assert any(str(found).startswith(problem) for found in caught.value.problems), caught.value
+
+
+def test_the_tensor_of_scores_may_have_another_name() -> None:
+    canaries = make_registry().load("2").canaries()
+    assert canaries is not None
+    scores = {"name": "predict_proba", "datatype": "FP64", "shape": list(canaries.scores.shape)}
+    answer = {"model_name": NAME, "outputs": [{**scores, "data": canaries.scores.ravel().tolist()}]}
+    with ScriptedServer(nids={"name": NAME, "versions": ["2"]}, infer=answer) as server:
+        serving = ServingConfig(endpoints=[server.url], output="predict_proba")
+        (seen,) = reloader(NAME, serving, {}).observe("2", canaries)
+        asked = msgspec.json.decode(server.requests[-1].body)["outputs"]
+    assert (seen.agreement, seen.problem) == (1.0, "")
+    assert asked == [{"name": "predict_proba"}]
 
 
 def test_a_model_that_kubernetes_cannot_name_is_a_mistake_of_the_file_too(tmp_path: Path) -> None:

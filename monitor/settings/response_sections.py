@@ -57,6 +57,8 @@ class ServingConfig(Section):
     """Base URL of every server (Open Inference Protocol, V2, over HTTP); each one is asked what it serves."""
     load_path: str = Field(default="/v2/repository/models/{model}/load", pattern=r"^/")
     """Adapter `v2`: a POST there makes a server load what the registry's pointer names; `{model}` is the model."""
+    output: str = Field(default="scores", min_length=1, max_length=100)
+    """Name of the tensor with the scores [N, k], in class order, in an endpoint's answer."""
     timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """How long a server may take for an answer."""
     load_timeout_seconds: float = Field(default=60.0, gt=0, le=3000)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -68,7 +69,7 @@ def make(settings: Settings, site: Site) -> Reloader:
 class ExecReloader:
     """`start` takes at most ``load_timeout_seconds`` and one second; endpoints, if any, are asked by V2.
 
-    These are waited for, as long again and as one look takes: the command may have ended before they have loaded.
+    These are waited for as long as time is left, and one look: the command may have ended before they have loaded.
     """
 
     def __init__(self, settings: Settings, site: Site) -> None:
@@ -83,9 +84,10 @@ class ExecReloader:
         values = {"{expected}": expected or "", "{target}": target, "{model}": self._site.model}
         command = [fill(each, values) for each in self._settings.command]
         seconds = self._site.asking.load_timeout_seconds
+        ends = time.monotonic() + seconds
         code, said = self._run(command, seconds)
         if code == 0:
-            settle(lambda: self.observe(target, None), seconds)
+            settle(lambda: self.observe(target, None), ends)
             return
         if code is None:
             raise ReloadRetryableError(f"{command[0]}: took longer than {seconds:g} s and was killed{said}")

@@ -10,6 +10,7 @@ KServe's word: what the servers answer, their endpoints say, where some are name
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ class KserveReloader:
     def start(self, expected: str | None, target: str) -> None:
         """See `Reloader.start`."""
         within(self._name, REQUESTS * self._seconds + GRACE_SECONDS, lambda: self._move(expected, target))
-        settle(lambda: self.observe(target, None), self._load_seconds)
+        settle(lambda: self.observe(target, None), time.monotonic() + self._load_seconds)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the InferenceService, then the endpoints."""

@@ -12,6 +12,7 @@ before, makes unlikely; who sets it between our setting and our reading back is 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class MlflowReloader:
     def start(self, expected: str | None, target: str) -> None:
         """See `Reloader.start`."""
         within(self._name, REQUESTS * self._seconds + GRACE_SECONDS, lambda: self._move(expected, target))
-        settle(lambda: self._endpoints.observe(target, None), self._load_seconds)
+        settle(lambda: self._endpoints.observe(target, None), time.monotonic() + self._load_seconds)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the alias, then the endpoints."""

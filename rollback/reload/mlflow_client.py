@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
 
 from rollback.reload.exchange import AnswerError, Credentials, Reply, Server, decode, refusal
 from rollback.reload.reloader import ReloadRefusedError
+from rollback.reload.v2_tensors import BAD_JSON
 
 API: Final = "/api/2.0/mlflow"
 TAG: Final = "tocsin.version"
@@ -44,6 +44,11 @@ class _Many(msgspec.Struct, frozen=True):
     model_versions: list[_Version] = []
 
 
+class _Error(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+_ERROR: Final = msgspec.json.Decoder(_Error)
 _ONE: Final = msgspec.json.Decoder(_One)
 _MANY: Final = msgspec.json.Decoder(_Many)
 
@@ -108,8 +113,7 @@ class MlflowClient:
 def _is_missing(reply: Reply) -> bool:
     """MLflow 3 answers 400 with INVALID_PARAMETER_VALUE for an alias that is not there, 404 for a model that is not."""
     try:
-        said: Any = json.loads(reply.body)
-    except ValueError:
+        said = _ERROR.decode(reply.body)
+    except BAD_JSON:
         return False
-    missing = reply.status == HTTPStatus.BAD_REQUEST and isinstance(said, dict)
-    return missing and "not found" in str(said.get("message", ""))
+    return reply.status == HTTPStatus.BAD_REQUEST and "not found" in said.message

@@ -6,6 +6,7 @@ what they serve: without any, that shows in the events, which name the version.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -45,8 +46,8 @@ def make(settings: Settings, site: Site) -> Reloader:
 class PointerReloader:
     """Nobody is told but the hooks, nobody asked but the endpoints; by default there are none.
 
-    `start` takes at most ``load_timeout_seconds`` and one second. Endpoints are waited for, as long again and as one
-    look takes: they may be about to read the pointer.
+    `start` takes at most ``load_timeout_seconds`` and one second. Endpoints are waited for as long as time is left,
+    and one look: they may be about to read the pointer.
     """
 
     def __init__(self, settings: Settings | None = None, site: Site | None = None) -> None:
@@ -57,9 +58,10 @@ class PointerReloader:
 
     def start(self, expected: str | None, target: str) -> None:  # noqa: ARG002 - they replace whatever they serve
         """See `Reloader.start`: moving the pointer was all that there is to do, and the hooks are told of it."""
+        ends = time.monotonic() + self._site.asking.load_timeout_seconds
         seconds, message = self._site.asking.load_timeout_seconds, {"model": self._site.model, "version": target}
         tell_all(self._hooks, self._urls, lambda hook: hook.tell(message, seconds), seconds + GRACE_SECONDS)
-        settle(lambda: self.observe(target, None), seconds)
+        settle(lambda: self.observe(target, None), ends)
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """See `Reloader.observe`: the endpoints, if any."""

@@ -12,8 +12,10 @@ LOOK_SECONDS: Final = 0.2
 """Between two looks."""
 
 
-def settle(observe: Callable[[], Sequence[Observation]], seconds: float) -> None:
-    """Look until nobody has a problem, begin no look after ``seconds``. What is wrong then is for others to say."""
-    ends = time.monotonic() + seconds
+def settle(observe: Callable[[], Sequence[Observation]], ends: float) -> None:
+    """Look, once at least, until nobody has a problem; begin no look after ``ends``, by the monotonic clock.
+
+    What is wrong then is for others to say.
+    """
     while any(seen.problem for seen in observe()) and time.monotonic() + LOOK_SECONDS < ends:
         time.sleep(LOOK_SECONDS)
