@@ -316,12 +316,6 @@ def test_who_loads_slowly_serves_the_new_version_after_some_asking(world: World)
     assert len(waited) < 3
 
 
-def test_who_watches_the_pointer_is_neither_told_nor_asked() -> None:
-    reloader = PointerReloader()
-    reloader.start("1", "2")
-    assert reloader.observe("2", rehearse(make_registry().load("2"), [])) == ()
-
-
 def test_nothing_is_in_the_way_of_telling_those_that_can_be_told(world: World) -> None:
     assert world.reloader.obstacles() == ()
 

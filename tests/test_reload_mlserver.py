@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,19 @@ from tiny_registry import NAME, add
 
 from monitor.reloaders import reloader
 from monitor.settings.response_sections import ServingConfig
+from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
+from rollback.reload.exchange import Server
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2 import Settings
+from rollback.response.charge import Charge
+from rollback.response.desk import MemoryDesk
+from rollback.response.policy import Finding, PolicySettings
+from rollback.response.responder import Responder
+from rollback.response.steps import Target
+from rollback.response.worker import Inline
+from rollback.train.memory import MemoryTrainer
 
 pytestmark = pytest.mark.slow
 
@@ -101,8 +111,6 @@ def test_a_version_that_is_not_what_was_signed_is_refused_and_the_old_one_goes_o
 
 
 def test_a_model_that_was_unloaded_is_a_problem_that_the_index_explains_and_a_load_brings_it_back(place: Place) -> None:
-    from rollback.reload.exchange import Server  # noqa: PLC0415 - what the operator's own hand would do
-
     Server(place.server.url).demand("POST", f"/v2/repository/models/{NAME}/unload", {}, 5.0)
     seen = place.observe("1")
     assert (seen.version, seen.agreement) == (None, None)
@@ -121,5 +129,28 @@ def test_a_server_that_hangs_is_left_in_time_and_loads_when_it_is_asked_again(pl
         assert "no answer within" in place.observe("2", timeout_seconds=0.5).problem.replace("whole ", "")
     finally:
         place.server.go_on()
-    place.servers().start("1", "2")
+    # two loads at once, the one that was given up and ours, MLServer may answer with 500: that may be tried again
+    for _ in range(50):
+        with suppress(ReloadRetryableError):
+            place.servers().start("1", "2")
+            break
     assert place.observe("2") == Observation(place.server.url, "2", 1.0)
+
+
+def test_a_rollback_is_done_when_the_server_is_seen_to_serve_the_last_known_good_version(
+    place: Place, tmp_path: Path
+) -> None:
+    place.point("2")
+    place.servers().start("1", "2")
+    target = Target(place.registry, place.servers())
+    charge = Charge(target, MemoryTrainer(), lambda _: None, PolicySettings(retrain=False))
+    with closing(AuditLog(tmp_path / FILE_NAME, time.time)) as audit:
+        responder = Responder(
+            "act", {NAME: charge}, MemoryDesk(), Inline(), audit, tmp_path / FILE_NAME, tmp_path, time.time
+        )
+        responder.consider(Finding("i1", NAME, "2", "poisoning", "confirmed", 0.99, "{}"))
+        for _ in range(5):
+            responder.step()
+        (case,) = responder.cases.values()
+    assert (case.phase, case.detail) == ("done", f"every endpoint serves version 1: {place.server.url}")
+    assert place.observe("1") == Observation(place.server.url, "1", 1.0)
