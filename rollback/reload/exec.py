@@ -13,7 +13,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,7 +145,7 @@ class _Tail:
     """The end of what comes out of a pipe, which is read to its end so that nobody waits for it."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
-        self._last: deque[bytes] = deque(maxlen=2)
+        self._last = b""
         self._pipe = pipe
         self._thread = threading.Thread(target=self._read, name="tocsin-exec", daemon=True)
         self._thread.start()
@@ -154,11 +153,11 @@ class _Tail:
     def text(self) -> str:
         """The last lines, for a message; "" for none."""
         self._thread.join(READ_SECONDS)
-        lines = b"".join(self._last)[-LAST_BYTES:].decode("utf-8", "replace").split("\n")
+        lines = self._last.decode("utf-8", "replace").split("\n")
         last = [said for line in lines if (said := plain(line).strip())][-LAST_LINES:]
         return f": {' | '.join(last)}" if last else ""
 
     def _read(self) -> None:
         with suppress(ValueError, OSError):  # the pipe was closed meanwhile
             while self._pipe is not None and (part := os.read(self._pipe.fileno(), LAST_BYTES)):
-                self._last.append(part)
+                self._last = (self._last + part)[-LAST_BYTES:]
