@@ -20,6 +20,7 @@ from rollback.reload.mlflow import NOTE, MlflowReloader, Settings
 from rollback.reload.reloader import Observation, ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2_client import V2Settings
 
+pytestmark = pytest.mark.timeout(600)  # the first run installs MLflow
 QUICK = V2Settings(timeout_seconds=0.3)
 
 

@@ -29,7 +29,7 @@ from rollback.response.steps import Target
 from rollback.response.worker import Inline
 from rollback.train.memory import MemoryTrainer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first run installs MLServer
 
 
 class Place:

@@ -113,6 +113,16 @@ def test_bad_servers_end_a_command_with_78(tmp_path: Path, run: Run) -> None:
     assert "models.nids.serving: the adapter exec needs its section" in said
 
 
+def test_a_file_that_an_adapter_needs_is_missed_at_once(tmp_path: Path, run: Run) -> None:
+    mlflow = {"tracking_uri": "https://mlflow", "token_file": "token"}
+    code, _, said = run("validate", "--config", written(tmp_path, {"adapter": "mlflow", "mlflow": mlflow}))
+    assert code == 78
+    assert f"models.nids.serving.mlflow.token_file: {tmp_path / 'token'} does not exist" in said
+    kserve = {"storage_uri": "s3://models/{version}"}
+    code, _, said = run("validate", "--config", written(tmp_path, {"adapter": "kserve", "kserve": kserve}))
+    assert "kserve" not in said  # what a Pod has need not be where the file is checked
+
+
 def test_paths_start_at_the_folder_of_the_file_and_what_is_no_path_stays(tmp_path: Path) -> None:
     mlflow = {"tracking_uri": "https://mlflow", "token_file": "secrets/token"}
     config = load_config(written(tmp_path, {"adapter": "mlflow", "mlflow": mlflow}), {})
