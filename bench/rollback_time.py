@@ -119,7 +119,7 @@ def v2_scene(stage: Stage) -> Scene:
 def exec_scene(stage: Stage) -> Scene:
     urls = stage.servers()
     program = str(Path(__file__).parent.parent / "tests" / "tell_servers.py")
-    command = [sys.executable, "-I", program, "{model}", *urls]
+    command = [sys.executable, "-I", program, "30", "{model}", *urls]
     return Scene(servers_of(adapter="exec", endpoints=urls, exec={"command": command}))
 
 

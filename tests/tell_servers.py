@@ -1,6 +1,6 @@
 """What an operator's command may look like: tells every server to load, all at once, and says how it went.
 
-Usage: tell_servers.py MODEL URL...
+Usage: tell_servers.py SECONDS MODEL URL...
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from os import EX_OK, EX_TEMPFAIL, EX_UNAVAILABLE
 
-SECONDS = 1.0
-
 
 def tell(url: str) -> int:
-    request = urllib.request.Request(f"{url}/v2/repository/models/{sys.argv[1]}/load", b"{}", method="POST")  # noqa: S310 - a test's own server
+    request = urllib.request.Request(f"{url}/v2/repository/models/{sys.argv[2]}/load", b"{}", method="POST")  # noqa: S310 - a test's own server
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310 - likewise
+        with urllib.request.urlopen(request, timeout=float(sys.argv[1])):  # noqa: S310 - likewise
             return EX_OK
     except urllib.error.HTTPError as error:
         sys.stderr.write(f"{url}: {error.code} {error.read().decode()}\n")
@@ -29,5 +27,5 @@ def tell(url: str) -> int:
 
 if __name__ == "__main__":
     with ThreadPoolExecutor() as pool:
-        codes = set(pool.map(tell, sys.argv[2:])) - {EX_OK}
+        codes = set(pool.map(tell, sys.argv[3:])) - {EX_OK}
     sys.exit(EX_UNAVAILABLE if EX_UNAVAILABLE in codes else max(codes, default=EX_OK))

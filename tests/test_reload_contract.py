@@ -99,7 +99,7 @@ def exec_world(stack: ExitStack, settings: V2Settings) -> World:
     registry = make_registry()
     first, second = (stack.enter_context(LyingServer(registry, NAME)) for _ in range(2))
     site = Site(NAME, (first.url, second.url), settings)
-    command = ExecSettings((sys.executable, "-I", str(TELL_SERVERS), "{model}", first.url, second.url))
+    command = ExecSettings((sys.executable, "-I", str(TELL_SERVERS), "1.0", "{model}", first.url, second.url))
     return World(ExecReloader(command, site), registry, lambda behaviour: setattr(first, "behaviour", behaviour))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -93,6 +94,19 @@ def gone(process: int) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_who_leaves_the_group_and_holds_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "open(sys.argv[1], 'w').write(str(child.pid))\n"
+        "print('gone', file=sys.stderr, flush=True)\n"
+        "sys.exit(3)"
+    )
+    with pytest.raises(ReloadRefusedError, match=r"exit code 3: gone$"):
+        reloader(*python(program, str(tmp_path / "pid"))).start("2", "1")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_who_writes_without_end_is_not_waited_for_by_anybody() -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from rollback.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
@@ -111,20 +111,22 @@ class ExecReloader:
         program = self._program()
         if program is None:
             raise ReloadRefusedError(self.obstacles()[0])
+        said, end = _Tail.pipe()
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is the operator's, no shell reads it
                 command,
                 executable=program,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=end,
                 env=self._environ,
                 start_new_session=True,
             )
         except OSError as error:
             raise ReloadRefusedError(f"{command[0]}: cannot be run: {error.strerror or error}") from error
+        finally:
+            os.close(end)
         with process:
-            said = _Tail(process.stderr)
             ended = _ends(process.pid, seconds)
             with suppress(PermissionError):  # what it has left behind is somebody else's
                 os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: the number is still its own
@@ -136,19 +138,27 @@ def _ends(process: int, seconds: float) -> bool:
     """Whether it has ended in time."""
     handle = os.pidfd_open(process)
     try:
-        return bool(select.select([handle], [], [], seconds)[0])
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
     finally:
         os.close(handle)
 
 
 class _Tail:
-    """The end of what comes out of a pipe, which is read to its end so that nobody waits for it."""
+    """The end of what comes out of a pipe, which is read to its end, whoever holds the other one by then."""
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    def __init__(self, pipe: int) -> None:
         self._last = b""
         self._pipe = pipe
         self._thread = threading.Thread(target=self._read, name="tocsin-exec", daemon=True)
         self._thread.start()
+
+    @staticmethod
+    def pipe() -> tuple[_Tail, int]:
+        """With the end to write to, which is the caller's to close."""
+        pipe, end = os.pipe()
+        return _Tail(pipe), end
 
     def text(self) -> str:
         """The last lines, for a message; "" for none."""
@@ -158,6 +168,6 @@ class _Tail:
         return f": {' | '.join(last)}" if last else ""
 
     def _read(self) -> None:
-        with suppress(ValueError, OSError):  # the pipe was closed meanwhile
-            while self._pipe is not None and (part := os.read(self._pipe.fileno(), LAST_BYTES)):
+        with open(self._pipe, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
+            while part := pipe.read(LAST_BYTES):
                 self._last = (self._last + part)[-LAST_BYTES:]
