@@ -9,18 +9,15 @@ from pathlib import Path
 
 import structlog
 
+from monitor.reloaders import reloader
 from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
-from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from monitor.settings.response_sections import ResponseConfig, RetrainConfig
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.keys import read_public_key
 from rollback.registry.registry import Registry
-from rollback.reload.pointer import PointerReloader
-from rollback.reload.reloader import Reloader
-from rollback.reload.v2 import V2Reloader
-from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
 from rollback.response.desk import FolderDesk, House
@@ -38,7 +35,7 @@ log = structlog.get_logger()
 def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
     """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
     return {
-        name: charge(name, config.model(name), registry, child_trainer(config, name, environ))
+        name: charge(name, config.model(name), registry, child_trainer(config, name, environ), environ)
         for name, registry in registries.items()
     }
 
@@ -59,28 +56,16 @@ def house(config: Config) -> House:
     return House(approvers, config.hold, config.hold_file)
 
 
-def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:
+def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer, environ: Mapping[str, str]) -> Charge:
     """A model with its servers, its policy and the trainer of its candidates."""
     return Charge(
-        Target(registry, reloader(name, model.serving)),
+        Target(registry, reloader(name, model.serving, environ)),
         trainer,
         training_buffer(model, registry),
         policy_settings(model.response, model.retrain),
         Tries(attempts=model.response.attempts, retry_seconds=model.response.retry_seconds),
         model.serving.grace_seconds,
     )
-
-
-def reloader(name: str, serving: ServingConfig) -> Reloader:
-    """The endpoints of a model; servers that watch the pointer themselves where none is named."""
-    if not serving.endpoints:
-        return PointerReloader()
-    settings = V2Settings(
-        timeout_seconds=serving.timeout_seconds,
-        load_timeout_seconds=serving.load_timeout_seconds,
-        load_path=serving.load_path,
-    )
-    return V2Reloader(serving.endpoints, name, settings)
 
 
 def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicySettings:

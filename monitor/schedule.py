@@ -183,7 +183,7 @@ def _jobs(
 ) -> Iterator[Job]:
     chosen = config.schedule
     for model, registry in registries.items():
-        if config.model(model).serving.endpoints and model in reloaders:
+        if config.model(model).serving.observable and model in reloaders:
             probe = CanaryProbe(model, registry, reloaders[model], metrics, inbox, clock)
             yield Job("canary_probe", chosen.canary_probe_seconds, probe, model)
         verification = RegistryVerification(model, registry, metrics, inbox, clock)

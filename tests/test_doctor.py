@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 from tiny_registry import DRAFT, NAME, make_registry
 
 from monitor.cli.main import main
+from monitor.demo.server.http import JsonServer
+from monitor.demo.server.protocol import Reply, Request
 from monitor.demo.server.server import ModelServer
 from monitor.doctor.act import would_do
 from monitor.doctor.check import Check, Result, ok, run_checks
@@ -200,6 +203,33 @@ def test_without_endpoints_the_pointer_is_all_there_is(site: Site) -> None:
     (found,) = check_servers(site.config(), NAME)
     assert found.status == "warning"
     assert f"models.{NAME}.serving.endpoints" in found.advice
+
+
+def test_what_would_keep_a_rollback_from_the_servers_is_a_problem_before_it_is_needed(site: Site) -> None:
+    site.model["serving"] = {"adapter": "exec", "exec": {"command": ["no-such-program-of-ours"]}}
+    missing, unseen = check_servers(site.config(), NAME)
+    assert (missing.status, unseen.status) == ("problem", "warning")
+    assert "exec: no-such-program-of-ours: there is no such program that may be run" in missing.message
+    site.model["serving"] = {"adapter": "mlflow", "mlflow": {"tracking_uri": "http://127.0.0.1:1"}}
+    (away,) = check_servers(site.config(), NAME)
+    assert away.status == "problem"
+    assert "mlflow: http://127.0.0.1:1 nids@serving: GET" in away.message
+    assert "ConnectionRefusedError" in away.message
+
+
+def test_a_server_that_cannot_be_told_by_v2_is_a_problem_though_it_serves_well(site: Site) -> None:
+    with ModelServer(site.registry, NAME) as server:
+
+        def respond(request: Request) -> Reply:
+            if "/repository/" in request.path:
+                return Reply(HTTPStatus.NOT_FOUND, b"{}")
+            return server.respond(request)
+
+        with JsonServer(("127.0.0.1", 0), respond) as other:
+            site.model["serving"] = {"endpoints": [other.url]}
+            deaf, serving = check_servers(site.config(), NAME)
+    assert (deaf.status, serving.status) == ("problem", "ok")
+    assert "it does not list its model repository: POST /v2/repository/index: status 404" in deaf.message
 
 
 @pytest.mark.parametrize(("off", "status"), [(0.0, "ok"), (20.0, "warning"), (-20.0, "warning"), (3600.0, "problem")])

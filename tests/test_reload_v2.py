@@ -338,6 +338,80 @@ def test_the_reload_hook_is_a_setting() -> None:
     assert [(r.method, r.path) for r in server.requests] == [("POST", "/team/hooks/a%20model?now=1")]
 
 
+TRITON = '{"version_policy": {"specific": {"versions": [{version}]}}}'
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sent"),
+    [
+        ({"version": "{version}"}, {"parameters": {"version": "2"}}),
+        ({"config": TRITON}, {"parameters": {"config": '{"version_policy": {"specific": {"versions": [2]}}}'}}),
+        ({"a": "{model}/{version}/{other}"}, {"parameters": {"a": f"{NAME}/2/{{other}}"}}),
+        ({}, {}),
+    ],
+)
+def test_what_goes_with_a_load_is_a_setting(parameters: dict[str, str], sent: dict[str, Any]) -> None:
+    with ScriptedServer() as server:
+        V2Reloader([server.url], NAME, V2Settings(load_parameters=parameters)).start("1", "2")
+    assert [msgspec.json.decode(request.body) for request in server.requests] == [sent]
+
+
+def answering(paths: list[str], **statuses: tuple[int, bytes]) -> JsonServer:
+    """Answers with what is given for the end of a path, else with 200; ``paths`` gets every path."""
+
+    def respond(request: Request) -> Reply:
+        paths.append(request.path)
+        status, body = statuses.get(request.path.rpartition("/")[2], (200, b"{}"))
+        return Reply(HTTPStatus(status), body)
+
+    return JsonServer(("127.0.0.1", 0), respond)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_unloading_first_is_harmless_where_nothing_is_loaded(status: int) -> None:
+    paths: list[str] = []
+    with answering(paths, unload=(status, b"{}")) as server:
+        V2Reloader([server.url], NAME, V2Settings(unload_first=True)).start("1", "2")
+    assert paths == [f"/v2/repository/models/{NAME}/{act}" for act in ("unload", "load")]
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, ReloadRetryableError), (403, ReloadRefusedError)])
+def test_what_cannot_be_unloaded_is_not_loaded(status: int, error: type[Exception]) -> None:
+    paths: list[str] = []
+    with (
+        answering(paths, unload=(status, b"{}")) as server,
+        pytest.raises(error, match=f"{server.url}: POST .*/unload: status {status}"),
+    ):
+        V2Reloader([server.url], NAME, V2Settings(unload_first=True)).start("1", "2")
+    assert paths == [f"/v2/repository/models/{NAME}/unload"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ([{"name": NAME, "version": "2", "state": "UNAVAILABLE", "reason": "no\nspace"}],
+         "; its index says of version 2: UNAVAILABLE (no space)"),
+        ([{"name": NAME, "state": "LOADING"}, {"name": "mail", "state": "UNAVAILABLE"}], "; its index says: LOADING"),
+        ([{"name": NAME, "version": "2", "state": "READY"}], ""),
+        ([], ""),
+        ({"error": "what?"}, ""),
+    ],
+)  # fmt: skip
+def test_why_a_model_is_not_served_is_looked_up_in_the_index(canaries: Canaries, listed: Any, said: str) -> None:
+    refused = (404, b'{"error": "not found"}')
+    with answering([], nids=refused, index=(200, msgspec.json.encode(listed))) as server:
+        seen = observe(server.url, canaries)
+    assert seen.problem == f"GET /v2/models/{NAME}: status 404 (not found){said}"
+
+
+def test_a_server_that_does_not_list_its_repository_is_in_the_way_and_one_that_is_away_is_not() -> None:
+    with answering([], index=(405, b"{}")) as deaf, answering([], index=(200, b"[]")) as fine:
+        reloader = V2Reloader([deaf.url, fine.url, "http://127.0.0.1:1"], NAME)
+        why = "it does not list its model repository: POST /v2/repository/index: status 405"
+        assert reloader.obstacles() == (f"{deaf.url}: {why}",)
+        assert V2Reloader([deaf.url], NAME, V2Settings(load_path="/reload")).obstacles() == ()
+
+
 def test_canaries_that_cannot_tell_versions_apart_are_said_to_prove_nothing(canaries: Canaries) -> None:
     dull = Canaries(canaries.schema, canaries.x, canaries.scores, confused_with=("1",))
     with ScriptedServer(nids=METADATA, infer=answer(canaries)) as server:

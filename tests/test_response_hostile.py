@@ -316,7 +316,7 @@ def test_a_step_that_hangs_is_halted_and_what_it_says_in_the_end_is_about_no_lat
     t.run()
     case = t.case(ROLLBACK)
     assert case is not None
-    assert (case.phase, case.detail) == ("halted", "the step swap has hung for 3600 s")
+    assert (case.phase, case.detail) == ("halted", "the step swap has hung for 7200 s")
     worker.stuck = f"{ROLLBACK} reload"
     t.desk.give(Answer(ROLLBACK, "again", "ann"))
     t.run()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.reloaders import serving_problems
 from monitor.settings.config_sections import (
     AdminConfig,
     BundlesConfig,
@@ -117,7 +119,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         config = Config(**_overlay(values, _from_environment(environ, values, path)))
     except ValidationError as error:
         raise ConfigError(path, explain(error, Config)) from error
-    if problems := parameter_problems(config.models):
+    if problems := [*parameter_problems(config.models), *serving_problems(config.models)]:
         raise ConfigError(path, problems)
     return _anchored(config, path.parent) if path else config
 
@@ -182,8 +184,10 @@ def _anchor(value: Any, folder: Path) -> Any:
         return _anchored(value, folder)
     if isinstance(value, Path):
         return folder / value
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _anchor(getattr(value, each.name), folder) for each in fields(value)})
     if isinstance(value, dict):
         return {key: _anchor(item, folder) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_anchor(item, folder) for item in value]
+        return type(value)(_anchor(item, folder) for item in value)  # type: ignore[call-arg]  # a list or a tuple
     return value

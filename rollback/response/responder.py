@@ -108,14 +108,15 @@ class Responder:
                 self._move(case, "sighting", "stale", problem)
 
     def step(self) -> list[str]:
-        """Take one thing further; returns the incidents about which there is news. Never blocks.
+        """Take one result, and begin one thing; returns the incidents about which there is news. Never blocks.
 
         In mode observe nothing is taken further, also of what an earlier mode began.
         """
         if self._mode != "observe":
             self._take_answers()
-            if not self._take_result() and not self._on_hold():
-                self._begin_next()
+            self._take_result()
+            if not self._on_hold():
+                self._begin_next()  # in the same turn: a step a turn, though turns are long where no events come
         news = list(self._news)
         self._news.clear()
         return news + [name for name, other in self._also.items() if other in news]
@@ -204,15 +205,14 @@ class Responder:
         self._holding = why
         return bool(why)
 
-    def _take_result(self) -> bool:
-        """Whether a step has ended."""
+    def _take_result(self) -> None:
+        """What came of a step that has ended, if one has."""
         for case in self._working():
             result = self._work.result(case)
             if result is not None:
                 at = replace(case, target=result.candidate or case.target)
                 self._move(at, "outcome", result.event, result.detail, step=case.phase)
-                return True
-        return False
+                return
 
     def _begin_next(self) -> None:
         now = self._clock()

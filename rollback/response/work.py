@@ -16,7 +16,7 @@ from rollback.response.steps import Result, perform
 from rollback.response.worker import Worker
 from rollback.train.trainer import Order
 
-HANGS_SECONDS: Final = 3600.0
+HANGS_SECONDS: Final = 7200.0
 """Longer than any step may take by its own limits."""
 EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "doubted", "failed": "retry"}
 """What a retraining's result means to its case."""
