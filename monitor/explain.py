@@ -13,6 +13,7 @@ from typing import Any, Final
 from monitor.response import RETRAININGS
 from rollback.audit.extract import concerns
 from rollback.audit.log import FILE_NAME, Record, read_while_written
+from rollback.registry.moves import check_name
 from rollback.registry.registry import Move, Registry
 from rollback.response.work import results_of
 from rollback.table import read_table
@@ -21,6 +22,8 @@ INCIDENTS: Final = "incidents.ndjson"
 WINDOWS: Final = "windows.ndjson"
 REQUESTS: Final = "vetting.ndjson"
 REMOVED: Final = "removed.parquet"
+HUNTS: Final = "hunts"
+"""Folder of what `tocsin hunt` has found, below state_dir, one folder an incident."""
 
 
 class ExplainError(Exception):
@@ -32,7 +35,7 @@ class Explanation:
     """``messages`` are the incident's, oldest first; ``windows`` those that it was seen in; ``requests`` for labels.
 
     ``records`` are the audit log's, ``moves`` the registry's of the versions concerned, ``removed`` training rows by
-    reason for each retraining.
+    screen for each retraining, ``missed`` what a hunt has found, in a sentence (empty: there was none).
     """
 
     uid: str
@@ -42,6 +45,7 @@ class Explanation:
     records: Sequence[Record]
     moves: Sequence[Move] = ()
     removed: dict[str, dict[str, int]] = field(default_factory=dict)
+    missed: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -53,6 +57,7 @@ class Explanation:
             "audit": [{"number": r.number, "at": r.at, "kind": r.kind, "body": r.body} for r in self.records],
             "moves": [{name: getattr(m, name) for name in Move.__dataclass_fields__} for m in self.moves],
             "removed": self.removed,
+            "missed": self.missed,
         }
 
 
@@ -70,7 +75,7 @@ def explain(state: Path, uid: str, registry: Callable[[str], Registry] | None = 
     keys = dict.fromkeys(r.body["case"]["key"] for r in records if isinstance(r.body.get("case"), dict))
     moves = [] if registry is None else _moves(registry(messages[-1]["model"]), messages[-1], list(keys))
     removed = {key: found for key in keys if (found := _removed(state / RETRAININGS / results_of(key) / REMOVED))}
-    return Explanation(uid, messages, windows, requests, records, moves, removed)
+    return Explanation(uid, messages, windows, requests, records, moves, removed, _missed(state, uid))
 
 
 def timeline(found: Explanation) -> Iterator[str]:
@@ -91,6 +96,7 @@ def timeline(found: Explanation) -> Iterator[str]:
     for key, reasons in found.removed.items():
         yield f"training rows removed by {key}: {sum(reasons.values())}"
         yield from (f"  {count} by {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
+    yield f"missed: {found.missed or 'not looked for; tocsin hunt does'}"
     yield "versions"
     for move in found.moves:
         before = f" (before: {move.previous})" if move.previous else ""
@@ -134,6 +140,16 @@ def _moves(registry: Registry, last: dict[str, Any], keys: Sequence[str]) -> lis
     named = {last["version"], last.get("last_known_good"), last.get("first_poisoned")}
     named |= {action["target"] for action in last["action"]}
     return [m for m in registry.history() if m.version in named or any(f"[{key}]" in m.reason for key in keys)]
+
+
+def _missed(state: Path, uid: str) -> str:
+    path = state / HUNTS / check_name(uid, "incident") / "summary.json"
+    if not path.exists():
+        return ""
+    try:
+        return str(json.loads(path.read_bytes())["summary"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExplainError(f"{path}: is no summary of a hunt: {error!r}") from error
 
 
 def _removed(path: Path) -> dict[str, int]:

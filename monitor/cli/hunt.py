@@ -21,6 +21,7 @@ from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
 from monitor.cli.when import event_time
 from monitor.daemon import kafka_settings
+from monitor.explain import HUNTS
 from monitor.hunting.case import Case, open_case
 from monitor.hunting.containment import SIGMA, STIX, write_rules
 from monitor.hunting.hunt import Hunt
@@ -34,6 +35,7 @@ from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_chunks import file_chunks
 from monitor.sources.source import Chunk
 from rollback.durable import replace_file
+from rollback.registry.moves import check_name
 
 SUMMARY: Final = "summary.json"
 OUTPUTS: Final = {
@@ -54,9 +56,14 @@ def hunt(
         str, typer.Option("--incident", help="The incident: a file, or its uid (see --incidents).", show_default=False)
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", help="A folder for what is found; an earlier hunt's is replaced.", show_default=False),
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            help="A folder for what is found; an earlier hunt's is replaced. With --config: hunts/UID in state_dir, "
+            "unless said; tocsin incidents explain finds it there.",
+            show_default=False,
+        ),
+    ] = None,
     events: Annotated[
         list[Path] | None,
         typer.Option("--events", help="Inference events: NDJSON (.gz, .zst) or Parquet; without, Kafka as configured."),
@@ -91,6 +98,7 @@ def hunt(
     """
     settings = load_config(config, os.environ) if config is not None else None
     told = _incident(incident, incidents or (settings.state_dir if settings else None), name)
+    out = out or _own_folder(settings, told.uid)
     first, after = _stretch(start, end)
     keeper = open_registry(registry, name, trusted_key or (settings.signing.trusted_keys if settings else None))
     with Busy("comparing the versions"):
@@ -130,6 +138,13 @@ def _incident(given: str, place: Path | None, model: str) -> Incident:
     if told.model != model:
         raise typer.BadParameter(f"{told.uid} is about model {told.model!r}, not {model!r}", param_hint="--incident")
     return told
+
+
+def _own_folder(settings: Config | None, uid: str) -> Path:
+    """Where a hunt goes unless said. A uid comes out of a file: only what is a name becomes a path."""
+    if settings is None:
+        raise typer.BadParameter("say where what is found goes, with --out, or give --config", param_hint="--out")
+    return settings.state_dir / HUNTS / check_name(uid, "incident")
 
 
 def _stretch(start: str | None, end: str | None) -> tuple[float | None, float]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hmac
 import json
-import socket
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 import structlog
 
-from monitor.server_thread import ServerThread
+from monitor.server_thread import PlainServer, ServerThread
 from monitor.settings.section import split_address
 from rollback.response.desk import FolderDesk
 
@@ -35,13 +34,10 @@ class AdminListener(ServerThread):
         super().__init__(lambda: _Server(split_address(listen), token, desk), listen, "admin", "admin.listen")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(PlainServer):
     def __init__(self, address: tuple[str, int], token: str, desk: FolderDesk) -> None:
         self.token = token
         self.desk = desk
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
 
