@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from monitor.cli.output import Busy, Progress, show, table
+from monitor.cli.registry_export import export
 from monitor.cli.registry_moves import collect, promote, quarantine, release, rollback
 from monitor.cli.registry_options import (
     AsJson,
@@ -29,7 +32,8 @@ from monitor.cli.registry_options import (
     told,
 )
 from monitor.cli.who import user_name
-from rollback.bundle import IntegrityError
+from rollback.bundle import MODEL, IntegrityError
+from rollback.openssf import check
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
 from rollback.registry.moves import shadow_name
@@ -38,7 +42,7 @@ from rollback.train.shadow import shadow_of
 
 app = typer.Typer(no_args_is_help=True)
 app.command("gc")(collect)
-for command in (promote, rollback, quarantine, release):
+for command in (promote, rollback, quarantine, release, export):
     app.command()(command)
 
 
@@ -68,6 +72,12 @@ def add(
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")] = None,
     buffer: Annotated[Path | None, typer.Option("--buffer", help="The training buffer that it was made from.")] = None,
+    openssf_signature: Annotated[
+        Path | None, typer.Option("--openssf-signature", help="The model's OpenSSF signature; needs --openssf-key.")
+    ] = None,
+    openssf_key: Annotated[
+        Path | None, typer.Option("--openssf-key", help="Public key (PEM, elliptic curve) of whoever signed it.")
+    ] = None,
     by: By = None,
     reason: Reason = "",
     trusted_key: Trusted = None,
@@ -76,13 +86,18 @@ def add(
 ) -> None:
     """Add your own model, in ONNX form, with a reference to compare with; the first version serves.
 
+    With an OpenSSF signature, the model is added only if it is what was signed.
+
     Example: tocsin registry add --registry registry --name nids --onnx nids.onnx --reference flows.csv --label class
     """
+    if (openssf_signature or openssf_key) and not (openssf_signature and openssf_key and onnx):
+        raise typer.BadParameter("give --onnx, --openssf-signature and --openssf-key", param_hint="--openssf-signature")
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
     with Busy(f"reading {reference.name} and the model"):
         made = own_model(
             rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent, limits=bundle_limits()
         )
+    _check_openssf(onnx, made.files, openssf_signature, openssf_key)
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     bundle = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=version, buffer=kept)
@@ -238,6 +253,16 @@ def verify(
     if problems:
         raise IntegrityError("\n".join(problems))
     show({"verified": checked}, as_json=as_json)
+
+
+def _check_openssf(onnx: Path | None, files: Mapping[str, bytes], signature: Path | None, key: Path | None) -> None:
+    """Check what was read, not what lies there now."""
+    if signature is None or key is None or onnx is None:
+        return
+    with TemporaryDirectory() as folder:
+        read = Path(folder) / onnx.name
+        read.write_bytes(files[MODEL])
+        check(read, signature, key)
 
 
 def _time(at: float) -> str:
