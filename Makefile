@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 soak: setup
-	KILLS=50 CRASH_STEPS=100000 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py tests/test_crash_steps.py
+	KILLS=50 CRASH_STEPS=100000 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py tests/rollback/test_crash_steps.py
 
 demo: setup
 	$(BIN)/tocsin demo --approve --out demo-out

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +79,7 @@ class AuditLog:
         """The hash of the last record."""
         self.note = ""
         """The signed checkpoint; empty while nothing is signed."""
+        self._broken = ""
         self._tree = Tree()
         self._origin = ""
         try:
@@ -92,14 +94,24 @@ class AuditLog:
             self._seal()
 
     def append(self, kind: str, body: dict[str, Any]) -> str:
-        """Write one record, wait until it is on the disk, and return its hash. ``body`` is JSON."""
+        """Write one record, wait until it is on the disk, and return its hash. ``body`` is JSON.
+
+        Raises `AuditError` where it cannot be written, and from then on: what is on the disk is not known any more
+        before the log is opened again.
+        """
+        if self._broken:
+            raise AuditError(self._broken)
         record = Record(self._tree.size, self._clock(), kind, body, self.head)
         line = record.line()
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._enter(record, line)
-        self._seal()
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._enter(record, line)
+            self._seal()
+        except OSError as error:
+            self._broken = f"{self._path}: cannot be written: {error.strerror}; mend that, and start again"
+            raise AuditError(self._broken) from error
         return self.head
 
     @property
@@ -134,7 +146,8 @@ class AuditLog:
 
     def close(self) -> None:
         """Let another process write."""
-        self._file.close()
+        with suppress(OSError):  # what a full disk has kept in memory is lost, and was said to be
+            self._file.close()
 
     def _cut_torn_line(self) -> bytes:
         content_end = self._file.seek(0, os.SEEK_END)

@@ -141,7 +141,7 @@ def kserve_world(stack: ExitStack, settings: V2Settings) -> World:
     return World(reloader, followers.registry, followers.behave, declared=True, follow=cluster.settle)
 
 
-TELL_SERVERS = Path(__file__).with_name("tell_servers.py")
+TELL_SERVERS = Path(__file__).parents[1] / "tell_servers.py"
 WORLDS: dict[type, Callable[[ExitStack, V2Settings], World]] = {
     MemoryReloader: memory_world,
     V2Reloader: v2_world,

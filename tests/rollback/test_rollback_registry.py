@@ -7,9 +7,11 @@ import importlib
 import inspect
 import multiprocessing
 import pkgutil
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -357,3 +359,41 @@ def test_of_many_processes_exactly_one_moves_the_pointer(tmp_path: Path) -> None
         won = pool.starmap(promote_once, [(tmp_path / "registry", keys, v) for v in "234"])
     assert sum(won) == 1
     assert registry.pointers().serving == "234"[won.index(1)]
+
+
+def _promote_without_room(folder: Path, answers: Any) -> None:
+    """No file may grow: what a full disk does, without one."""
+    history = folder / "nids" / "history.ndjson"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (history.stat().st_size, resource.RLIM_INFINITY))
+    registry = FileRegistry(folder, "nids", KEYS, lambda: 1.7e9)
+    for ask in (
+        lambda: registry.promote("2", expected="1", known_good=True, by="ann", reason=""),
+        lambda: registry.rollback(expected="1", target="2", by="ann", reason=""),
+        lambda: registry.quarantine("2", by="ann", reason=""),
+        lambda: add(registry),
+    ):
+        try:
+            ask()
+        except RegistryError as error:
+            answers.put(str(error))
+        else:
+            answers.put("no error")
+
+
+def test_a_full_disk_moves_no_pointer_and_adds_no_version(tmp_path: Path) -> None:
+    registry = FileRegistry(tmp_path, "nids", KEYS, lambda: 1.7e9)
+    add(registry)
+    add(registry)
+    before = registry.history()
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=_promote_without_room, args=(tmp_path, answers))
+    process.start()
+    said = [answers.get(timeout=60) for _ in range(4)]
+    process.join()
+    assert all("File too large" in each for each in said), said
+    assert (registry.pointers(), registry.versions()) == (Pointers("1", "1", assumed=True), ["1", "2"])
+    assert registry.history() == before
+    for version in ("1", "2"):
+        registry.verify(version)
+    assert registry.promote("2", expected="1", known_good=False, by="ann", reason="").serving == "2"

@@ -31,7 +31,7 @@ class Harness:
     """The process that plays; `play` one story, ended before a step (0: to its end)."""
 
     def __init__(self, root: Path) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("crash_story.py")), str(root)]
+        command = [sys.executable, str(Path(__file__).parents[1] / "crash_story.py"), str(root)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def play(self, name: str, step: int) -> dict[str, Any]:

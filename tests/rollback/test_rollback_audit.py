@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
+import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,3 +241,33 @@ def test_of_a_thousand_one_byte_edits_each_is_found_and_the_record_named(tmp_pat
         named = re.search(r"audit\.ndjson: line (\d+): ", str(found.value))
         assert named is not None, found.value
         assert int(named[1]) in {line, line + 1 if content[place] == ord("\n") else line}
+
+
+def _write_without_room(path: Path, answers: Any) -> None:
+    """The file may grow by half a record only: what a full disk does, without one."""
+    log = AuditLog(path, lambda: 12.5)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, resource.RLIM_INFINITY))
+    for _ in range(2):
+        try:
+            log.append("intent", {"step": 9})
+        except AuditError as error:
+            answers.put(str(error))
+    log.close()
+
+
+def test_a_log_on_a_full_disk_refuses_every_record_until_it_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "audit.ndjson"
+    hashes = write(path, 3)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=_write_without_room, args=(path, answers))
+    process.start()
+    said = [answers.get(timeout=60) for _ in range(2)]
+    process.join()
+    assert said == [f"{path}: cannot be written: File too large; mend that, and start again"] * 2
+    log = AuditLog(path, lambda: 13.0)
+    log.append("intent", {"step": 10})
+    log.close()
+    kinds = [record.kind for record in read_records(path)]
+    assert kinds == ["intent"] * 3 + ["audit.repaired", "intent"]
+    assert [record.hash for record in read_records(path)][:3] == hashes
