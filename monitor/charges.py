@@ -16,7 +16,7 @@ from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
-from rollback.keys import read_public_key
+from rollback.keys import KeyFileError, read_public_key
 from rollback.registry.registry import Registry
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
@@ -53,6 +53,9 @@ def open_responder(
 def house(config: Config) -> House:
     """Who may answer, and what holds everything. Raises `KeyFileError`."""
     approvers = {name: read_public_key(path) for name, path in config.approvers.items()}
+    names = {key.key_id: name for name, key in approvers.items()}
+    if len(names) < len(approvers):
+        raise KeyFileError("approvers: two names have the same key; each person needs a key of their own")
     return House(approvers, config.hold, config.hold_file)
 
 

@@ -15,6 +15,7 @@ from rollback.audit.extract import concerns
 from rollback.audit.log import FILE_NAME, Record, read_while_written
 from rollback.registry.moves import check_name
 from rollback.registry.registry import Move, Registry
+from rollback.response.responder import SHARED
 from rollback.response.work import results_of
 from rollback.table import read_table
 
@@ -70,8 +71,7 @@ def explain(state: Path, uid: str, registry: Callable[[str], Registry] | None = 
     uid = messages[-1]["uid"]
     windows = [line for line in read_lines(state / WINDOWS) if line.get("incident") == uid]
     requests = [line for line in read_lines(state / REQUESTS) if line.get("incident") == uid]
-    log = state / FILE_NAME
-    records = [r for r in read_while_written(log) if concerns(r, uid)] if log.exists() else []
+    records = _records(state / FILE_NAME, uid)
     keys = dict.fromkeys(r.body["case"]["key"] for r in records if isinstance(r.body.get("case"), dict))
     moves = [] if registry is None else _moves(registry(messages[-1]["model"]), messages[-1], list(keys))
     removed = {key: found for key in keys if (found := _removed(state / RETRAININGS / results_of(key) / REMOVED))}
@@ -79,7 +79,23 @@ def explain(state: Path, uid: str, registry: Callable[[str], Registry] | None = 
 
 
 def timeline(found: Explanation) -> Iterator[str]:
-    """The explanation as lines of text, in the order of time within each part."""
+    """The explanation as lines of text, in the order of time within each part.
+
+    Ids and the like come from events: what is not printable is escaped, and no line is broken.
+    """
+    return (printable(line) for line in _timeline(found))
+
+
+def printable(text: str) -> str:
+    r"""``text`` with whatever is not printable escaped.
+
+    >>> printable("e7\x1b[2J\u202e\nok")
+    'e7\\x1b[2J\\u202e\\nok'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _timeline(found: Explanation) -> Iterator[str]:
     last = found.messages[-1]
     yield f"incident {found.uid}: {last['family']} ({last['hypothesis'] or 'no hypothesis'}), {last['status']}"
     yield f"  model {last['model']}, version {last['version']}; last known good {last['last_known_good']}"
@@ -113,7 +129,8 @@ def _windows(windows: Sequence[dict[str, Any]]) -> Iterator[str]:
         verdict = window["verdict"]
         said = f"window {window['index']}, events {window['first_id']} to {window['last_id']}: {verdict['family']}"
         places = ", ".join(f"{p['topic']}/{p['partition']} {p['first']}-{p['last']}" for p in window["offsets"])
-        yield f"{said}, {verdict['confidence']:.3f}; fired: {', '.join(fired) or 'none'}; {places or 'no offsets'}"
+        sure = "-" if verdict["confidence"] is None else f"{verdict['confidence']:.3f}"
+        yield f"{said}, {sure}; fired: {', '.join(fired) or 'none'}; {places or 'no offsets'}"
 
 
 def _record(record: Record) -> Iterator[str]:
@@ -133,6 +150,13 @@ def _messages(path: Path, uid: str) -> list[dict[str, Any]]:
         known = ", ".join(names) or "none"
         raise ExplainError(f"{path}: {uid!r} must name one incident; it fits: {known} (tocsin incidents list)")
     return found
+
+
+def _records(log: Path, uid: str) -> list[Record]:
+    """Those about the incident, and about the one whose cases are its own."""
+    every = list(read_while_written(log)) if log.exists() else []
+    names = {uid, *(r.body["with"] for r in every if r.kind == SHARED and r.body["incident"] == uid)}
+    return [record for record in every if any(concerns(record, name) for name in names)]
 
 
 def _moves(registry: Registry, last: dict[str, Any], keys: Sequence[str]) -> list[Move]:
@@ -167,9 +191,12 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                found = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise ExplainError(f"{path}: line {number}: is no JSON: {error}") from error
+            if not isinstance(found, dict):
+                raise ExplainError(f"{path}: line {number}: is no JSON object")
+            yield found
 
 
 def _time(at: float | str) -> str:

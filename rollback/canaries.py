@@ -64,7 +64,7 @@ def agreement(expected: Floats, answers: Floats, tolerance: float = TOLERANCE) -
 
     Raises `ValueError` where the shapes differ. What is no number agrees with nothing.
 
-    >>> agreement(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[0.90001, 0.09999], [0.6, 0.4]]))
+    >>> agreement(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[0.900001, 0.099999], [0.6, 0.4]]))
     0.5
     """
     if expected.shape != answers.shape:

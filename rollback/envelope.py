@@ -43,7 +43,13 @@ def unseal(envelope: bytes, payload_type: str, trusted: Mapping[str, PublicKey])
         again = _encode(found)
     except (msgspec.DecodeError, UnicodeError, binascii.Error, FormatError) as error:
         raise SignatureError(f"is no DSSE envelope: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what the library makes of other JSON
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:  # what the library makes of other JSON
         raise SignatureError(f"is no DSSE envelope: {error!r}") from error
     if again != envelope or found.payload_type != payload_type:
         raise SignatureError("was altered: it is not written as a signed envelope is")

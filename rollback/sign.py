@@ -66,8 +66,9 @@ def check_attestation(envelope: bytes, trusted: Mapping[str, PublicKey]) -> Atte
         statement = _STATEMENT.decode(payload)
         digests = {subject.name: subject.digest["sha256"] for subject in statement.subject}
         created = datetime.fromisoformat(statement.predicate["created_at"])
+        why = key.refused(created)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise SignatureError(f"the signed statement is no bundle statement: {error!r}") from error
-    if why := key.refused(created):
+    if why:
         raise SignatureError(why)
     return Attested(digests, key.key_id)

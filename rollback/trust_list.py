@@ -115,7 +115,20 @@ def keys_from_files(trusted: Sequence[Path], signing: Path | None = None) -> Key
     own = None if signing is None else read_signing_key(signing)
     if own is not None and not trusted:
         return Keys.of(own)
-    return Keys({key.key_id: key for path in trusted for key in _read(path)}, own)
+    known: dict[str, PublicKey] = {}
+    for path in trusted:
+        for key in _read(path):
+            known[key.key_id] = _agreed(known.get(key.key_id, key), key, path)
+    return Keys(known, own)
+
+
+def _agreed(one: PublicKey, other: PublicKey, path: Path) -> PublicKey:
+    """What two files say of a key: revoked wins, and a different validity is an error."""
+    if one.revoked or other.revoked:
+        return one if one.revoked else other
+    if (one.valid_from, one.valid_until) != (other.valid_from, other.valid_until):
+        raise KeyFileError(f"{path}: key {other.key_id} has another validity than in an earlier file; name it once")
+    return one
 
 
 def _read(path: Path) -> list[PublicKey]:

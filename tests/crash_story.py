@@ -1,16 +1,19 @@
 """A full story in one process that can be ended, with kill -9, before each single thing that it leaves behind.
 
-`python crash_story.py FOLDER` reads orders from stdin, one a line: a name and a step (0: none). Each is played in a
-process forked for it, in a copy of FOLDER/stage: from the verdict to the promotion, ended before that step, and then
-begun again as if after a crash. For each it prints one line of JSON: how many steps were counted and what it came to.
+`python crash_story.py FOLDER` reads orders from stdin, one a line: a name and steps (0: none). Each is played in a
+process forked for it, in a copy of FOLDER/stage: from the verdict to the promotion, ended before the first step, begun
+again as if after a crash, ended before the second step of that, and so on, and at last to its end. For each it prints
+one line of JSON: how many steps were counted in the last process and what it all came to.
 
-Counted is every call that writes, renames, removes, links or waits for the disk, by whatever code: nothing has to say
-that it is a step. What is outside (who serves, the log of events, the labeller) keeps its own files, by calls that do
-not count; it does not crash.
+Counted is every call of Python code in this thread that writes, truncates, renames, removes, links or waits for the
+disk: nothing has to say that it is a step. Not seen: the inside of a write (a torn line has tests of its own), SQLite,
+other threads (steps are done in this one here). What is outside (who serves, the log of events, the labeller) keeps its
+own files, by calls that do not count; it does not crash. The trainer is one that has its candidate at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -57,8 +60,10 @@ from rollback.train.trainer import Order, Retrained
 
 NAME: Final = "nids"
 ROLES: Final[Mapping[str, Any]] = {"events": "inference", "vetted": "trusted"}
-STEPS: Final = frozenset({"fsync", "rename", "replace", "unlink", "symlink", "link", "mkdir", "rmdir", "truncate"})
-WRITERS: Final = ("BufferedWriter", "BufferedRandom", "FileIO")
+STEPS: Final = frozenset(
+    {"fsync", "rename", "replace", "unlink", "symlink", "link", "mkdir", "rmdir", "truncate", "ftruncate", "utime"}
+)
+WRITERS: Final = ("BufferedWriter", "BufferedRandom", "FileIO", "TextIOWrapper")
 MOST_TURNS: Final = 3000
 START: Final = 2.0e9
 AGE: Final = 1.0e6
@@ -95,7 +100,7 @@ def _leaves(function: Any) -> bool:
     name = function.__name__
     if name in STEPS:
         return getattr(function, "__self__", None) is sys.modules["posix"]
-    return name == "write" and type(getattr(function, "__self__", None)).__name__ in WRITERS
+    return name in {"write", "truncate"} and type(getattr(function, "__self__", None)).__name__ in WRITERS
 
 
 class Outside:
@@ -314,6 +319,7 @@ def told(folder: Path) -> dict[str, Any]:
         "pointers": asdict(registry.pointers()),
         "phases": {case.kind: case.phase for case in read_cases(state / FILE_NAME).values()},
         "serving": (folder / "serving").read_text(),
+        "told": [version for version, _ in itertools.groupby((folder / "told").read_text().split())],
         "records": verify(state / FILE_NAME, keys=Keys.trial(state)).records > 0,
     }
 
@@ -337,12 +343,11 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     root = Path(sys.argv[1])
     for line in sys.stdin:
-        name, step = line.split()
+        name, *kills = line.split()
         folder, out = root / name, root / f"{name}.json"
         shutil.copytree(root / "stage", folder, symlinks=True)
-        codes = []
-        if int(step):
-            codes.append(_forked(lambda folder=folder, step=step: play(folder, int(step)), out))
+        wanted = [int(kill) for kill in kills if int(kill)]
+        codes = [_forked(lambda folder=folder, step=step: play(folder, step), out) for step in wanted]
         codes.append(_forked(lambda folder=folder: play(folder, 0), out))
         counted = json.loads(out.read_text())
         code = _forked(lambda folder=folder: told(folder), out)

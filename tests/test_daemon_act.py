@@ -30,7 +30,7 @@ def test_kills_from_verdict_to_promotion_lead_to_the_same_end(
         calm.daemon.start()
         complete(calm, traffic)
         expected = calm.end()
-    assert expected["moves"] == [("promote", "2", "1"), ("promote", "1", "3")]
+    assert expected["moves"] == [("quarantine", None, "2"), ("rollback", "2", "1"), ("promote", "1", "3")]
     assert expected["versions"] == ["1", "2", "3"]
     assert expected["phases"] == {"rollback": "served", "retraining": "made", "promotion": "served"}
     rng = np.random.default_rng(9)

@@ -217,7 +217,8 @@ def test_kills_around_the_rollback_leave_exactly_one(
             moment = (moment + 0.008) % 0.05  # another moment each time: before, within and after each step
         complete(daemon.start(), feeder, stream)
     assert [(m.action, m.version, m.previous) for m in registry.history() if m.by == "tocsin"] == [
-        ("promote", "1", "2")
+        ("quarantine", "2", None),
+        ("rollback", "1", "2"),
     ]
     assert registry.pointers().serving == "1"
     assert verify(audit).records == len(_kinds(audit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,6 +11,8 @@ import msgspec
 import typer
 
 from monitor.cli.output import show
+from monitor.explain import printable
+from monitor.settings.config import load_config
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.extract import check_extract, concerns, extract
 from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
@@ -41,6 +44,9 @@ def verify_folder(
         str | None, typer.Option("--head", help="Hash of a record that must be there: finds a cut-off end.")
     ] = None,
     trusted: TrustedKeys = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The daemon's configuration: its keys are the ones that count.")
+    ] = None,
     kept: Annotated[
         list[Path] | None,
         typer.Option("--checkpoint", help="A signed checkpoint that was kept elsewhere; may be given more than once."),
@@ -60,8 +66,9 @@ def verify_folder(
         _verify_extract(folder, trusted, as_json=as_json)
         return
     found = {}
+    named = _configured(config) if config is not None else None
     for path in _logs(folder):
-        keys = _keys(path, trusted)
+        keys = named or _keys(path, trusted)
         found[str(path)] = verify(path, head, keys, [_kept(file, keys) for file in kept or []])
     text = "\n".join(f"{path}: {_told(each)}" for path, each in found.items())
     shown: dict[str, Any] = {
@@ -160,8 +167,9 @@ def _short(record: Record) -> str:
     case = record.body.get("case")
     if isinstance(case, dict):
         event = record.body.get("event", "opened")
-        return f"{case['key']}: {event}, {case['phase']}" + (f" ({case['detail']})" if case["detail"] else "")
-    text = msgspec.json.encode(record.body).decode()
+        detail = f" ({case['detail']})" if case["detail"] else ""
+        return printable(f"{case['key']}: {event}, {case['phase']}{detail}")
+    text = printable(msgspec.json.encode(record.body).decode())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... (--json shows all of it)"
 
 
@@ -172,16 +180,30 @@ def _logs(folder: Path) -> list[Path]:
     return logs
 
 
-def _keys(path: Path, trusted: list[Path] | None) -> Keys | None:
-    """The keys that were given; else the trial keys beside the log, None where there are none."""
+def _configured(config: Path) -> Keys | None:
+    """The keys that a configuration trusts; None where it names none."""
+    signing = load_config(config, os.environ).signing
+    if signing.trusted_keys:
+        return keys_from_files(signing.trusted_keys)
+    return None if signing.key_file is None else keys_from_files([], signing.key_file)
+
+
+def _keys(path: Path, trusted: list[Path] | None) -> Keys:
+    """The keys that were given; else the trial keys beside the log, which whoever can write there can replace."""
     if trusted:
         return keys_from_files(trusted)
-    return Keys.trial(path.parent) if (path.parent / TRIAL_FOLDER).is_dir() else None
+    if not (path.parent / TRIAL_FOLDER).is_dir():
+        why = "no key to check its signed checkpoint with; give --trusted-key, or --config"
+        raise AuditError(f"{path}: {why}")
+    typer.echo(
+        f"note: {path.parent / TRIAL_FOLDER} holds the keys that this is checked with; who can write there can replace "
+        "log and keys together. Give --trusted-key, or --checkpoint with one that was kept elsewhere",
+        err=True,
+    )
+    return Keys.trial(path.parent)
 
 
-def _kept(file: Path, keys: Keys | None) -> Checkpoint:
-    if keys is None:
-        raise AuditError(f"{file}: no key to check this checkpoint with; give --trusted-key")
+def _kept(file: Path, keys: Keys) -> Checkpoint:
     try:
         return read_signed(file.read_bytes(), keys.trusted)
     except OSError as error:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
+import msgspec
 import typer
 
 from monitor.charges import house
@@ -17,7 +18,7 @@ from monitor.cli.output import show
 from monitor.cli.who import user_name
 from monitor.response import ANSWERS, RESULTS
 from monitor.settings.config import load_config
-from rollback.audit.log import FILE_NAME
+from rollback.audit.log import FILE_NAME, name_of
 from rollback.keys import SigningKey, read_signing_key
 from rollback.response.cases import Case, answerable
 from rollback.response.desk import Answer, FolderDesk, House
@@ -158,9 +159,11 @@ def _answer(
         raise AnswerError(f"{case.key} is {_standing(case)}: there is nothing to {decision} about it")
     if known_good and case.kind != "promotion":
         raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
-    who = by or user_name()
+    who = (by or user_name()).strip()
     signing = _signing(house(settings), who, key_file)
-    answer = Answer(case.key, decision, who, known_good, reason, 0.0 if signing is None else time.time())
+    answer = Answer(case.key, decision, who, known_good, reason)
+    if signing is not None:
+        answer = msgspec.structs.replace(answer, given_at=time.time(), log=name_of(folder / FILE_NAME))
     FolderDesk(folder / ANSWERS).give(answer, signing)
     typer.echo(f"{decision}: {_line(case)}\nThe daemon takes it up at its next turn.")
 

@@ -48,18 +48,24 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        if self._allowed() and self.path == "/v1/hold":
+        if not self._allowed():
+            return
+        if self.path == "/v1/hold":
             self._told(HTTPStatus.OK)
+        else:
+            self._answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "POST it"})
 
     def do_POST(self) -> None:
         if not self._allowed():
             return
-        reason = self._reason()
         try:
             if self.path == "/v1/hold":
-                self.server.desk.hold(f"admin call from {self.client_address[0]}" + (f": {reason}" if reason else ""))
-            else:
+                self.server.desk.hold(f"admin call from {self.client_address[0]}")  # at once: the reason may never come
+            reason = self._reason()
+            if self.path == "/v1/resume":
                 self.server.desk.resume()
+            elif reason:
+                self.server.desk.hold(f"admin call from {self.client_address[0]}: {reason}")
         except OSError as error:
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{error.filename}: {error.strerror}"})
             return

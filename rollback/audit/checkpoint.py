@@ -81,7 +81,7 @@ def _holds(line: str, checkpoint: Checkpoint, trusted: Mapping[str, PublicKey]) 
     mark, _, rest = line.partition(" ")
     name, _, encoded = rest.partition(" ")
     key = trusted.get(name)
-    if mark != "\N{EM DASH}" or key is None:
+    if mark != "\N{EM DASH}" or key is None or key.refused(None):
         return False
     try:
         content = base64.b64decode(encoded, validate=True)

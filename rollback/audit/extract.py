@@ -10,9 +10,10 @@ import msgspec
 
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.log import AuditError, Record, checkpoint_of, parse, read_records
-from rollback.audit.merkle import ProofError, check_inclusion, inclusion, leaf
+from rollback.audit.merkle import ProofError, Subtrees, check_inclusion, leaf
 from rollback.keys import PublicKey
 
+SHORTEST: Final = 6
 FORMAT: Final = "tocsin.audit.extract.v1"
 
 
@@ -36,10 +37,14 @@ _EXTRACT: Final = msgspec.json.Decoder(Extract)
 
 
 def concerns(record: Record, incident: str) -> bool:
-    """Whether a record is about an incident: about a case of it, an answer to one, or a plan for one."""
+    """Whether a record is about an incident: a case of it, or that its cases are another one's.
+
+    ``incident`` is its uid, or the first letters of it, `SHORTEST` at least.
+    """
     case = record.body.get("case")
-    about = case.get("incident") if isinstance(case, dict) else None
-    return about == incident or str(record.body.get("key", "")).startswith(f"{incident}/")
+    about = case.get("incident") if isinstance(case, dict) else record.body.get("incident")
+    named = str(about or str(record.body.get("key", "")).partition("/")[0])
+    return named == incident or (len(incident) >= SHORTEST and named.startswith(incident))
 
 
 def extract(path: Path, wanted: Callable[[Record], bool]) -> bytes:
@@ -50,9 +55,9 @@ def extract(path: Path, wanted: Callable[[Record], bool]) -> bytes:
         why = f"{checkpoint_of(path)}: cannot be read: {error.strerror}; without a signed checkpoint nothing is proved"
         raise AuditError(why) from error
     records = list(read_records(path))
-    leaves = [leaf(record.line()) for record in records]
+    subtrees = Subtrees([leaf(record.line()) for record in records])
     entries = tuple(
-        Entry(record.line().decode(), tuple(step.hex() for step in inclusion(leaves, record.number)))
+        Entry(record.line().decode(), tuple(step.hex() for step in subtrees.inclusion(record.number)))
         for record in records
         if wanted(record)
     )
@@ -74,7 +79,7 @@ def check_extract(content: bytes, trusted: Mapping[str, PublicKey], where: str) 
         raise AuditError(f"{where}: was changed: it is not written as an extract is")
     if found.format != FORMAT:
         raise AuditError(f"{where}: is of format {found.format!r}; this version of Tocsin reads {FORMAT!r}")
-    records = []
+    records: list[Record] = []
     for number, entry in enumerate(found.entries):
         place = f"{where}: entry {number}"
         record = parse(entry.line.encode(), place)
@@ -83,6 +88,8 @@ def check_extract(content: bytes, trusted: Mapping[str, PublicKey], where: str) 
             check_inclusion(leaf(entry.line.encode()), record.number, checkpoint.size, way, checkpoint.root)
         except (ProofError, ValueError) as error:
             raise AuditError(f"{place}: record {record.number} is not proved to be in the log: {error}") from error
+        if records and record.number <= records[-1].number:
+            raise AuditError(f"{place}: record {record.number} comes after record {records[-1].number}")
         records.append(record)
     return checkpoint, records
 

@@ -120,6 +120,11 @@ class AuditLog:
         return self._path
 
     @property
+    def origin(self) -> str:
+        """Its name, which comes from its first record; empty while there is none."""
+        return self._origin
+
+    @property
     def checkpoint(self) -> Checkpoint | None:
         """How long the log is and which root it has; None while it is empty."""
         return Checkpoint(self._origin, self._tree.size, self._tree.root()) if self._tree.size else None
@@ -143,6 +148,9 @@ class AuditLog:
                 raise AuditError(rewritten(self._path, known))
         if known is not None and known.size > self._tree.size:
             raise AuditError(cut_off(self._path, self._tree.size, known))
+        # a crash may come between the first record and its checkpoint
+        if known is None and self._keys is not None and self._keys.signing is not None and self._tree.size > 1:
+            raise AuditError(unsealed(self._path))
 
     def close(self) -> None:
         """Let another process write."""
@@ -224,6 +232,11 @@ def origin(first: Record) -> str:
     return f"tocsin audit {first.digest()[:16]}"
 
 
+def name_of(path: Path) -> str:
+    """The name of the log in a file, empty where there is no record yet. Raises `AuditError`."""
+    return next((origin(record) for record in read_while_written(path)), "")
+
+
 def checkpoint_of(path: Path) -> Path:
     """Where the signed checkpoint of a log lies."""
     return path.with_name(path.name + CHECKPOINT_SUFFIX)
@@ -248,6 +261,14 @@ def rewritten(path: Path, known: Checkpoint) -> str:
     return (
         f"{path}: its first {known.size} records are not those that were signed: one of them was replaced, and all "
         "that follow it were written again; compare it with a copy"
+    )
+
+
+def unsealed(path: Path) -> str:
+    """What to say of a log without its checkpoint."""
+    return (
+        f"{checkpoint_of(path)}: missing, beside a log that is not empty: whoever removed it may have cut off records "
+        "as well; put it back, or move both away"
     )
 
 

@@ -67,24 +67,44 @@ class Tree:
         return root
 
 
-def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The proof (audit path) that leaf ``index`` is in the tree of all ``leaves``, lowest node first.
+class Subtrees:
+    """The tree of all ``leaves``, whose inner nodes are computed once: for many proofs of one log."""
 
-    Raises `ValueError` where there is no such leaf.
-    """
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"there is no record {index} in a log of {len(leaves)}")
-    path: list[bytes] = []
-    low, high = 0, len(leaves)
-    while high - low > 1:
-        middle = low + _split(high - low)
-        if index < middle:
-            path.append(_root(leaves, middle, high))
-            high = middle
-        else:
-            path.append(_root(leaves, low, middle))
-            low = middle
-    return path[::-1]
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self._leaves = leaves
+        self._roots: dict[tuple[int, int], bytes] = {}
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The proof (audit path) that leaf ``index`` is in the tree, lowest node first.
+
+        Raises `ValueError` where there is no such leaf.
+        """
+        if not 0 <= index < len(self._leaves):
+            raise ValueError(f"there is no record {index} in a log of {len(self._leaves)}")
+        path: list[bytes] = []
+        low, high = 0, len(self._leaves)
+        while high - low > 1:
+            middle = low + _split(high - low)
+            if index < middle:
+                path.append(self._root(middle, high))
+                high = middle
+            else:
+                path.append(self._root(low, middle))
+                low = middle
+        return path[::-1]
+
+    def _root(self, low: int, high: int) -> bytes:
+        if high - low == 1:
+            return self._leaves[low]
+        if (low, high) not in self._roots:
+            middle = low + _split(high - low)
+            self._roots[low, high] = node(self._root(low, middle), self._root(middle, high))
+        return self._roots[low, high]
+
+
+def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """`Subtrees.inclusion` of one leaf."""
+    return Subtrees(leaves).inclusion(index)
 
 
 def check_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:

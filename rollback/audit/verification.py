@@ -16,6 +16,7 @@ from rollback.audit.log import (
     read_checkpoint,
     read_records,
     rewritten,
+    unsealed,
 )
 from rollback.audit.merkle import Tree, inclusion, leaf
 from rollback.keys import Keys
@@ -49,6 +50,8 @@ def verify(path: Path, head: str | None = None, keys: Keys | None = None, kept: 
         for each in known:
             if each.size == tree.size and each != now:
                 raise AuditError(rewritten(path, each))
+    if keys is not None and beside is None and tree.size > 1:
+        raise AuditError(unsealed(path))
     for each in known:
         if each.size > tree.size:
             raise AuditError(cut_off(path, tree.size, each))

@@ -168,7 +168,9 @@ class FileRegistry:
             now = self.pointers()
             to = target if target is not None else moves.default_target(now)
             self.load(to).check_content()
-            for move in moves.rollback(now, self.history(), Move(self._clock(), "rollback", to, expected, by, reason)):
+            wanted = Move(self._clock(), "rollback", to, expected, by, reason)
+            for move in moves.rollback(now, self.history(), wanted):
+                moves.require(move.version, self.versions(), self._name)
                 self._apply(move)
             return self.pointers()
 

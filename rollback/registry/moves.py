@@ -147,7 +147,7 @@ def quarantined(history: Iterable[Move]) -> dict[str, Move]:
     for move in history:
         if move.action == "quarantine":
             held[move.version] = move
-        elif move.action in {"release", "remove"}:
+        elif move.action == "release":  # not "remove": a crash may leave what it was about to delete
             held.pop(move.version, None)
     return held
 
@@ -173,9 +173,12 @@ def rollback(now: Pointers, history: Sequence[Move], wanted: Move) -> list[Move]
     The quarantine comes first: a crash between the two leaves a version that may not serve, and none that may.
     """
     refuse_quarantined(history, wanted.version)
-    if now.serving != wanted.version:
-        _check_expected(now, wanted.previous)
     bad = wanted.previous
+    if bad in {wanted.version, now.last_known_good}:
+        what = "is what it would go to" if bad == wanted.version else "is the last known good one"
+        raise RegistryError(f"version {bad} {what}: it is not rolled back from")
+    if now.serving != wanted.version:
+        _check_expected(now, bad)
     held = [] if bad is None or bad in quarantined(history) else [_quarantine(wanted, bad)]
     return [*held, *([wanted] if now.serving != wanted.version else [])]
 

@@ -99,9 +99,9 @@ class Case:
     candidate once there is one. ``attempt`` counts the failures in a row, ``reopened`` how often an old version was
     seen after all was done. ``since`` is when the phase began, ``due`` when its step may be begun (seconds since the
     epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``approved``: as many people
-    have approved it as must; ``approved_by`` are those who have, and ``answered`` is when the last signed answer was
-    given: none counts twice. ``detail`` says why the case stands where it stands,
-    ``message`` is the incident as it was published.
+    have approved it as must; ``approved_by`` are those who have since it began to wait, and ``answered`` says
+    when each person's last signed answer was given: none counts twice. ``detail`` says why the case stands where it
+    stands, ``message`` is the incident as it was published.
     """
 
     key: str
@@ -120,7 +120,7 @@ class Case:
     doubted: bool = False
     approved: bool = False
     approved_by: tuple[str, ...] = ()
-    answered: float = 0.0
+    answered: tuple[tuple[str, float], ...] = ()
     detail: str = ""
     message: str = ""
 

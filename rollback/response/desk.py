@@ -15,12 +15,14 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from rollback.durable import replace_file
+from rollback.durable import read_plain, replace_file
 from rollback.envelope import SignatureError, seal, unseal
 from rollback.keys import PublicKey, SigningKey
 
 HOLD: Final = "HOLD"
 """The file whose presence holds everything: no step is begun while it is there."""
+MOST_BYTES: Final = 65_536
+"""No answer is longer."""
 MOST_SAID: Final = 1000
 """So much of such a file is told as the reason."""
 PAYLOAD_TYPE: Final = "application/vnd.tocsin.answer+json"
@@ -29,7 +31,8 @@ PAYLOAD_TYPE: Final = "application/vnd.tocsin.answer+json"
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a person decided about a case. ``known_good``: the promoted version also becomes last known good.
 
-    ``given_at`` (seconds since the epoch) is when it was signed, where it was: an answer is taken once.
+    ``given_at`` (seconds since the epoch) is when it was signed, where it was: an answer is taken once. ``log`` is then
+    the name of the audit log that it is for: an answer for one installation is none for another.
     """
 
     key: str
@@ -38,6 +41,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     known_good: bool = False
     reason: str = ""
     given_at: float = 0.0
+    log: str = ""
 
 
 # made once, at import: msgspec may crash where two threads are the first to decode a type
@@ -108,6 +112,7 @@ class FolderDesk:
         self._complain = complain
         self._house = house or House()
         self._unusable: set[tuple[str, int]] = set()
+        self._read_at: dict[Path, int] = {}
 
     def give(self, answer: Answer, key: SigningKey | None = None) -> None:
         """Put an answer down, signed where there is a ``key``; it replaces this person's earlier one about the case."""
@@ -117,17 +122,24 @@ class FolderDesk:
 
     def answers(self) -> Sequence[Answer]:
         """See `Desk`."""
-        found = []
+        found: list[Answer] = []
+        self._read_at.clear()
         for path in self._files():
+            changed = _changed(path)
             try:
-                found.append(self._read(path))
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError, SignatureError) as error:
+                answer = self._read(path)
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, SignatureError, RecursionError) as error:
                 self._pass_over(path, f"{path}: holds no answer: {error}")
+                continue
+            self._read_at[path] = changed
+            found.append(answer)
         return found
 
     def taken(self, answer: Answer) -> None:
-        """See `Desk`."""
+        """See `Desk`. An answer that has replaced it meanwhile stays."""
         path = self._path(answer)
+        if _changed(path) != self._read_at.get(path):
+            return
         try:
             path.unlink(missing_ok=True)
         except OSError as error:  # somebody else's folder: the answer stays, and is not taken twice
@@ -157,11 +169,21 @@ class FolderDesk:
         (self._folder / HOLD).unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Answer:
+        answer = self._signed(read_plain(path, MOST_BYTES))
+        if not answer.by or answer.by != answer.by.strip():
+            raise SignatureError(f"{answer.by!r} is nobody's name")
+        if path != self._path(answer):
+            raise SignatureError("is not called as its answer would be: only tocsin response puts answers here")
+        return answer
+
+    def _signed(self, raw: bytes) -> Answer:
         if not self._house.approvers:
-            return _ANSWER.decode(path.read_bytes())
+            return _ANSWER.decode(raw)
         known = {key.key_id: key for key in self._house.approvers.values()}
-        content, key = unseal(path.read_bytes(), PAYLOAD_TYPE, known)
+        content, key = unseal(raw, PAYLOAD_TYPE, known)
         answer = _ANSWER.decode(content)
+        if answer.given_at <= 0:
+            raise SignatureError("does not say when it was given")
         if self._house.approvers.get(answer.by) != key:
             raise SignatureError(
                 f"is signed by key {key.key_id}, which is not that of {answer.by!r}, who is said to answer"

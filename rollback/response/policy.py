@@ -108,7 +108,7 @@ def decide(
         return None
     key = "/".join([finding.incident, "rollback", finding.version, good, *([str(len(own) + 1)] if own else [])])
     held = _held(finding.model, cases, mode, settings, now)
-    if not held and any(c.phase in {"done", "served"} for c in own):
+    if not held and any(c.phase in {"done", "served"} for c in same):
         held = f"somebody made version {finding.version} serve again after the last rollback: it waits for approval"
     over = over_at(settings.maintenance, now)
     reason = (

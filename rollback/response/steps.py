@@ -54,6 +54,7 @@ def _verify(case: Case, target: Target) -> Result:
     share = _own_agreement(bundle)
     if share is not None and share < 1.0:
         return Result("refused", f"version {case.target} answers {share:.0%} of its own canaries as when it was made")
+    _still_good(case, target)
     return Result("ok", f"version {case.target} is what was signed")
 
 
@@ -63,6 +64,7 @@ def _own_agreement(bundle: Bundle) -> float | None:
 
 
 def _swap(case: Case, target: Target) -> Result:
+    _still_good(case, target)
     reason, registry = f"{case.reason} [{case.key}]", target.registry
     if case.kind == "rollback":
         registry.rollback(expected=case.expected, target=case.target, by=ACTOR, reason=reason)
@@ -96,6 +98,13 @@ def _replaced(case: Case, registry: Registry) -> list[Bundle]:
         return [registry.load(case.expected)] if case.expected in registry.versions() else []
     except IntegrityError:
         return []
+
+
+def _still_good(case: Case, target: Target) -> None:
+    """A rollback goes to what is last known good now, or nowhere."""
+    good = target.registry.pointers().last_known_good
+    if case.kind == "rollback" and good != case.target:
+        raise RegistryError(f"version {good} is last known good now, not {case.target}: somebody vouched for it")
 
 
 def _still_ours(case: Case, target: Target) -> None:

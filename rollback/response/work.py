@@ -45,6 +45,10 @@ class Work:
         """Whether the step has begun, and its result was not taken yet."""
         return case.key in self._training or self._worker.busy(_job(case))
 
+    def training(self, case: Case) -> bool:
+        """Whether a training of the case goes on."""
+        return case.key in self._training
+
     def result(self, case: Case) -> Result | None:
         """What came of the step; None while it is under way, and where it was not begun."""
         if case.phase != "train":

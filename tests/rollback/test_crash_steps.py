@@ -1,4 +1,4 @@
-"""Ended before any single thing that it leaves behind, and begun again, the story comes to the same end.
+"""Ended before any single thing that it leaves behind, and again while it recovers, the story comes to the same end.
 
 ``CRASH_STEPS`` steps are tried, spread over all that there are (`make soak` tries every one).
 """
@@ -24,6 +24,8 @@ from monitor.demo.supply import GeneratedTraffic
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 
+AGAIN = 3
+"""The process that goes on after a crash is ended before this step of its own: recovering is not safe from crashes."""
 STEPS = int(os.environ.get("CRASH_STEPS", "12"))
 
 
@@ -34,10 +36,10 @@ class Harness:
         command = [sys.executable, str(Path(__file__).parents[1] / "crash_story.py"), str(root)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def play(self, name: str, step: int) -> dict[str, Any]:
+    def play(self, name: str, *steps: int) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{name} {step}\n")
+        self._process.stdin.write(f"{name} {' '.join(map(str, steps))}\n")
         self._process.stdin.flush()
         return dict(json.loads(self._process.stdout.readline()))
 
@@ -77,10 +79,10 @@ def test_killed_before_any_step_the_story_ends_as_if_nothing_had_happened(harnes
     assert end["incident"][1:] == ["poisoning", "backdoor", "resolved", "close"]
     assert end["actions"] == [["rollback", "1", "done"], ["retraining", "3", "done"], ["promotion", "3", "done"]]
     assert end["plans"] == {"promotion": 1, "retraining": 1, "rollback": 1}
-    assert (end["versions"], end["pointers"]["serving"], end["serving"]) == (["1", "2", "3"], "3", "3")
+    assert (end["versions"], end["pointers"]["serving"], end["told"]) == (["1", "2", "3"], "3", ["1", "3"])
     count = whole["counted"]
     assert count > 200
     for step in sorted({round(s) for s in np.linspace(1, count, min(STEPS, count))}):
-        found = harness.play(f"step{step}", step)
-        assert found["codes"] == [-9, 0], (step, found)
+        found = harness.play(f"step{step}", step, AGAIN)
+        assert found["codes"] == [-9, -9, 0], (step, found)
         assert found["told"] == end, (step, found["told"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from rollback.keys import new_signing_key
 from rollback.response.desk import HOLD, Answer, FolderDesk, House
 
@@ -73,8 +75,11 @@ def test_an_answer_that_cannot_be_removed_is_taken_once(tmp_path: Path) -> None:
     desk = FolderDesk(tmp_path, said.append)
     desk.give(APPROVED)
     (path,) = tmp_path.iterdir()
+    desk.answers()
+    changed = path.stat().st_mtime_ns
     path.unlink()
     path.mkdir()  # not even its owner can unlink a folder
+    os.utime(path, ns=(changed, changed))
     desk.taken(APPROVED)
     assert desk.answers() == []
     assert [line.startswith(f"{path}: was taken up, but cannot be removed: ") for line in said] == [True]
@@ -113,7 +118,7 @@ def test_where_approvers_are_named_an_answer_counts_only_with_the_signature_of_w
     ann, bob, eve = (new_signing_key() for _ in range(3))
     said: list[str] = []
     desk = FolderDesk(tmp_path, said.append, House({"ann": ann.public, "bob": bob.public}))
-    plain, forged, own = (Answer(f"k{n}", "approve", "ann") for n in range(3))
+    plain, forged, own = (Answer(f"k{n}", "approve", "ann", given_at=float(n)) for n in range(3))
     desk.give(plain)
     desk.give(forged, bob)
     desk.give(Answer("k3", "approve", "eve"), eve)
@@ -133,3 +138,36 @@ def test_the_configuration_and_a_file_of_ones_choice_hold_everything_as_well(tmp
     file.touch()
     assert desk.held() == f"{file} is there"
     assert FolderDesk(tmp_path / "answers", house=House(held=True)).held() == "the configuration says hold"
+
+
+def test_only_the_file_that_its_answer_would_be_called_is_an_answer(tmp_path: Path) -> None:
+    said: list[str] = []
+    desk = FolderDesk(tmp_path, said.append)
+    desk.give(APPROVED)
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "my.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_bytes(b"[" * 5000)
+    (tmp_path / "long.json").write_bytes(b" " * 70_000)
+    (tmp_path / "link.json").symlink_to("my.json")
+    for _ in range(2):
+        assert desk.answers() == []
+    assert len(said) == 5
+    assert any("is not called as its answer would be" in why for why in said)
+
+
+def test_an_answer_that_was_replaced_after_it_was_read_is_not_lost(tmp_path: Path) -> None:
+    desk = FolderDesk(tmp_path)
+    desk.give(APPROVED)
+    (read,) = desk.answers()
+    later = Answer(APPROVED.key, "decline", "ann")
+    desk.give(later)
+    desk.taken(read)
+    assert desk.answers() == [later]
+
+
+@pytest.mark.parametrize("by", ["", " ", " ann", "ann\n"])
+def test_nobody_answers_without_a_name_or_with_another_spelling_of_one(tmp_path: Path, by: str) -> None:
+    desk = FolderDesk(tmp_path)
+    desk.give(Answer(APPROVED.key, "approve", by))
+    assert desk.answers() == []

@@ -161,7 +161,7 @@ class Response(RuleBasedStateMachine):
         assert isinstance(self.folder, object)
         self.theatre = Theatre(self.folder(), *[Behaviour()] * count, policy=BOLD)
         self.theatre.will(Retrained("passed", CANDIDATE, "passed the gate"))
-        self.released: set[str] = set()
+        self.vouched: set[str] = set()
 
     folder: Any = None
 
@@ -193,7 +193,23 @@ class Response(RuleBasedStateMachine):
     def answer(self, decision: Any, good: bool, pick: int) -> None:  # noqa: FBT001 - drawn
         keys = list(self.theatre.responder.cases)
         if keys:
-            self.theatre.desk.give(Answer(keys[pick % len(keys)], decision, "ann", known_good=good))
+            key = keys[pick % len(keys)]
+            self.theatre.desk.give(Answer(key, decision, "ann", known_good=good))
+            if good and decision == "approve":
+                self.vouched.add(key)
+
+    @rule()
+    def go_to_the_promotion(self) -> None:
+        """Often enough that what comes after it is seen, too."""
+        self.theatre.servers.behave("server 0", Behaviour())
+        self.find("2", "poisoning")
+        self.theatre.run(20)
+
+    @rule(version=st.sampled_from("123"))
+    def release(self, version: str) -> None:
+        held = moves.quarantined(self.theatre.registry.history())
+        if version in held:
+            self.theatre.registry.release(version, by="ann", reason="refuted")
 
     @rule(version=st.sampled_from("123"))
     def promote_by_hand(self, version: str) -> None:
@@ -209,12 +225,14 @@ class Response(RuleBasedStateMachine):
         for move in self.theatre.registry.history():
             if move.action == "quarantine":
                 left.add(move.version)
+            elif move.action == "release":
+                left.discard(move.version)
             assert not (moves.MOVED.get(move.action) and move.version in left)
 
     @invariant()
     def only_people_make_good(self) -> None:
         made = [m for m in self.theatre.registry.history() if m.action == "known-good"]
-        assert all(("approve" not in m.reason and m.version == CANDIDATE) or m.by != ACTOR for m in made)
+        assert all(any(f"[{key}]" in m.reason for key in self.vouched) for m in made)
 
     def teardown(self) -> None:
         if hasattr(self, "theatre"):

@@ -32,6 +32,11 @@ def rolled_back(at: float, incident: str = "i0") -> Case:
     return replace(made, phase="served", since=at)
 
 
+def another(at: float, incident: str = "i0") -> Case:
+    """A rollback of the same model from another version."""
+    return replace(rolled_back(at, incident), key=f"{incident}/rollback/0/1", expected="0")
+
+
 def test_a_confirmed_poisoning_of_the_serving_version_rolls_back_to_the_last_known_good_one() -> None:
     case = decided()
     assert case is not None
@@ -71,7 +76,7 @@ def test_in_mode_propose_it_waits_for_approval() -> None:
 
 
 def test_a_second_rollback_within_the_cooldown_waits_for_approval_and_a_later_one_does_not() -> None:
-    soon, later = decided(POISONED, rolled_back(0.0), now=HOUR - 1), decided(POISONED, rolled_back(0.0), now=HOUR + 1)
+    soon, later = decided(POISONED, another(0.0), now=HOUR - 1), decided(POISONED, another(0.0), now=HOUR + 1)
     assert soon is not None
     assert later is not None
     assert (soon.phase, later.phase) == ("approval", "verify")
@@ -79,7 +84,7 @@ def test_a_second_rollback_within_the_cooldown_waits_for_approval_and_a_later_on
 
 
 def test_rollbacks_beyond_the_budget_of_a_day_wait_for_approval() -> None:
-    past = [rolled_back(n * 2 * HOUR, f"p{n}") for n in range(3)]
+    past = [another(n * 2 * HOUR, f"p{n}") for n in range(3)]
     today, tomorrow = decided(POISONED, *past, now=8 * HOUR), decided(POISONED, *past, now=25 * HOUR)
     assert today is not None
     assert tomorrow is not None
@@ -224,3 +229,12 @@ def test_in_maintenance_a_rollback_waits_for_the_end_of_it() -> None:
     later = decide(POISONED, Standing(POINTERS), {}, "act", settings, midnight + 4 * HOUR)
     assert later is not None
     assert (later.due, later.detail) == (midnight + 4 * HOUR, "")
+
+
+def test_a_released_version_that_was_rolled_back_from_waits_for_approval_whatever_incident_finds_it() -> None:
+    case = decided(POISONED, rolled_back(0.0, "another incident"), now=5 * DAY)
+    assert case is not None
+    assert (case.phase, case.detail.split(" after ")[0]) == (
+        "approval",
+        "somebody made version 2 serve again",
+    )

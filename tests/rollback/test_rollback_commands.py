@@ -15,7 +15,8 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from rollback.audit.log import AuditLog
+from rollback.audit.log import AuditError, AuditLog
+from rollback.keys import Keys
 
 
 @pytest.fixture
@@ -171,22 +172,28 @@ def test_an_empty_registry_is_said_to_be_empty(run: Run, tmp_path: Path) -> None
 
 def test_the_audit_log_of_a_folder_is_verified(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "state" / "audit.ndjson"
-    log = AuditLog(path, lambda: 1.0)
-    log.append("intent", {})
-    head = log.append("outcome", {})
+    keys = Keys.trial(path.parent, make=True)
+    log = AuditLog(path, lambda: 1.0, keys)
+    for kind in ("intent", "outcome", "stop"):
+        head = log.append(kind, {})
     log.close()
-    assert run("audit", "verify", tmp_path / "state") == (
-        0,
-        f"{path}: 2 records, chain intact, no checkpoint was checked\n",
-        "",
-    )
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    assert run("audit", "verify", tmp_path / "state")[0] == 0
+    code, out, err = run("audit", "verify", tmp_path / "state")
+    assert (code, out) == (0, f"{path}: 3 records, chain intact, 3 of them signed\n")
+    assert "who can write there can replace log and keys together" in err
+    whole, checkpoint = path.read_bytes(), path.with_name("audit.ndjson.checkpoint")
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    code, _, err = run("audit", "verify", tmp_path)
+    assert (code, "record 2 and what follows were cut off" in err) == (1, True)
+    checkpoint.unlink()
+    code, _, err = run("audit", "verify", tmp_path / "state")
+    assert (code, "missing, beside a log that is not empty" in err) == (1, True)
     code, _, err = run("audit", "verify", tmp_path / "state", "--head", head)
     assert code == 1
-    assert "the end of the log was cut off" in err
-    code, _, err = run("audit", "verify", tmp_path)
-    assert code == 0
+    with pytest.raises(AuditError, match="missing, beside a log that is not empty"):
+        AuditLog(path, lambda: 1.0, keys)
+    (path.parent / ".keys").rename(tmp_path / "keys")
+    code, _, err = run("audit", "verify", tmp_path / "state")
+    assert (code, "no key to check its signed checkpoint with" in err) == (1, True)
     code, _, err = run("audit", "verify", tmp_path / "nowhere")
     assert code == 1
 
