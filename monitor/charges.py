@@ -56,6 +56,9 @@ def house(config: Config) -> House:
     names = {key.key_id: name for name, key in approvers.items()}
     if len(names) < len(approvers):
         raise KeyFileError("approvers: two names have the same key; each person needs a key of their own")
+    wanted = max((model.response.approvals for model in config.models.values()), default=1)
+    if 0 < len(approvers) < wanted:
+        raise KeyFileError(f"approvers: {wanted} people must approve, and only {len(approvers)} may")
     return House(approvers, config.hold, config.hold_file)
 
 

@@ -88,6 +88,9 @@ class FileRegistry:
         """See `Registry.add`."""
         if self._keys.signing is None:
             raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
+        known = self._keys.trusted.get(self._keys.signing.public.key_id)
+        if known is not None and (why := known.refused(datetime.fromtimestamp(self._clock(), UTC))):
+            raise RegistryError(f"{self._folder}: nothing would believe the new version: {why}")
         for file, content in files.items():
             if objection := self._limits.objection(file, len(content)):
                 raise RegistryError(f"{self._folder}: {file} {objection}")
