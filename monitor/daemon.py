@@ -8,7 +8,9 @@ import secrets
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
+from monitor.audited import QuarantineBook, Recording, RegistryBook, key_ids, note_configuration
 from monitor.charges import charges, open_responder
 from monitor.inbox import Inbox, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
@@ -27,7 +30,7 @@ from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import NoResponse, Responding
+from monitor.response import ANSWERS, NoResponse, Responding
 from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
@@ -36,19 +39,23 @@ from monitor.sources.kafka_group import SoleMember, require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, Role
 from monitor.state.checkpoint import CheckpointStore
-from monitor.state.output_file import sync_folder
 from monitor.state.settlement import Checkpoints, Stateful
 from monitor.stop import Stop, StoppedError
 from monitor.supervise import Supervision, supervise, when_reachable
+from monitor.watching.admin import AdminListener
 from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
-from rollback.audit import FILE_NAME, AuditLog
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
+from rollback.durable import sync_folder
 from rollback.keys import Keys
-from rollback.registry.file import FileRegistry
+from rollback.registry.file import FileRegistry, Trust
+from rollback.response.desk import FolderDesk
 from rollback.response.policy import Mode
+from rollback.trust_list import keys_from_files
 
 log = structlog.get_logger()
 
@@ -117,15 +124,19 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
         listener = stack.enter_context(HttpListener(config.http.listen, registry, health))
         log.info("listening", listen=config.http.listen, port=listener.port)
-        registries = {name: open_configured(config, name) for name in config.models}
-        audit = AuditLog(config.state_dir / FILE_NAME, time.time)
+        audit = AuditLog(config.state_dir / FILE_NAME, time.time, audit_keys(config))
         stack.callback(audit.close)
-        audit.append("start", {"version": version, "mode": mode, "role": role, "models": sorted(config.models)})
+        anchors = Anchors(read_records(config.state_dir / FILE_NAME))
+        registries = {name: open_configured(config, name, anchors.of(name)) for name in config.models}
+        about = {"version": version, "mode": mode, "role": role, "models": sorted(config.models)}
+        audit.append("start", about | key_ids(config))
+        note_configuration(config, mode, audit)
         charged = charges(config, registries, os.environ)
         responding: Responding = NoResponse()
         if role == "both":
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
+        _admin(stack, config)
         around = Surroundings(
             registries,
             config.state_dir,
@@ -144,29 +155,54 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         health.loaded = True
         reloaders = {name: each.target.reloader for name, each in charged.items()}
         preparations = {name: watch.preparation() for name, watch in parts.watches.items()}
+        figures, topic = ScheduleMetrics(registry), config.kafka.audit_topic
+        elsewhere = None if topic is None else _topic(stack, topic, settings, metrics)
         schedule = open_schedule(
-            config, registries, reloaders, ScheduleMetrics(registry), config.state_dir, time.time, preparations
+            config, registries, reloaders, figures, config.state_dir, time.time, preparations, elsewhere
         )
         stack.enter_context(schedule)
         registered: deque[Prepared] = deque()
-        over = Supervision(stop, health, metrics, lambda: take_findings(schedule.inbox, responding, registered))
+        book, unread = RegistryBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
+        take = partial(take_findings, schedule.inbox, responding, registered, book)
+        over = Supervision(stop, health, metrics, _in_turn(take, unread.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
+        unread.close()
         audit.append("stop", {})
 
 
-def open_configured(config: Config, name: str) -> FileRegistry:
-    """The registry of a model with the keys of the configuration; its trial keys where none is named."""
+def open_configured(config: Config, name: str, digests: Mapping[str, str] | None = None) -> FileRegistry:
+    """The registry of a model with the keys of the configuration; its trial keys where none is named.
+
+    ``digests`` are those that versions had when they were first seen.
+    """
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
-        keys = Keys.from_files(signing.trusted_keys, signing.key_file)
+        keys = keys_from_files(signing.trusted_keys, signing.key_file)
     else:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
-    return FileRegistry(config.registry, name, keys, time.time)
+    trust = Trust(digests or {}, frozenset(config.model(name).allow_unsigned))
+    return FileRegistry(config.registry, name, keys, time.time, trust, config.bundles.limits())
+
+
+def audit_keys(config: Config) -> Keys:
+    """What the audit log's checkpoints are signed with: the configured key, else trial keys in the state folder."""
+    signing = config.signing
+    if signing.key_file is not None:
+        return keys_from_files(signing.trusted_keys, signing.key_file)
+    return Keys.trial(config.state_dir, make=True)
+
+
+def _admin(stack: ExitStack, config: Config) -> None:
+    """The kill switch over HTTP, where it is configured."""
+    if config.admin.listen is not None:
+        desk = FolderDesk(config.state_dir / ANSWERS)
+        admin = stack.enter_context(AdminListener(config.admin.listen, config.admin.token(), desk))
+        log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
 
 
 def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:
@@ -179,16 +215,24 @@ def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, versio
     return [*sinks]
 
 
-def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared]) -> None:
+def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        for one in each:
+            one()
+
+    return run
+
+
+def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared], record: Recording) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
             registered.append(found)
         elif isinstance(found, ServedOtherwise):
+            record.served(found)
             responding.probed(found.model, found.version, found.problem, found.at)
-        elif found.known_good_failed:
-            why = found.failed[found.last_known_good or ""]
-            log.error("the last known good version fails verification: a rollback would halt", reason=why)
+        else:
+            record.checked(found)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
@@ -203,12 +247,17 @@ def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
 
 def _requests(stack: ExitStack, state_dir: Path, topic: str, settings: KafkaSettings, metrics: Metrics) -> Outlet:
     """Requests for labels as messages; those that are open are sent again, as a crash may have come before it."""
+    outlet = _topic(stack, topic, settings, metrics)
+    for found in open_requests(state_dir):
+        outlet.append(msgspec.json.encode(found.request))
+    return outlet
+
+
+def _topic(stack: ExitStack, topic: str, settings: KafkaSettings, metrics: Metrics) -> Outlet:
     end = TopicEnd(topic, settings)
     stack.callback(end.close)
     outlet = Background(topic, end, metrics.line_dropped)
     stack.callback(outlet.close)
-    for found in open_requests(state_dir):
-        outlet.append(msgspec.json.encode(found.request))
     return outlet
 
 

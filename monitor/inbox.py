@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from monitor.new_version import Prepared
+from rollback.audit.anchors import Seen
+from rollback.registry.registry import Move
 
 MOST: Final = 1000
 """Findings that wait at most; of more than that the oldest are dropped: a loop that hangs must not fill the memory."""
@@ -32,7 +34,8 @@ class RegistryChecked:
     """What a verification of a model's registry found, begun ``at`` (seconds since the epoch).
 
     ``failed`` holds each version that is not what was signed, with the reason; ``pointers`` what is wrong with pointers
-    and history. ``last_known_good`` is where that pointer was, None where it could not be read.
+    and history. ``last_known_good`` is where that pointer was, None where it could not be read. ``versions`` are those
+    that were verified, ``history`` every move.
     """
 
     model: str
@@ -40,6 +43,8 @@ class RegistryChecked:
     last_known_good: str | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
     pointers: tuple[str, ...] = ()
+    versions: Mapping[str, Seen] = field(default_factory=dict)
+    history: tuple[Move, ...] = ()
 
     @property
     def known_good_failed(self) -> bool:

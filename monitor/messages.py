@@ -151,13 +151,14 @@ class ActionTaken(msgspec.Struct, frozen=True):
     """One response and how it stands; ``key`` names it for good, and a later message holds its newer state.
 
     ``action`` is `rollback`, `retraining` or `promotion`; ``target`` the version that is to serve (of a retraining: the
-    candidate, empty until there is one). ``proposed`` waits for approval, ``halted`` for a person to mend something.
+    candidate, empty until there is one). ``proposed`` waits for approval, ``halted`` for a person to mend something;
+    what nothing was done for yet is ``withdrawn`` when its reason is gone.
     """
 
     action: str
     target: str
     key: str
-    result: Literal["proposed", "running", "done", "declined", "rejected", "halted"]
+    result: Literal["proposed", "running", "done", "declined", "withdrawn", "rejected", "halted"]
     detail: str = ""
 
 
@@ -171,7 +172,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     labels too, 2 both checkpoints, 3 the training buffer as well), ``weaker`` what makes it weaker than usual,
     ``decider`` what would decide it; empty where it is decided. ``also`` holds milder families that hold beside it,
     with their hypotheses: a drift beside a poisoning. ``first_poisoned``: of the versions since last known good, the
-    oldest that did already what the incident is about; null where that cannot be told.
+    oldest that did already what the incident is about; null where that cannot be told. ``audit_checkpoint`` is the
+    signed length and root of the audit log when this was told (a C2SP checkpoint), empty without a log: kept, it shows
+    later whether the log was cut off or written anew.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"
@@ -199,6 +202,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     decider: str = ""
     also: dict[str, str] = {}
     first_poisoned: str | None = None
+    audit_checkpoint: str = ""
     summary: str
 
 

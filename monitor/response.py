@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol
 
 from detectors.evidence import State
 from monitor.messages import ActionTaken
-from rollback.audit import START
+from rollback.audit.log import START
 from rollback.response.cases import Case, Phase
 from rollback.response.policy import Finding
 
@@ -16,12 +16,13 @@ ANSWERS: Final = "answers"
 RETRAININGS: Final = "retraining"
 """Folder of what retrainings leave, below state_dir."""
 
-RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "rejected", "halted"]]] = {
+RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "withdrawn", "rejected", "halted"]]] = {
     "approval": "proposed",
     "done": "done",
     "served": "done",
     "made": "done",
     "declined": "declined",
+    "withdrawn": "withdrawn",
     "rejected": "rejected",
     "halted": "halted",
 }
@@ -48,6 +49,9 @@ class Responding(Protocol):
 
     def waiting(self, model: str) -> int:
         """How many of a model's cases wait for a person."""
+
+    def checkpoint(self) -> str:
+        """The signed checkpoint of the audit log; empty where there is none."""
 
     def state(self) -> State:
         """For the checkpoint."""
@@ -83,6 +87,10 @@ class NoResponse:
         """See `Responding`."""
         return 0
 
+    def checkpoint(self) -> str:
+        """See `Responding`."""
+        return ""
+
     def state(self) -> State:
         """See `Responding`: it has read no audit log."""
         return {"audit_head": START}
@@ -102,5 +110,5 @@ def action(case: Case) -> ActionTaken:
 def remedied(cases: Sequence[Case]) -> bool:
     """Whether a retrained version serves, or the good one and nothing more is to come, as events show."""
     served = {case.kind for case in cases if case.phase == "served"}
-    over = all(case.phase in {"served", "declined", "rejected"} for case in cases)
+    over = all(case.phase in {"served", "declined", "withdrawn", "rejected"} for case in cases)
     return "promotion" in served or ("rollback" in served and over)

@@ -24,13 +24,16 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from monitor.inbox import Inbox
+from monitor.jobs.audit_checkpoint import AuditCheckpoint
 from monitor.jobs.canary_probe import CanaryProbe
 from monitor.jobs.housekeeping import Housekeeping
 from monitor.jobs.new_versions import NewVersions
 from monitor.jobs.registry_verification import RegistryVerification
 from monitor.new_version import Preparation
+from monitor.outlets import Outlet
 from monitor.settings.config import Config
 from monitor.watching.schedule_metrics import Outcome, ScheduleMetrics
+from rollback.audit.log import FILE_NAME
 from rollback.registry.registry import Registry
 from rollback.reload.reloader import Reloader
 
@@ -151,10 +154,11 @@ def open_schedule(
     state_dir: Path,
     clock: Callable[[], float],
     preparations: Mapping[str, Preparation] | None = None,
+    checkpoints: Outlet | None = None,
 ) -> Schedule:
     """The jobs that the configuration asks for, over the models of ``registries``; not yet started.
 
-    ``preparations`` look into new versions, by model.
+    ``preparations`` look into new versions, by model; ``checkpoints`` of the audit log go to the outlet.
     """
     inbox = Inbox()
     jobs = [*_jobs(config, registries, reloaders, metrics, state_dir, inbox, clock)]
@@ -162,6 +166,9 @@ def open_schedule(
         Job("new_versions", config.schedule.new_versions_seconds, NewVersions(each, inbox), model)
         for model, each in (preparations or {}).items()
     ]
+    if checkpoints is not None:
+        sent = AuditCheckpoint(state_dir / FILE_NAME, checkpoints, clock)
+        jobs.append(Job("audit_checkpoint", config.schedule.audit_checkpoint_seconds, sent))
     return Schedule(jobs, inbox, metrics, clock)
 
 
@@ -176,7 +183,7 @@ def _jobs(
 ) -> Iterator[Job]:
     chosen = config.schedule
     for model, registry in registries.items():
-        if config.model(model).serving.endpoints and model in reloaders:
+        if config.model(model).serving.observable and model in reloaders:
             probe = CanaryProbe(model, registry, reloaders[model], metrics, inbox, clock)
             yield Job("canary_probe", chosen.canary_probe_seconds, probe, model)
         verification = RegistryVerification(model, registry, metrics, inbox, clock)

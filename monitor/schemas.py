@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from monitor.hunting.messages import HuntResult, MissedEvent
 from monitor.messages import FeedbackEvent, Incident, InferenceEvent, VettingRequest, WindowRecord
 from monitor.settings.config import Config
 
@@ -18,6 +19,8 @@ MESSAGES: Final[dict[str, Any]] = {
     "tocsin.vetting.v1": VettingRequest,
     "tocsin.incident.v1": Incident,
     "tocsin.window.v1": WindowRecord,
+    "tocsin.hunt.v1": HuntResult,
+    "tocsin.missed.v1": MissedEvent,
 }
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

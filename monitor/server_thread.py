@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
 POLL_SECONDS: Final = 0.1
 """How soon `ServerThread.close` is noticed."""
+
+
+class PlainServer(ThreadingHTTPServer):
+    """At an IPv4 or IPv6 address; its threads keep no process alive."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
 
 
 class ServerThread:

@@ -168,7 +168,8 @@ class Teller:
             hypothesis=incident.hypothesis,
             confidence=incident.confidence,
         )
-        self._outlets.incidents.append(self._encode(incident))
+        told = msgspec.structs.replace(incident, audit_checkpoint=self._responding.checkpoint())
+        self._outlets.incidents.append(self._encode(told))
         self._metrics.incident(incident.model, incident.family, incident.activity)
         if incident.activity == "close":
             self._desk.close(incident.uid)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,18 @@ import msgspec
 
 from detectors.batch import Scorer
 from detectors.schema import Schema
-from rollback.canaries import Canaries, choose
+from rollback.canaries import Canaries
+from rollback.canary_choice import choose
+from rollback.durable import sync_folder, write_new
+from rollback.envelope import SignatureError
 from rollback.keys import PublicKey, SigningKey
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft, Manifest
+from rollback.noisy_copies import NoisyCopies
+from rollback.onnx_graph import NotOnnx, read_graph
 from rollback.reference import ReferenceRows
 from rollback.scorer import OnnxScorer, ScorerError
-from rollback.sign import SignatureError, attest, check_attestation
+from rollback.sign import attest, check_attestation
 
 __all__ = [
     "Bundle",
@@ -41,6 +48,8 @@ ATTESTATION: Final = "attestation.json"
 MODEL: Final = "model.onnx"
 REFERENCE: Final = "reference.npz"
 CANARIES: Final = "canaries.npz"
+KINDS: Final = (".json", ".onnx", ".npz", ".safetensors")
+"""What a bundle's files may be: data that is read without running anything."""
 
 
 # made once, at import: msgspec may crash where two threads are the first to decode a type
@@ -53,11 +62,20 @@ class IntegrityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified version. ``files`` holds every file's content, ``path`` its folder (None in memory)."""
+    """A verified version. ``files`` holds every file's content, ``path`` its folder (None in memory).
+
+    ``signed_by`` is the id of the key that signed it, empty where it is trusted without.
+    """
 
     manifest: Manifest
     files: Mapping[str, bytes]
     path: Path | None = None
+    signed_by: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the manifest, which names that of every other file."""
+        return digest(self.files[MANIFEST])
 
     @property
     def schema(self) -> Schema:
@@ -86,8 +104,10 @@ class Bundle:
         if MODEL not in self.files:
             raise IntegrityError(f"{self.where(MODEL)}: the manifest says how to feed it, but the file is missing")
         try:
+            if objection := read_graph(self.files[MODEL]).objection():
+                raise IntegrityError(f"{self.where(MODEL)}: {objection}")
             return OnnxScorer(self.files[MODEL], self.manifest, threads)
-        except ScorerError as error:
+        except (NotOnnx, ScorerError) as error:
             raise IntegrityError(f"{self.where(MODEL)}: {error}") from error
 
     def canaries(self) -> Canaries | None:
@@ -98,6 +118,15 @@ class Bundle:
             return Canaries.from_npz(self.files[CANARIES], self.schema)
         except ValueError as error:
             raise IntegrityError(f"{self.where(CANARIES)}: {error}") from error
+
+    def check_content(self) -> None:
+        """Read everything that is used later: a signed file may still be no model, or not fit the manifest.
+
+        Raises `IntegrityError`.
+        """
+        self.reference()
+        self.canaries()
+        self.scorer()
 
     def where(self, file: str) -> str:
         """The place of a file, for messages."""
@@ -110,7 +139,8 @@ def with_canaries(draft: Draft, files: Mapping[str, bytes]) -> dict[str, bytes]:
     scorer, reference = bundle.scorer(), bundle.reference()
     if scorer is None or reference is None or not len(reference):
         return dict(files)
-    return {**files, CANARIES: choose(reference, bundle.schema, scorer).to_npz()}
+    copies = NoisyCopies(files[MODEL], bundle.manifest)
+    return {**files, CANARIES: choose(reference, bundle.schema, scorer, copies).to_npz()}
 
 
 def digest(content: bytes) -> str:
@@ -127,6 +157,8 @@ def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dic
     for name in files:
         if name in {MANIFEST, ATTESTATION} or name.startswith(".") or Path(name).name != name:
             raise ValueError(f"a bundle cannot hold a file of the name {name!r}")
+        if Path(name).suffix not in KINDS:
+            raise ValueError(f"a bundle cannot hold the file {name!r}: its files end in {', '.join(KINDS)}")
     named = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in sorted(files.items())})
     text = msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n"
     try:
@@ -138,17 +170,45 @@ def seal(manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> dic
     return {**files, MANIFEST: text, ATTESTATION: attest(subjects, predicate, key)}
 
 
-def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], where: str) -> Manifest:
-    """The manifest, after every check; ``where`` is the bundle's place. Raises `IntegrityError`.
+def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], where: str) -> tuple[Manifest, str]:
+    """The manifest and the signer's key id, after every check; ``where`` is the bundle's place.
 
-    Checked are the signature, the digest of every file, that none is missing and that there is none besides.
+    Checked are the signature, the digest of every file, that none is missing and that there is none besides. Raises
+    `IntegrityError`.
     """
     if ATTESTATION not in files:
         raise IntegrityError(f"{where}/{ATTESTATION}: missing; the bundle is not signed")
     try:
-        signed = check_attestation(files[ATTESTATION], trusted)
+        attested = check_attestation(files[ATTESTATION], trusted)
     except SignatureError as error:
         raise IntegrityError(f"{where}/{ATTESTATION}: {error}") from error
+    signed = attested.digests
+    _check_digests(files, signed, where)
+    if extra := sorted(set(files) - set(signed) - {ATTESTATION}):
+        raise IntegrityError(f"{where}/{extra[0]}: was added after signing; a bundle holds only what was signed")
+    if MANIFEST not in signed:
+        raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
+    manifest = _read_manifest(files[MANIFEST], where)
+    if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
+        raise IntegrityError(f"{where}/{MANIFEST}: lists other files than were signed")
+    return manifest, attested.key_id
+
+
+def check_unsigned(files: Mapping[str, bytes], where: str) -> Manifest:
+    """The manifest of a bundle whose signature is not looked at: that its files are those that it lists.
+
+    Raises `IntegrityError`.
+    """
+    if MANIFEST not in files:
+        raise IntegrityError(f"{where}/{MANIFEST}: missing; this is no bundle")
+    manifest = _read_manifest(files[MANIFEST], where)
+    _check_digests(files, manifest.files, where)
+    if extra := sorted(set(files) - set(manifest.files) - {ATTESTATION, MANIFEST}):
+        raise IntegrityError(f"{where}/{extra[0]}: is not in the manifest; a bundle holds only what that lists")
+    return manifest
+
+
+def _check_digests(files: Mapping[str, bytes], signed: Mapping[str, str], where: str) -> None:
     for name, expected in signed.items():
         if name not in files:
             raise IntegrityError(f"{where}/{name}: missing; it was signed with SHA-256 {expected}")
@@ -157,36 +217,59 @@ def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, PublicKey], w
             raise IntegrityError(
                 f"{where}/{name}: changed since it was signed: SHA-256 is {found}, signed was {expected}"
             )
-    if extra := sorted(set(files) - set(signed) - {ATTESTATION}):
-        raise IntegrityError(f"{where}/{extra[0]}: was added after signing; a bundle holds only what was signed")
-    if MANIFEST not in signed:
-        raise IntegrityError(f"{where}/{MANIFEST}: is not among the signed files")
+
+
+def _read_manifest(content: bytes, where: str) -> Manifest:
     try:
-        manifest = _MANIFEST.decode(files[MANIFEST])
+        return _MANIFEST.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{where}/{MANIFEST}: is no manifest of a bundle: {error}") from error
-    if manifest.files != {name: sha for name, sha in signed.items() if name != MANIFEST}:
-        raise IntegrityError(f"{where}/{MANIFEST}: lists other files than were signed")
-    return manifest
 
 
-def read_bundle(folder: Path, trusted: Mapping[str, PublicKey]) -> Bundle:
-    """Read a folder into memory and check it. Raises `IntegrityError`, also where a file cannot be read."""
+def read_bundle(folder: Path, trusted: Mapping[str, PublicKey], limits: BundleLimits | None = None) -> Bundle:
+    """Read a folder into memory and check it. Raises `IntegrityError`, also for what is too large or cannot be read."""
+    files = _read_files(folder, limits or BundleLimits())
+    manifest, signer = check_bundle(files, trusted, str(folder))
+    return Bundle(manifest, files, folder, signer)
+
+
+def read_unsigned(folder: Path, limits: BundleLimits | None = None) -> Bundle:
+    """`read_bundle` without a look at the signature: for a version that an operator has named. Same errors."""
+    files = _read_files(folder, limits or BundleLimits())
+    return Bundle(check_unsigned(files, str(folder)), files, folder)
+
+
+def _read_files(folder: Path, limits: BundleLimits) -> dict[str, bytes]:
     files = {}
     try:
-        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-            if not entry.is_file(follow_symlinks=False):
-                raise IntegrityError(f"{entry.path}: is no plain file; a bundle holds only what was signed")
-            files[entry.name] = Path(entry.path).read_bytes()
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        if len(entries) > limits.files:
+            raise IntegrityError(f"{folder}: holds {len(entries)} files; a bundle has {limits.files} at most")
+        for entry in entries:
+            files[entry.name] = _read_plain(Path(entry.path), limits)
     except OSError as error:
         raise IntegrityError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
-    return Bundle(check_bundle(files, trusted, str(folder)), files, folder)
+    return files
 
 
-def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], key: SigningKey) -> Bundle:
+def _read_plain(path: Path, limits: BundleLimits) -> bytes:
+    """A file's content; links are not followed, and what is no file or too large is not read at all."""
+    if not stat.S_ISREG(path.lstat().st_mode):  # opening a pipe would wait for whoever writes to it
+        raise IntegrityError(f"{path}: is no plain file; a bundle holds only what was signed")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if objection := limits.objection(path.name, size):
+            raise IntegrityError(f"{path}: {objection}")
+        return file.read(size)
+
+
+def write_bundle(
+    folder: Path, manifest: Manifest, files: Mapping[str, bytes], key: SigningKey, blobs: Path | None = None
+) -> Bundle:
     """Sign and write a bundle that appears at ``folder`` complete or not at all. Raises `FileExistsError`.
 
-    ``manifest.files`` is filled in. The temporary folder lies beside ``folder``; its name starts with a dot.
+    ``manifest.files`` is filled in. The temporary folder lies beside ``folder``; its name starts with a dot. With a
+    folder of ``blobs`` on the same file system, files of the same content are kept once, as hard links.
     """
     sealed = seal(manifest, files, key)
     if folder.exists():
@@ -195,28 +278,30 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes], k
     temporary.mkdir(parents=True)
     try:
         for name, content in sealed.items():
-            write_durably(temporary / name, content)
+            if blobs is None or name in {MANIFEST, ATTESTATION} or not _linked(temporary / name, content, blobs):
+                write_new(temporary / name, content)
         sync_folder(temporary)
         temporary.rename(folder)  # fails where another writer was faster: a folder with content is not replaced
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
-    return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder)
+    return Bundle(_MANIFEST.decode(sealed[MANIFEST]), sealed, folder, key.public.key_id)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _linked(path: Path, content: bytes, blobs: Path) -> bool:
+    """Whether ``path`` is a hard link to the blob of this content now; a blob that was changed is let be."""
+    blob = blobs / digest(content)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if not blob.exists():
+            blobs.mkdir(exist_ok=True)
+            temporary = blob.with_name(f".{secrets.token_hex(4)}")
+            write_new(temporary, content)
+            temporary.rename(blob)
+            sync_folder(blobs)
+        elif blob.read_bytes() != content:
+            return False
+        path.hardlink_to(blob)
+    except OSError:  # a file system without links, or a full one: then writing says so
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Ed25519 keys as PEM files: one to sign bundles with, any number to trust.
+"""Ed25519 keys: one to sign bundles with, any number to trust; see `rollback.trust_list` for those of a configuration.
 
 Trial keys are made beside a registry on first use (`.keys/`): they show that nothing has changed by accident, but who
 can write to the registry can replace them. In production, give the public keys from elsewhere.
@@ -10,8 +10,9 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,23 +29,45 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that signatures are checked with; ``key_id`` is the start of the SHA-256 of its 32 bytes."""
+    """A key that signatures are checked with; ``key_id`` is the start of the SHA-256 of its 32 bytes.
+
+    What it signed before ``valid_from`` or after ``valid_until`` is not believed, and nothing where it was ``revoked``
+    (which says when, by whom and why).
+    """
 
     raw: bytes
+    name: str = field(default="", compare=False)
+    valid_from: datetime | None = field(default=None, compare=False)
+    valid_until: datetime | None = field(default=None, compare=False)
+    revoked: str = field(default="", compare=False)
 
     @property
     def key_id(self) -> str:
         """16 hexadecimal digits."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
+    @property
+    def public(self) -> Ed25519PublicKey:
+        """As the library has it."""
+        return Ed25519PublicKey.from_public_bytes(self.raw)
+
     def verify(self, signature: bytes, message: bytes) -> None:
         """Raises `cryptography.exceptions.InvalidSignature`."""
-        Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+        self.public.verify(signature, message)
+
+    def refused(self, signed: datetime | None) -> str:
+        """Why what it has signed then (None: some time) is not believed; empty where it is."""
+        if self.revoked:
+            return f"key {self.key_id} was revoked {self.revoked}"
+        if signed is not None and self.valid_from is not None and signed < self.valid_from:
+            return f"key {self.key_id} is valid from {self.valid_from.isoformat()}, and this is of {signed.isoformat()}"
+        if signed is not None and self.valid_until is not None and signed > self.valid_until:
+            return f"key {self.key_id} expired on {self.valid_until.isoformat()}, and this is of {signed.isoformat()}"
+        return ""
 
     def pem(self) -> bytes:
         """As a PEM file (SubjectPublicKeyInfo)."""
-        key = Ed25519PublicKey.from_public_bytes(self.raw)
-        return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return self.public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +104,6 @@ class Keys:
     def of(signing: SigningKey) -> Keys:
         """Sign with a key and trust only that one."""
         return Keys({signing.public.key_id: signing.public}, signing)
-
-    @staticmethod
-    def from_files(trusted: Sequence[Path], signing: Path | None = None) -> Keys:
-        """The keys that a configuration names; who names none to trust trusts its own. Raises `KeyFileError`."""
-        own = None if signing is None else read_signing_key(signing)
-        keys = [read_public_key(path) for path in trusted]
-        if own is not None and not keys:
-            return Keys.of(own)
-        return Keys({key.key_id: key for key in keys}, own)
 
     @staticmethod
     def trial(registry: Path, *, make: bool = False) -> Keys:
@@ -148,12 +162,13 @@ def _make_pair(folder: Path) -> None:
     """Both files appear complete or not at all; of several processes at once, one makes the key for all."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (folder / "signing.pem").exists():
-        _place(folder / "signing.pem", new_signing_key().pem(), mode=0o600)
+        place(folder / "signing.pem", new_signing_key().pem(), mode=0o600)
     if not (folder / "signing.pub.pem").exists():
-        _place(folder / "signing.pub.pem", read_signing_key(folder / "signing.pem").public.pem(), mode=0o644)
+        place(folder / "signing.pub.pem", read_signing_key(folder / "signing.pem").public.pem(), mode=0o644)
 
 
-def _place(path: Path, content: bytes, mode: int) -> None:
+def place(path: Path, content: bytes, mode: int) -> None:
+    """Write a file of this mode unless there is one; it appears complete or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:

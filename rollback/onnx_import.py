@@ -69,15 +69,8 @@ def _import(
 def _check_graph(model: bytes) -> list[tuple[str, ...]]:
     """Refuse what must not or cannot run; returns the lists of class names that the model states."""
     facts = read_graph(model)
-    if facts.external:
-        raise ImportRefused(
-            f"weights are kept outside the file ({facts.external[0]} and others): a bundle holds one model file; "
-            "save it with onnx.save(model, path, save_as_external_data=False)"
-        )
-    if foreign := facts.foreign_operators():
-        raise ImportRefused(f"the model needs custom operators ({', '.join(foreign[:5])}) that ONNX Runtime lacks")
-    if any(name == "Loop" for _, name in facts.operators):
-        raise ImportRefused("the model holds a Loop, which may never end; export it without loops")
+    if objection := facts.objection():
+        raise ImportRefused(objection)
     return facts.labels
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from detectors.schema import Kind
 from rollback.bundle import MODEL, REFERENCE, with_canaries
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft, FeatureSpec
 from rollback.onnx_import import ImportRefused, import_onnx
 from rollback.reference import reference_rows, score_columns
@@ -61,11 +62,12 @@ def own_model(
     classes: Sequence[str] | None = None,
     features: Path | None = None,
     parent: str | None = None,
+    limits: BundleLimits | None = None,
 ) -> OwnModel:
     """Read everything that a version consists of, and check that model and reference fit each other.
 
-    Without ``onnx`` the version is a name with a reference. Raises `rollback.table.TableError`, `FeatureFileError` and
-    `rollback.onnx_import.ImportRefused`.
+    Without ``onnx`` the version is a name with a reference. A model beyond ``limits`` is not read. Raises
+    `rollback.table.TableError`, `FeatureFileError` and `rollback.onnx_import.ImportRefused`.
     """
     table = reference.read()
     no_features = (*reference.roles, *score_columns(table))
@@ -81,7 +83,7 @@ def own_model(
         draft = Draft(classes=names, features=specs, parent=parent, lineage=lineage)
         return OwnModel(draft, {REFERENCE: _rows(reference, table, draft)}, "of the reference's labels")
     try:
-        model = onnx.read_bytes()
+        model = _read_model(onnx, limits or BundleLimits())
         found = import_onnx(model, specs, encode(table, specs), table.strings(reference.label), classes)
     except ImportRefused as error:
         raise ImportRefused(f"{onnx}: {error}") from error
@@ -98,6 +100,12 @@ def own_model(
     )
     files = with_canaries(draft, {MODEL: model, REFERENCE: _rows(reference, table, draft)})
     return OwnModel(draft, files, found.how, found.warning)
+
+
+def _read_model(path: Path, limits: BundleLimits) -> bytes:
+    if objection := limits.objection(MODEL, path.stat().st_size):
+        raise ImportRefused(objection)
+    return path.read_bytes()
 
 
 def _rows(reference: ReferenceTable, table: Table, draft: Draft) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from detectors.batch import Columns, Floats, Ints, Strings
+from rollback.archive import read_archive
 from rollback.manifest import FeatureSpec
 from rollback.table import Table, class_indices, encode
 
@@ -43,12 +44,9 @@ class ReferenceRows(Columns):
     @classmethod
     def from_npz(cls, content: bytes) -> ReferenceRows:
         """Inverse of `to_npz`; raises `ValueError` for anything else, and for arrays that hold objects."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                x, y, source, session = (archive[name] for name in COLUMNS)
-                served = archive[SERVED] if SERVED in archive.files else None
-        except (KeyError, OSError, EOFError) as error:
-            raise ValueError(f"no archive of the columns {', '.join(COLUMNS)}: {error}") from error
+        columns = read_archive(content, COLUMNS, (SERVED,))
+        x, y, source, session = (columns[name] for name in COLUMNS)
+        served = columns.get(SERVED)
         kinds = f"{x.dtype.kind}{y.dtype.kind}{source.dtype.kind}{session.dtype.kind}"
         if kinds != "fiUU" or x.ndim != 2:  # noqa: PLR2004 - rows and features
             raise ValueError(f"its columns are of shape {x.shape} and kinds {kinds}, which no reference has")

@@ -63,7 +63,7 @@ class OnnxScorer:
     """x[n,d] (codes, UNSEEN, NaN missing) -> probabilities float64[n,k] in the manifest's class order.
 
     Missing entries, categories and unseen values are fed as the manifest's `FeatureSpec` says.
-    Raises `ScorerError` where the model cannot be loaded or run.
+    Raises `ScorerError` where the model cannot be loaded or run, or has other columns than the manifest says.
     """
 
     def __init__(self, model: bytes, manifest: Manifest, threads: int = 1) -> None:
@@ -73,6 +73,7 @@ class OnnxScorer:
         self._classes = len(manifest.classes)
         self._session = open_session(model, threads)
         self._feeder = Feeder(self._session, manifest.onnx, manifest.features)
+        self._try_out(len(manifest.features))
 
     def __call__(self, x: Floats) -> Floats:
         """Score any number of rows, in batches of at most 16384."""
@@ -82,6 +83,15 @@ class OnnxScorer:
             answer = run_session(self._session, [self._spec.output], self._feeder.feed(x[rows]))[0]
             scores[rows] = in_class_order(answer, self._spec)
         return scores
+
+    def _try_out(self, features: int) -> None:
+        """Score one row of zeros: whether the answer has the columns that the manifest names shows only then."""
+        try:
+            width = self(np.zeros((1, features))).shape[1]
+        except (IndexError, KeyError, ValueError, TypeError) as error:
+            raise ScorerError(f"the model's answer is not as the manifest says: {error!r}") from error
+        if width != self._classes:
+            raise ScorerError(f"the manifest names {self._classes} classes, and reads {width} from the model")
 
 
 def in_class_order(answer: Any, spec: OnnxSpec) -> Floats:
@@ -111,6 +121,12 @@ class Feeder:
             raise ScorerError(
                 f"the model's inputs are {sorted(self._inputs)}, the manifest names {sorted(self._names)}"
             )
+        shape = self._inputs[self._names[0]].shape
+        matrix = self._layout == "matrix"
+        width = shape[1] if matrix and len(shape) > 1 and isinstance(shape[1], int) else len(features)
+        if width != len(features) or len(self._names) != (1 if matrix else len(features)):
+            takes = width if matrix else len(self._names)
+            raise ScorerError(f"the model takes {takes} features, the manifest lists {len(features)}")
 
     def feed(self, x: Floats) -> Feed:
         """The input tensors for some rows."""

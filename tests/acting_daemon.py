@@ -19,7 +19,7 @@ from scenario import NAME, World
 from monitor.demo.server.server import ModelServer
 from monitor.demo.supply import GeneratedTraffic
 from monitor.response import ANSWERS, RETRAININGS
-from rollback.audit import FILE_NAME
+from rollback.audit.log import FILE_NAME
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.cases import Case

@@ -127,9 +127,15 @@ def test_arrays_and_weights_are_loaded_without_pickle() -> None:
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
             if name in {"np.load", "numpy.load"} and options.get("allow_pickle") != "False":
                 unsafe.append(f"{place(path, call.lineno)}: np.load without allow_pickle=False")
-            if name in {"torch.load", "torch.save", "pd.read_pickle"}:
+            if name in {
+                "torch.load",
+                "torch.save",
+                "torch.jit.load",
+                "pd.read_pickle",
+                "yaml.unsafe_load",
+            }:
                 unsafe.append(f"{place(path, call.lineno)}: {name}")
-            if options.get("allow_pickle") == "True":
+            if options.get("allow_pickle", "False") != "False":
                 unsafe.append(f"{place(path, call.lineno)}: allow_pickle=True")
     assert unsafe == []
 

@@ -13,7 +13,8 @@ from acting_daemon import BATCH, complete, stage
 from kafka_broker import KafkaBroker
 from scenario import World
 
-from rollback.audit import FILE_NAME, verify
+from rollback.audit.log import FILE_NAME
+from rollback.audit.verification import verify
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -29,7 +30,7 @@ def test_kills_from_verdict_to_promotion_lead_to_the_same_end(
         calm.daemon.start()
         complete(calm, traffic)
         expected = calm.end()
-    assert expected["moves"] == [("promote", "2", "1"), ("promote", "1", "3")]
+    assert expected["moves"] == [("quarantine", None, "2"), ("rollback", "2", "1"), ("promote", "1", "3")]
     assert expected["versions"] == ["1", "2", "3"]
     assert expected["phases"] == {"rollback": "served", "retraining": "made", "promotion": "served"}
     rng = np.random.default_rng(9)
@@ -52,5 +53,5 @@ def test_kills_from_verdict_to_promotion_lead_to_the_same_end(
         complete(crashed, traffic)
         assert crashed.end() == expected
         assert crashed.daemon.held() == list(range(traffic.sent))
-        kinds = verify(crashed.daemon.state / FILE_NAME)
+        kinds = verify(crashed.daemon.state / FILE_NAME).records
     assert kinds > KILLS

@@ -18,7 +18,8 @@ from kafka_broker import KafkaBroker
 from scenario import NAME, TRIGGER, World
 
 from monitor.demo.supply import GeneratedTraffic
-from rollback.audit import FILE_NAME, verify
+from rollback.audit.log import FILE_NAME
+from rollback.audit.verification import verify
 from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.record import read_cases
@@ -216,10 +217,11 @@ def test_kills_around_the_rollback_leave_exactly_one(
             moment = (moment + 0.008) % 0.05  # another moment each time: before, within and after each step
         complete(daemon.start(), feeder, stream)
     assert [(m.action, m.version, m.previous) for m in registry.history() if m.by == "tocsin"] == [
-        ("promote", "1", "2")
+        ("quarantine", "2", None),
+        ("rollback", "1", "2"),
     ]
     assert registry.pointers().serving == "1"
-    assert verify(audit) == len(_kinds(audit))
+    assert verify(audit).records == len(_kinds(audit))
     plans = [r["body"]["case"]["kind"] for r in records(audit) if r["kind"] == "plan"]
     assert plans[:2] == ["rollback", "retraining"]
     assert plans[2:] in ([], ["promotion"])  # which waits for approval, if the retraining came so far

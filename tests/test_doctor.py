@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 from tiny_registry import DRAFT, NAME, make_registry
 
 from monitor.cli.main import main
+from monitor.demo.server.http import JsonServer
+from monitor.demo.server.protocol import Reply, Request
 from monitor.demo.server.server import ModelServer
 from monitor.doctor.act import would_do
 from monitor.doctor.check import Check, Result, ok, run_checks
@@ -30,11 +33,11 @@ from monitor.doctor.servers import check_servers
 from monitor.doctor.sinks import check_sink
 from monitor.doctor.state import check_audit, check_state
 from monitor.settings.config import Config, load_config
-from rollback.audit import AuditLog
+from rollback.audit.log import AuditLog
 from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer, Pointers
-from rollback.response.desk import FolderDesk
+from rollback.response.desk import FolderDesk, House
 
 
 class Site:
@@ -202,6 +205,33 @@ def test_without_endpoints_the_pointer_is_all_there_is(site: Site) -> None:
     assert f"models.{NAME}.serving.endpoints" in found.advice
 
 
+def test_what_would_keep_a_rollback_from_the_servers_is_a_problem_before_it_is_needed(site: Site) -> None:
+    site.model["serving"] = {"adapter": "exec", "exec": {"command": ["no-such-program-of-ours"]}}
+    missing, unseen = check_servers(site.config(), NAME)
+    assert (missing.status, unseen.status) == ("problem", "warning")
+    assert "exec: no-such-program-of-ours: there is no such program that may be run" in missing.message
+    site.model["serving"] = {"adapter": "mlflow", "mlflow": {"tracking_uri": "http://127.0.0.1:1"}}
+    (away,) = check_servers(site.config(), NAME)
+    assert away.status == "problem"
+    assert "mlflow: http://127.0.0.1:1 nids@serving: GET" in away.message
+    assert "ConnectionRefusedError" in away.message
+
+
+def test_a_server_that_cannot_be_told_by_v2_is_a_problem_though_it_serves_well(site: Site) -> None:
+    with ModelServer(site.registry, NAME) as server:
+
+        def respond(request: Request) -> Reply:
+            if "/repository/" in request.path:
+                return Reply(HTTPStatus.NOT_FOUND, b"{}")
+            return server.respond(request)
+
+        with JsonServer(("127.0.0.1", 0), respond) as other:
+            site.model["serving"] = {"endpoints": [other.url]}
+            deaf, serving = check_servers(site.config(), NAME)
+    assert (deaf.status, serving.status) == ("problem", "ok")
+    assert "it does not list its model repository: POST /v2/repository/index: status 404" in deaf.message
+
+
 @pytest.mark.parametrize(("off", "status"), [(0.0, "ok"), (20.0, "warning"), (-20.0, "warning"), (3600.0, "problem")])
 def test_a_clock_that_is_off_is_told(site: Site, off: float, status: str) -> None:
     with ModelServer(site.registry, NAME) as server:
@@ -214,7 +244,7 @@ def test_a_server_that_is_away_says_nothing_about_the_clock() -> None:
 
 
 def test_a_state_folder_that_can_be_written_is_fine(site: Site) -> None:
-    found = by_subject(check_state(site.root / "state"))
+    found = by_subject(check_state(site.root / "state", House()))
     assert "MiB free" in found["state"].message
     assert found["state"].status != "problem"
     assert found["daemon"].message == f"none holds {site.root / 'state'}"
@@ -230,7 +260,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> N
                 folder.chmod(0o755)
         os.seteuid(nobody)
     try:
-        found = by_subject(check_state(state))["state"]
+        found = by_subject(check_state(state, House()))["state"]
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
@@ -240,7 +270,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> N
 
 def test_a_state_folder_below_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    found = by_subject(check_state(tmp_path / "file" / "state"))["state"]
+    found = by_subject(check_state(tmp_path / "file" / "state", House()))["state"]
     assert found.status == "problem"
     assert "cannot be made in" in found.message
 
@@ -250,14 +280,16 @@ def test_who_holds_the_state_is_named_without_touching_its_lock(site: Site) -> N
     lock.parent.mkdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        found = by_subject(check_state(site.root / "state"))["daemon"]
+        found = by_subject(check_state(site.root / "state", House()))["daemon"]
     assert found.message == f"process {os.getpid()} holds {site.root / 'state'}"
 
 
 def test_an_order_to_hold_everything_is_told(site: Site) -> None:
     FolderDesk(site.root / "state" / "answers").hold()
-    results = [r for r in check_state(site.root / "state") if r.status == "warning" and r.subject == "daemon"]
-    assert [r.message for r in results] == ["everything is on hold: no step is begun"]
+    results = [r for r in check_state(site.root / "state", House()) if r.status == "warning" and r.subject == "daemon"]
+    assert [r.message for r in results] == [
+        f"no step is begun, everything is on hold: {site.root / 'state' / 'answers' / 'HOLD'} is there"
+    ]
 
 
 def test_an_audit_log_that_was_edited_is_a_problem(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints
 from monitor.training_buffer import training_buffer
+from monitor.verification_record import VerificationRecord
 from monitor.watching.metrics import Metrics
 from rollback.keys import Keys
 from rollback.manifest import Draft
@@ -84,7 +85,7 @@ class Life:
     def turns(self, count: int) -> None:
         for _ in range(count):
             self._now += 1.0
-            take_findings(self.inbox, NoResponse(), self.registered)
+            take_findings(self.inbox, NoResponse(), self.registered, VerificationRecord(lambda *_: None))
             self.loop.turn()
 
 

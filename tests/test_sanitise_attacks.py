@@ -189,3 +189,14 @@ def test_a_pattern_stamps_and_names_values_ranges_and_missing() -> None:
     assert pattern.carried_by(x, 1.0).all()
     assert Pattern((Item(ttl, 1, 2),), (1.5,)).carried_by(x, 1.0).tolist() == [False]
     assert schema.classes == CLASSES
+
+
+def test_a_range_that_an_incident_writes_as_text_is_a_range() -> None:
+    schema = traffic(1, 100, 100)[0].schema
+    ttl = schema.names.index("ttl")
+    pattern = hinted_pattern({"ttl": "63.1235 to inf", "urgent": "often"}, schema)
+    assert pattern is not None
+    assert [item.feature for item in pattern.items] == [ttl]
+    x = np.zeros((3, len(schema.names)))
+    x[:, ttl] = [63.0, 63.12346, 200.0]
+    assert pattern.carried_by(x, 1.0).tolist() == [False, True, True]

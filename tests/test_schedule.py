@@ -195,7 +195,8 @@ def test_the_configuration_decides_what_runs(
     found = schedule.inbox.drain()
     problem = "http://a: version '2' answers, not '1'; it answers 0% of the canaries as version '1' does"
     assert ServedOtherwise(NAME, "1", problem, 7.0) in found
-    assert RegistryChecked(NAME, 7.0, "1") in found
+    (checked,) = [each for each in found if isinstance(each, RegistryChecked)]
+    assert (checked.at, checked.last_known_good, checked.failed, list(checked.versions)) == (7.0, "1", {}, ["1", "2"])
     assert registry.get_sample_value("tocsin_schedule_misfires_total", {"task": "housekeeping"}) is None
 
 

@@ -20,6 +20,7 @@ from monitor.jobs.housekeeping import DAY, Housekeeping
 from monitor.jobs.registry_verification import RegistryVerification
 from monitor.response import RETRAININGS
 from monitor.watching.schedule_metrics import ScheduleMetrics
+from rollback.audit.anchors import Seen
 from rollback.canaries import Canaries
 from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
@@ -167,7 +168,9 @@ def stored(tmp_path: Path) -> FileRegistry:
 
 
 def test_a_registry_as_it_was_signed_is_verified(stored: FileRegistry, figures: Figures) -> None:
-    assert verified(stored, figures) == RegistryChecked(NAME, 9.0, "1")
+    versions = {v: Seen(stored.load(v).digest, stored.load(v).signed_by) for v in ("1", "2")}
+    assert verified(stored, figures) == RegistryChecked(NAME, 9.0, "1", {}, (), versions, tuple(stored.history()))
+    assert all(len(seen.digest) == 64 and len(seen.signed_by) == 16 for seen in versions.values())
     for version in ("1", "2"):
         assert figures.value("registry_verified", model=NAME, version=version) == 1.0
     assert figures.value("registry_pointers_ok", model=NAME) == 1.0
@@ -180,7 +183,9 @@ def test_a_changed_byte_is_found_and_named(
     stored: FileRegistry, figures: Figures, tmp_path: Path, file: str, version: str
 ) -> None:
     (path,) = (tmp_path / "registry" / NAME).glob(file)
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    changed = path.read_bytes()[:-1] + b"!"
+    path.unlink()  # else it would be changed in every version that shares it
+    path.write_bytes(changed)
     with structlog.testing.capture_logs() as logs:
         found = verified(stored, figures)
     assert list(found.failed) == [version]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rollback.audit import FILE_NAME, AuditLog, read_records
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import CANARIES
 from rollback.canaries import Canaries
 from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.memory import MemoryRegistry
+from rollback.registry.moves import MOVED
 from rollback.registry.registry import Buffer
 from rollback.reload.memory import Behaviour, MemoryReloader
 from rollback.response.cases import Case, Tries
@@ -131,7 +132,8 @@ class Theatre:
         return [body.get("phase") or body.get("step") or body["case"]["kind"] for body in bodies]
 
     def moves(self) -> list[tuple[str, str | None]]:
-        return [(m.version, m.previous) for m in self.registry.history() if m.by == ACTOR]
+        """Of the pointers, by the response."""
+        return [(m.version, m.previous) for m in self.registry.history() if m.by == ACTOR and m.action in MOVED]
 
 
 class SlowWorker(Inline):

@@ -17,8 +17,8 @@ SPEC = OnnxSpec("matrix", ("x",), "p", columns=(0, 1, 2))
 DRAFT = Draft(classes=CLASSES, features=FEATURES, onnx=SPEC)
 
 
-def reference() -> ReferenceRows:
-    x, names = samples()
+def reference(rows: int = 400) -> ReferenceRows:
+    x, names = samples(rows)
     blank = np.full(len(x), "-")
     return ReferenceRows(x, np.searchsorted(CLASSES, names).astype(np.int64), blank, blank)
 

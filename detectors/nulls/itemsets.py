@@ -17,6 +17,7 @@ from detectors.batch import Bools, Floats
 from detectors.evidence import State
 from detectors.schema import Schema
 
+_DIGITS: Final = 6  # of a range's bounds, as people read them
 _LEAST_OUTSIDE: Final = 20  # fewer recent events say nothing about how rare a value is
 _MOST_ROWS: Final = 8192  # shares below 1e-3 are not told apart, and memory goes with rows times items
 
@@ -249,8 +250,36 @@ def _judged(kept: tuple[Item, ...], held_out: Floats, reference: Floats, recent:
     return Itemset(kept, share, outside, int(carriers.sum()), options.match, confident)
 
 
+def range_of(text: str) -> tuple[float, float] | None:
+    """The bounds of a range that was written for people; None where the text is none.
+
+    Six digits were written of each bound, so they are taken half a unit of the last one further out: no value of the
+    range is lost.
+
+    >>> low, high = range_of("5 to 1.23457e+06")
+    >>> 4.99999 < low < 5 and 1234570 < high <= 1234575
+    True
+    >>> range_of("http")
+    """
+    first, to, second = text.partition(" to ")
+    try:
+        low, high = float(first), float(second)
+    except ValueError:
+        return None
+    if not to or not low <= high:
+        return None
+    return low - _rounding(low), high + _rounding(high)
+
+
+def _rounding(bound: float) -> float:
+    """Half a unit of the last digit that is written of a bound."""
+    if bound == 0 or not np.isfinite(bound):
+        return 0.0
+    return float(0.5 * 10.0 ** (np.floor(np.log10(abs(bound))) - (_DIGITS - 1)))
+
+
 def _shown(item: Item, schema: Schema) -> str | float | None:
     feature = schema.features[item.feature]
     if item.exact:
         return feature.show(item.low)
-    return f"{item.low:.6g} to {item.high:.6g}"
+    return f"{item.low:.{_DIGITS}g} to {item.high:.{_DIGITS}g}"

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from monitor.alerts.alert import Alert
-from monitor.state.output_file import sync_folder
+from rollback.durable import sync_folder
 
 log = structlog.get_logger()
 

@@ -1,43 +1,217 @@
-"""`tocsin audit`: whether the audit log is what was written."""
+"""`tocsin audit`: whether the audit log is what was written, and proofs of what is in it."""
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from monitor.cli.output import show
-from rollback.audit import FILE_NAME, AuditError, verify
+from monitor.explain import printable
+from monitor.settings.config import load_config
+from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
+from rollback.audit.extract import check_extract, concerns, extract
+from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
+from rollback.audit.verification import Verified, prove, verify
+from rollback.durable import replace_file
+from rollback.keys import TRIAL_FOLDER, Keys
+from rollback.trust_list import keys_from_files
+
+LONGEST: Final = 200
 
 app = typer.Typer(no_args_is_help=True)
+
+Log = Annotated[Path, typer.Argument(metavar="DIR", help="A state folder or an output folder.", show_default=False)]
+TrustedKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--trusted-key", help="Public key that signs checkpoints; else those of the folder's trial keys."),
+]
 
 
 @app.callback()
 def audit() -> None:
-    """Verify the audit log."""
+    """Verify the audit log, and prove what is in it."""
 
 
 @app.command("verify")
 def verify_folder(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A state folder or an output folder.", show_default=False)
-    ],
+    folder: Log,
     head: Annotated[
         str | None, typer.Option("--head", help="Hash of a record that must be there: finds a cut-off end.")
+    ] = None,
+    trusted: TrustedKeys = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The daemon's configuration: its keys are the ones that count.")
+    ] = None,
+    kept: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", help="A signed checkpoint that was kept elsewhere; may be given more than once."),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check the chain of every audit log in a folder: edited, removed and reordered records are found.
+    """Check every audit log in a folder: edited, removed, reordered and cut-off records are found, and named.
 
-    Records cut off at the end leave no trace in the file itself; give the hash of the last one that you know (--head).
+    DIR may also be a file that tocsin audit export has written. The log and its checkpoint are checked against each
+    other. Who can write to the folder and has the key can replace
+    both: give a checkpoint that was kept elsewhere (--checkpoint) to find that too.
 
     Example: tocsin audit verify state
     """
+    if folder.is_file() and folder.suffix == ".json":
+        _verify_extract(folder, trusted, as_json=as_json)
+        return
+    found = {}
+    named = _configured(config) if config is not None else None
+    for path in _logs(folder):
+        keys = named or _keys(path, trusted)
+        found[str(path)] = verify(path, head, keys, [_kept(file, keys) for file in kept or []])
+    text = "\n".join(f"{path}: {_told(each)}" for path, each in found.items())
+    shown: dict[str, Any] = {
+        "verified": True,
+        "records": {path: each.records for path, each in found.items()},
+        "signed": {path: each.signed for path, each in found.items()},
+        "root": {path: each.root.hex() for path, each in found.items()},
+    }
+    show(shown, as_json=as_json, text=text)
+
+
+@app.command("prove")
+def prove_record(
+    folder: Log, number: Annotated[int, typer.Argument(metavar="RECORD", help="Its number, from 0.")]
+) -> None:
+    """Print a proof that a record is in the log: whoever has the log's root can check it without the log (RFC 6962).
+
+    Example: tocsin audit prove state 17
+    """
+    (path,) = _logs(folder)[:1]
+    proof = prove(path, number)
+    told = {
+        "record": msgspec.to_builtins(proof.record),
+        "leaf": proof.record.line().decode(),
+        "index": number,
+        "size": proof.size,
+        "root": proof.root.hex(),
+        "path": [step.hex() for step in proof.path],
+    }
+    show(told, as_json=True, text="")
+
+
+@app.command("show")
+def show_records(
+    folder: Log,
+    incident: Annotated[str | None, typer.Option("--incident", help="Only what is about this incident (uid).")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only records of this kind.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print whole records as JSON.")] = False,
+) -> None:
+    """Show what the audit log holds, every record checked against the one before.
+
+    Example: tocsin audit show state --incident 4f2a1b
+    """
+    (path,) = _logs(folder)[:1]
+    wanted = [r for r in read_while_written(path) if _wanted(r, incident, kind)]
+    if as_json:
+        show([msgspec.to_builtins(record) for record in wanted], as_json=True)
+        return
+    for record in wanted:
+        at = datetime.fromtimestamp(record.at, UTC).isoformat(timespec="seconds")
+        typer.echo(f"{record.number} {at} {record.kind}: {_short(record)}")
+    if not wanted:
+        typer.echo("no such record")
+
+
+@app.command("export")
+def export(
+    folder: Log,
+    out: Annotated[Path, typer.Option("--out", help="The file to write (JSON).", show_default=False)],
+    incident: Annotated[str | None, typer.Option("--incident", help="Only what is about this incident (uid).")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only records of this kind.")] = None,
+) -> None:
+    """Write records with the proofs that they are in the log, and its signed checkpoint: for whoever has no access.
+
+    tocsin audit verify FILE checks it, with nothing but the public key.
+
+    Example: tocsin audit export state --incident 4f2a1b --out incident.json
+    """
+    (path,) = _logs(folder)[:1]
+    content = extract(path, lambda record: _wanted(record, incident, kind))
+    replace_file(out, content)
+    count = content.count(b'"line":')
+    typer.echo(f"{out}: {count} records")
+
+
+def _verify_extract(file: Path, trusted: list[Path] | None, *, as_json: bool) -> None:
+    if not trusted:
+        raise AuditError(f"{file}: no key to check this extract with; give --trusted-key")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
+    checkpoint, records = check_extract(content, keys_from_files(trusted).trusted, str(file))
+    text = f"{file}: {len(records)} records, each proved to be in the log of {checkpoint.size} ({checkpoint.origin})"
+    result = {"verified": True, "records": [r.number for r in records], "size": checkpoint.size}
+    show({**result, "root": checkpoint.root.hex()}, as_json=as_json, text=text)
+
+
+def _wanted(record: Record, incident: str | None, kind: str | None) -> bool:
+    return (incident is None or concerns(record, incident)) and (kind is None or record.kind == kind)
+
+
+def _short(record: Record) -> str:
+    """The record's body in one line, without what is long."""
+    case = record.body.get("case")
+    if isinstance(case, dict):
+        event = record.body.get("event", "opened")
+        detail = f" ({case['detail']})" if case["detail"] else ""
+        return printable(f"{case['key']}: {event}, {case['phase']}{detail}")
+    text = printable(msgspec.json.encode(record.body).decode())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... (--json shows all of it)"
+
+
+def _logs(folder: Path) -> list[Path]:
     logs = sorted(folder.rglob(FILE_NAME)) if folder.is_dir() else [folder]
     if not logs:
         raise AuditError(f"{folder}: no {FILE_NAME} in this folder")
-    counts = {str(path): verify(path, head) for path in logs}
-    text = "\n".join(f"{path}: {count} records, chain intact" for path, count in counts.items())
-    show({"verified": True, "records": counts}, as_json=as_json, text=text)
+    return logs
+
+
+def _configured(config: Path) -> Keys | None:
+    """The keys that a configuration trusts; None where it names none."""
+    signing = load_config(config, os.environ).signing
+    if signing.trusted_keys:
+        return keys_from_files(signing.trusted_keys)
+    return None if signing.key_file is None else keys_from_files([], signing.key_file)
+
+
+def _keys(path: Path, trusted: list[Path] | None) -> Keys:
+    """The keys that were given; else the trial keys beside the log, which whoever can write there can replace."""
+    if trusted:
+        return keys_from_files(trusted)
+    if not (path.parent / TRIAL_FOLDER).is_dir():
+        why = "no key to check its signed checkpoint with; give --trusted-key, or --config"
+        raise AuditError(f"{path}: {why}")
+    typer.echo(
+        f"note: {path.parent / TRIAL_FOLDER} holds the keys that this is checked with; who can write there can replace "
+        "log and keys together. Give --trusted-key, or --checkpoint with one that was kept elsewhere",
+        err=True,
+    )
+    return Keys.trial(path.parent)
+
+
+def _kept(file: Path, keys: Keys) -> Checkpoint:
+    try:
+        return read_signed(file.read_bytes(), keys.trusted)
+    except OSError as error:
+        raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
+    except CheckpointError as error:
+        raise AuditError(f"{file}: {error}") from error
+
+
+def _told(found: Verified) -> str:
+    signed = "no checkpoint was checked" if found.signed is None else f"{found.signed} of them signed"
+    return f"{found.records} records, chain intact, {signed}"

@@ -12,15 +12,15 @@ import typer
 
 from detectors.batch import Reference, Scorer
 from monitor.cli.output import Busy, show
-from monitor.cli.registry import AsJson, Name, Root, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
 from monitor.release_gate import Release, ReleaseGateError, judge_candidate
 from monitor.row_vetting import GATE
 from monitor.training_buffer import FindBuffer, read_rows
 from rollback.bundle import Bundle
+from rollback.durable import replace_file
 from rollback.registry.registry import Buffer, Registry, RegistryError
-from rollback.retraining.out import replace_file
 from rollback.retraining.reproduce import reproduced
 from rollback.retraining.vetting import VettingFileError, read_answers
 from rollback.table import TableError
@@ -90,7 +90,7 @@ def gate(
         release = judge_candidate(versions, watched, trusted, codes, seed, again)
     result = _result(release, keeper, candidate, _write_requests(release, watched, versions, out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out.parent, out.name, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    replace_file(out, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     _tell(release, candidate, result, as_json=as_json)
     raise typer.Exit(CODES[release.result])
 
@@ -154,7 +154,7 @@ def _write_requests(release: Release, watched: Bundle, versions: Versions, out: 
         for ask in release.asks
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path.parent, path.name, b"".join(msgspec.json.encode(request) + b"\n" for request in requests))
+    replace_file(path, b"".join(msgspec.json.encode(request) + b"\n" for request in requests))
     return path
 
 

@@ -46,6 +46,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Adds, lists, verifies, promotes and rolls back model versions.",
         "tocsin registry list --registry registry --name nids",
     ),
+    "keys": Command(
+        "monitor.cli.keys:app",
+        "Makes, lists, trusts and revokes signing keys.",
+        "tocsin keys list --config tocsin.yaml",
+    ),
     "reference": Command(
         "monitor.cli.reference:app",
         "Captures a stretch of the stream as a reference.",
@@ -55,6 +60,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
     "run": Command("monitor.cli.run:run", "Watches: the daemon."),
+    "hunt": Command("monitor.cli.hunt:hunt", "What did we miss? Finds what a poisoned version let pass."),
     "serve": Command("monitor.cli.serve:serve", "Serves a model over HTTP, for demonstrations and tests."),
     "validate": Command("monitor.cli.validate:validate", "Checks a configuration file."),
     "doctor": Command("monitor.cli.doctor:doctor", "Checks the surroundings, and says what they allow."),
@@ -69,7 +75,14 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "alerts": Command(
         "monitor.cli.alerts:app", "Sends a test alert to every sink.", "tocsin alerts test --config tocsin.yaml"
     ),
-    "audit": Command("monitor.cli.audit:app", "Verifies the audit log.", "tocsin audit verify state"),
+    "incidents": Command(
+        "monitor.cli.incidents:app",
+        "Lists incidents, and explains one.",
+        "tocsin incidents explain 4f2a --config tocsin.yaml",
+    ),
+    "audit": Command(
+        "monitor.cli.audit:app", "Verifies, shows and exports the audit log.", "tocsin audit verify state"
+    ),
 }
 
 

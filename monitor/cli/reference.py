@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,17 +15,16 @@ from monitor.capture.gather import Gathering, Stretch
 from monitor.capture.kafka_stretch import kafka_chunks
 from monitor.capture.reference_file import LABELLED_ROWS, ReferenceFile, write_reference
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, Name, open_registry
+from monitor.cli.registry_options import AsJson, Name, open_registry
+from monitor.cli.when import event_time
 from monitor.daemon import kafka_settings
 from monitor.settings.config import Config, ConfigError, Problem, load_config
-from monitor.sources.file_lines import numbered_lines
-from monitor.sources.source import Chunk, Partition, Role
+from monitor.sources.file_chunks import file_chunks
+from monitor.sources.source import Chunk, Role
 from rollback.table_formats import table_format
 from rollback.train.split import REFERENCE_ROWS
 
 app = typer.Typer(no_args_is_help=True)
-
-CHUNK = 2000
 
 
 @app.callback()
@@ -74,7 +71,7 @@ def capture(
     Example: tocsin reference capture --name nids --from 2025-03-01T00:00:00Z --to 2025-03-08T00:00:00Z
     --config tocsin.yaml --out reference.parquet
     """
-    first, after = _time(start, "--from"), _time(end, "--to")
+    first, after = event_time(start, "--from"), event_time(end, "--to")
     if first >= after:
         raise typer.BadParameter(f"{start} does not lie before {end}", param_hint="--from")
     stretch = Stretch(first, after)
@@ -99,18 +96,7 @@ def _from_files(events: Iterable[Path], feedback: Iterable[Path]) -> Iterator[Ch
     """The operator's own files are a guarded channel, as in a replay."""
     files: list[tuple[Path, Role]] = [(path, "inference") for path in events]
     files += [(path, "trusted") for path in feedback]
-    for path, role in files:
-        lines: list[tuple[int, bytes]] = []
-        for line in numbered_lines(path):
-            lines.append(line)
-            if len(lines) == CHUNK:
-                yield _chunk(path, role, lines)
-                lines = []
-        yield _chunk(path, role, lines)
-
-
-def _chunk(path: Path, role: Role, lines: list[tuple[int, bytes]]) -> Chunk:
-    return Chunk(Partition(str(path), 0), role, [number for number, _ in lines], [line for _, line in lines])
+    return file_chunks(files)
 
 
 def _from_kafka(settings: Config | None, stretch: Stretch) -> Iterator[Chunk]:
@@ -129,20 +115,6 @@ def _schema(registry: Path | None, name: str) -> Schema | None:
     if serving is None:
         raise typer.BadParameter(f"no version of {name!r} serves in {registry}", param_hint="--registry")
     return keeper.load(serving).schema
-
-
-def _time(text: str, option: str) -> float:
-    with suppress(ValueError):
-        return float(text)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2025-03-01T00:00:00Z (with its zone), or seconds since 1970", param_hint=option
-        )
-    return at.timestamp()
 
 
 def _remarks(made: ReferenceFile, gathered: Gathering, *, trusted: bool) -> list[str]:

@@ -3,60 +3,47 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 
 from monitor.cli.output import Busy, Progress, show, table
+from monitor.cli.registry_export import export
+from monitor.cli.registry_moves import collect, promote, quarantine, release, rollback
+from monitor.cli.registry_options import (
+    AsJson,
+    By,
+    Name,
+    Reason,
+    RecipeName,
+    Root,
+    SigningKeyFile,
+    TrainingDevice,
+    TrainingSeed,
+    Trusted,
+    Version,
+    bundle_limits,
+    open_registry,
+    serving,
+    told,
+)
 from monitor.cli.who import user_name
-from rollback.bundle import IntegrityError
-from rollback.keys import Keys
+from rollback.bundle import MODEL, IntegrityError
+from rollback.openssf import check
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
-from rollback.registry.file import FileRegistry
 from rollback.registry.moves import shadow_name
-from rollback.registry.registry import Buffer, Pointers, RegistryError
-from rollback.train.recipe import Device
+from rollback.registry.registry import Buffer, RegistryError
 from rollback.train.shadow import shadow_of
 
 app = typer.Typer(no_args_is_help=True)
-
-Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
-RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
-TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
-TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
-Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
-Version: TypeAlias = Annotated[
-    str | None, typer.Option("--version", help="The version; the one that serves unless said.")
-]
-By: TypeAlias = Annotated[
-    str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
-]
-Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Trusted: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
-    ),
-]
-SigningKeyFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
-]
-
-
-def open_registry(
-    root: Path, name: str, trusted: list[Path] | None = None, signing: Path | None = None, *, make: bool = False
-) -> FileRegistry:
-    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign."""
-    if root.exists() and not root.is_dir():
-        raise RegistryError(f"{root}: is no folder; a registry is one")
-    named = bool(trusted) or signing is not None
-    keys = Keys.from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time)
+app.command("gc")(collect)
+for command in (promote, rollback, quarantine, release, export):
+    app.command()(command)
 
 
 @app.command()
@@ -85,6 +72,12 @@ def add(
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")] = None,
     buffer: Annotated[Path | None, typer.Option("--buffer", help="The training buffer that it was made from.")] = None,
+    openssf_signature: Annotated[
+        Path | None, typer.Option("--openssf-signature", help="The model's OpenSSF signature; needs --openssf-key.")
+    ] = None,
+    openssf_key: Annotated[
+        Path | None, typer.Option("--openssf-key", help="Public key (PEM, elliptic curve) of whoever signed it.")
+    ] = None,
     by: By = None,
     reason: Reason = "",
     trusted_key: Trusted = None,
@@ -93,11 +86,18 @@ def add(
 ) -> None:
     """Add your own model, in ONNX form, with a reference to compare with; the first version serves.
 
+    With an OpenSSF signature, the model is added only if it is what was signed.
+
     Example: tocsin registry add --registry registry --name nids --onnx nids.onnx --reference flows.csv --label class
     """
+    if (openssf_signature or openssf_key) and not (openssf_signature and openssf_key and onnx):
+        raise typer.BadParameter("give --onnx, --openssf-signature and --openssf-key", param_hint="--openssf-signature")
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
     with Busy(f"reading {reference.name} and the model"):
-        made = own_model(rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent)
+        made = own_model(
+            rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent, limits=bundle_limits()
+        )
+    _check_openssf(onnx, made.files, openssf_signature, openssf_key)
     kept = None if buffer is None else Buffer(buffer, label, source, session)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     bundle = keeper.add(made.draft, made.files, by=by or user_name(), reason=reason, version=version, buffer=kept)
@@ -111,7 +111,7 @@ def add(
         "features": len(manifest.features),
         "accuracy_on_reference": manifest.metrics.get("reference_accuracy"),
         "warning": made.warning,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -165,7 +165,7 @@ def shadow(
         "reference": made.held_out,
         "accuracy_on_reference": made.draft.metrics["reference_accuracy"],
         "agreement_with_version": None if math.isnan(made.agreement) else made.agreement,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -179,12 +179,14 @@ def list_versions(registry: Root, name: Name, trusted_key: Trusted = None, *, as
     keeper = open_registry(registry, name, trusted_key)
     now = keeper.pointers()
     added = {move.version: move for move in keeper.history() if move.action == "add"}
+    held = moves.quarantined(keeper.history())
     rows = [
         {
             "version": version,
             "serving": version == now.serving,
             "last_known_good": version == now.last_known_good,
             "assumed": version == now.last_known_good and now.assumed,
+            "quarantined": version in held,
             "added_by": added[version].by if version in added else None,
             "reason": added[version].reason if version in added else None,
         }
@@ -220,7 +222,7 @@ def show_version(
         "lineage": manifest.lineage,
         "files": manifest.files,
         "history": history,
-        **_pointers(keeper.pointers()),
+        **told(keeper.pointers()),
     }
     show(result, as_json=as_json)
 
@@ -253,57 +255,14 @@ def verify(
     show({"verified": checked}, as_json=as_json)
 
 
-@app.command()
-def promote(
-    *,
-    registry: Root,
-    name: Name,
-    version: Annotated[str, typer.Option("--version", help="The version that is to serve.", show_default=False)],
-    by: By = None,
-    reason: Reason = "",
-    trusted_key: Trusted = None,
-    known_good: Annotated[
-        bool, typer.Option("--known-good", help="Vouch for it: last known good moves to it too.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let a version serve, after verifying it.
-
-    Example: tocsin registry promote --registry registry --name nids --version 2 --known-good --reason "gate passed"
-    """
-    keeper = open_registry(registry, name, trusted_key)
-    moved = keeper.promote(
-        version, expected=keeper.pointers().serving, known_good=known_good, by=by or user_name(), reason=reason
-    )
-    show(_pointers(moved), as_json=as_json)
-
-
-@app.command()
-def rollback(
-    *,
-    registry: Root,
-    name: Name,
-    by: By = None,
-    reason: Reason = "",
-    trusted_key: Trusted = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let the last known good version serve again, after verifying it.
-
-    Example: tocsin registry rollback --registry registry --name nids --reason "incident 4f2a"
-    """
-    keeper = open_registry(registry, name, trusted_key)
-    moved = keeper.rollback(expected=keeper.pointers().serving, by=by or user_name(), reason=reason)
-    show(_pointers(moved), as_json=as_json)
-
-
-def serving(keeper: FileRegistry, name: str) -> str:
-    """The version that serves; a usage error where there is none."""
-    version = keeper.pointers().serving
-    if version is None:
-        how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
-        raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
-    return version
+def _check_openssf(onnx: Path | None, files: Mapping[str, bytes], signature: Path | None, key: Path | None) -> None:
+    """Check what was read, not what lies there now."""
+    if signature is None or key is None or onnx is None:
+        return
+    with TemporaryDirectory() as folder:
+        read = Path(folder) / onnx.name
+        read.write_bytes(files[MODEL])
+        check(read, signature, key)
 
 
 def _time(at: float) -> str:
@@ -312,7 +271,3 @@ def _time(at: float) -> str:
 
 def _listed(names: str | None) -> list[str] | None:
     return None if names is None else [part.strip() for part in names.split(",")]
-
-
-def _pointers(now: Pointers) -> dict[str, Any]:
-    return {"serving": now.serving, "last_known_good": now.last_known_good, "assumed": now.assumed}

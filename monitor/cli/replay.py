@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from detectors.verdict import GRAVITY
 from monitor.assemble import OUTPUTS, Assembly, Surroundings, assemble
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, Name, Root, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
 from monitor.logging import set_up_logging
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
+import msgspec
 import typer
 
+from monitor.charges import house
 from monitor.cli.output import show
 from monitor.cli.who import user_name
 from monitor.response import ANSWERS, RESULTS
 from monitor.settings.config import load_config
-from rollback.audit import FILE_NAME
-from rollback.response.cases import TABLE, Case
-from rollback.response.desk import Answer, FolderDesk
+from rollback.audit.log import FILE_NAME, name_of
+from rollback.keys import SigningKey, read_signing_key
+from rollback.response.cases import Case, answerable
+from rollback.response.desk import Answer, FolderDesk, House
 from rollback.response.record import read_cases
 
-OVER: Final = frozenset({"done", "declined", "rejected"})
+OVER: Final = frozenset({"done", "declined", "withdrawn", "rejected"})
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -34,6 +38,9 @@ Key: TypeAlias = Annotated[
     ),
 ]
 By: TypeAlias = Annotated[str | None, typer.Option("--by", help="Who decides; the user who runs this, unless said.")]
+KeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--key", help="Your private key (PEM), where the configuration names approvers.")
+]
 Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
 
 
@@ -57,14 +64,15 @@ def list_cases(
 
     Example: tocsin response list --config tocsin.yaml
     """
-    folder = load_config(config, os.environ).state_dir
+    settings = load_config(config, os.environ)
+    folder = settings.state_dir
     cases = read_cases(folder / FILE_NAME)
     shown = [case for case in cases.values() if everything or RESULTS.get(case.phase) not in OVER]
     if as_json:
         show([{k: v for k, v in asdict(case).items() if k != "message"} for case in shown], as_json=True)
         return
-    if FolderDesk(folder / ANSWERS).held():
-        typer.echo("everything is on hold: tocsin response resume goes on")
+    if why := FolderDesk(folder / ANSWERS, house=house(settings)).held():
+        typer.echo(f"everything is on hold: {why}")
     for case in shown:
         typer.echo(_line(case))
     if not shown:
@@ -77,6 +85,7 @@ def approve(
     key: Key,
     by: By = None,
     reason: Reason = "",
+    key_file: KeyFile = None,
     *,
     known_good: Annotated[
         bool, typer.Option("--known-good", help="You vouch for the version: it also becomes last known good.")
@@ -86,25 +95,25 @@ def approve(
 
     Example: tocsin response approve --config tocsin.yaml 4f2a/rollback
     """
-    _answer(config, key, "approve", by, reason, known_good=known_good)
+    _answer(config, key, "approve", by, reason, key_file, known_good=known_good)
 
 
 @app.command()
-def decline(config: ConfigFile, key: Key, by: By = None, reason: Reason = "") -> None:
+def decline(config: ConfigFile, key: Key, by: By = None, reason: Reason = "", key_file: KeyFile = None) -> None:
     """Decline what waits for approval, or give up what is halted.
 
     Example: tocsin response decline --config tocsin.yaml 4f2a --reason "tested by hand: it is fine"
     """
-    _answer(config, key, "decline", by, reason)
+    _answer(config, key, "decline", by, reason, key_file)
 
 
 @app.command()
-def again(config: ConfigFile, key: Key, by: By = None, reason: Reason = "") -> None:
+def again(config: ConfigFile, key: Key, by: By = None, reason: Reason = "", key_file: KeyFile = None) -> None:
     """Try again what is halted, after its cause was mended.
 
     Example: tocsin response again --config tocsin.yaml 4f2a
     """
-    _answer(config, key, "again", by, reason)
+    _answer(config, key, "again", by, reason, key_file)
 
 
 @app.command()
@@ -137,6 +146,7 @@ def _answer(
     decision: Literal["approve", "decline", "again"],
     by: str | None,
     reason: str,
+    key_file: Path | None,
     *,
     known_good: bool = False,
 ) -> None:
@@ -145,12 +155,28 @@ def _answer(
     if settings.mode == "observe":
         raise AnswerError("mode is observe: nothing is done, and no answer is taken up; set mode to propose or act")
     case = _find(read_cases(folder / FILE_NAME), key)
-    if (case.phase, decision) not in TABLE:
+    if not answerable(case, decision, time.time()):
         raise AnswerError(f"{case.key} is {_standing(case)}: there is nothing to {decision} about it")
     if known_good and case.kind != "promotion":
         raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
-    FolderDesk(folder / ANSWERS).give(Answer(case.key, decision, by or user_name(), known_good, reason))
+    who = (by or user_name()).strip()
+    signing = _signing(house(settings), who, key_file)
+    answer = Answer(case.key, decision, who, known_good, reason)
+    if signing is not None:
+        answer = msgspec.structs.replace(answer, given_at=time.time(), log=name_of(folder / FILE_NAME))
+    FolderDesk(folder / ANSWERS).give(answer, signing)
     typer.echo(f"{decision}: {_line(case)}\nThe daemon takes it up at its next turn.")
+
+
+def _signing(asked: House, who: str, key_file: Path | None) -> SigningKey | None:
+    """What an answer is signed with, which must be whose answer it is."""
+    signing = None if key_file is None else read_signing_key(key_file)
+    if not asked.approvers:
+        return None
+    if signing is None or asked.approvers.get(who) != signing.public:
+        known = ", ".join(asked.approvers)
+        raise AnswerError(f"{who} cannot answer: only {known} may, each with --key and the own private key (--by NAME)")
+    return signing
 
 
 def _find(cases: Mapping[str, Case], key: str) -> Case:

@@ -9,8 +9,9 @@ import msgspec
 import typer
 
 from monitor.cli.output import Progress, show
-from monitor.cli.registry import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
 from monitor.cli.who import user_name
+from monitor.incident_file import read_incident
 from monitor.messages import Incident
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
@@ -23,10 +24,6 @@ SAID: Final = {
     "rejected": "did not pass the gate",
     "vetting": "waits for labels: see vetting.ndjson, and answer with --vetting and another --out",
 }
-
-
-class IncidentFileError(Exception):
-    """The incident cannot be read; the message says why."""
 
 
 def retrain_command(
@@ -99,19 +96,7 @@ def retrain_command(
 
 
 def _incident(path: Path, model: str) -> Incident:
-    """One incident, or the last one of a file with one per line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise IncidentFileError(f"{path}: cannot be read: {error.strerror}") from error
-    lines = [line for line in content.splitlines() if line.strip()]
-    try:
-        try:
-            incident = msgspec.json.decode(content, type=Incident)
-        except msgspec.DecodeError:
-            incident = msgspec.json.decode(lines[-1] if lines else b"", type=Incident)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise IncidentFileError(f"{path}: is no tocsin.incident.v1: {error}") from error
+    incident = read_incident(path)
     if incident.model != model:
         raise typer.BadParameter(f"{path}: is about model {incident.model!r}, not {model!r}", param_hint="--incident")
     return incident

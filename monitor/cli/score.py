@@ -10,7 +10,7 @@ import typer
 
 from detectors.batch import Floats
 from monitor.cli.output import Busy, Progress, show
-from monitor.cli.registry import AsJson, Name, Root, Trusted, Version, open_registry, serving
+from monitor.cli.registry_options import AsJson, Name, Root, Trusted, Version, open_registry, serving
 from rollback.registry.registry import RegistryError
 from rollback.table import encode, read_table
 from rollback.table_append import append_columns

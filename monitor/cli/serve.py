@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from monitor.cli.main import version
-from monitor.cli.registry import Name, Root, Trusted, open_registry
+from monitor.cli.registry_options import Name, Root, Trusted, open_registry
 from monitor.demo.server.server import ModelServer
 from monitor.logging import set_up_logging
 from monitor.settings.section import split_address

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.output import Busy, Progress, show
-from monitor.cli.registry import (
+from monitor.cli.registry_options import (
     AsJson,
     By,
     Name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from monitor.cli.output import show
 from monitor.settings.config import Config, ConfigError, load_config
 from monitor.settings.problems import Problem
+from monitor.settings.response_sections import ServingConfig
 
 
 def validate(
@@ -104,3 +106,14 @@ def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
         for field in ("cafile", "certfile", "keyfile", "key_password_file"):
             if (path := getattr(sink, field)) is not None:
                 yield f"sinks.{name}.{field}", path
+    for name, model in config.models.items():
+        yield from ((f"models.{name}.serving.{field}", path) for field, path in _files_of_servers(model.serving))
+
+
+def _files_of_servers(serving: ServingConfig) -> Iterator[tuple[str, Path]]:
+    """Files that the adapter's section names; those it names by itself are there where it runs."""
+    settings = getattr(serving, serving.chosen)
+    for field in fields(settings) if settings is not None else ():
+        value = getattr(settings, field.name)
+        if isinstance(value, Path) and value != field.default:
+            yield f"{serving.chosen}.{field.name}", value

@@ -30,7 +30,7 @@ from monitor.state.settlement import Checkpoints, Stateful
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
-from rollback.audit import FILE_NAME, AuditLog, read_records
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.keys import Keys
 from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry
@@ -104,7 +104,7 @@ class Stage:
         self._client = V2Client(server.url, MODEL)
         config = self._write_config(server.url)
         store = self._stack.enter_context(CheckpointStore(self.state / "checkpoints"))
-        audit = AuditLog(self.state / FILE_NAME, self._clock)
+        audit = AuditLog(self.state / FILE_NAME, self._clock, Keys.trial(self.state, make=True))
         self._stack.callback(audit.close)
         collector = CollectorRegistry()
         metrics = Metrics(collector, "demo", self._clock)

@@ -6,9 +6,10 @@ import time
 
 from monitor.charges import policy_settings
 from monitor.settings.config import Config
-from rollback.audit import FILE_NAME
+from monitor.settings.response_sections import ServingConfig
+from rollback.audit.log import FILE_NAME
 from rollback.registry.registry import Pointers
-from rollback.response.policy import Finding, PolicySettings, decide
+from rollback.response.policy import Finding, PolicySettings, Standing, decide
 from rollback.response.record import read_cases
 
 
@@ -17,17 +18,25 @@ def would_do(config: Config, model: str, pointers: Pointers, *, retrainable: boo
     chosen = config.model(model)
     policy = policy_settings(chosen.response, chosen.retrain)
     found = Finding("tocsin-doctor", model, pointers.serving or "", "poisoning", "confirmed", 1.0)
-    case = decide(
-        found, pointers, read_cases(config.state_dir / FILE_NAME), "act", policy, time.time() if now is None else now
-    )
+    cases, at = read_cases(config.state_dir / FILE_NAME), time.time() if now is None else now
+    case = decide(found, Standing(pointers), cases, "act", policy, at)
     if case is None:
         return _nothing(pointers)
-    count = len(chosen.serving.endpoints)
-    servers = f"make {count} endpoint{'s' * (count != 1)} load it" if count else "leave it to the servers to see that"
+    servers = _servers(chosen.serving)
     first = f"wait for approval ({case.detail}), then " if case.phase == "approval" else ""
     sure = f"a poisoning of version {case.expected} with confidence {policy.minimum_confidence:g} or more"
     after = _after(policy, retrainable=retrainable)
     return f"{sure}: {first}move the serving pointer to version {case.target}, {servers}, {after}"
+
+
+def _servers(serving: ServingConfig) -> str:
+    count = len(serving.endpoints)
+    endpoints = f"{count} endpoint{'s' * (count != 1)}"
+    if serving.chosen == "v2":
+        return f"make {endpoints} load it"
+    watched = serving.chosen == "pointer" and not (serving.pointer and serving.pointer.hooks)
+    told = "leave it to the servers to see that" if watched else f"have the servers load it ({serving.chosen})"
+    return f"{told} and ask {endpoints}" if count else told
 
 
 def _nothing(pointers: Pointers) -> str:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from monitor.doctor.check import Result, ok, problem, warning
-from rollback.reload.v2_client import Address
+from rollback.reload.exchange import Address
 
 SUBJECT = "clock"
 RESOLUTION: Final = 1.0

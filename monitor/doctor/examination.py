@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from monitor.charges import house
 from monitor.doctor.act import would_do
 from monitor.doctor.check import Check, Result, Status, problem, run_checks
 from monitor.doctor.clock import check_clock
@@ -24,7 +25,7 @@ from monitor.doctor.sinks import SECONDS as SINK_SECONDS
 from monitor.doctor.sinks import check_sink
 from monitor.doctor.state import check_audit, check_state
 from monitor.settings.config import Config
-from rollback.audit import AuditError
+from rollback.audit.log import AuditError
 from rollback.keys import KeyFileError
 from rollback.registry.registry import RegistryError
 
@@ -69,7 +70,7 @@ def first_checks(config: Config, path: Path) -> Iterator[Check]:
     """
     yield Check("configuration", partial(check_configuration, config, path))
     yield Check("packages", check_packages)
-    yield Check("state", partial(check_state, config.state_dir))
+    yield Check("state", partial(check_state, config.state_dir, house(config)))
     yield Check("audit", partial(check_audit, config.state_dir), DISK_SECONDS)
     yield Check("registry", partial(check_models, config), DISK_SECONDS * max(1, len(config.models)))
     yield Check("kafka", partial(check_kafka, config), KAFKA_SECONDS)

@@ -17,7 +17,7 @@ from monitor.doctor.check import Result, ok, problem
 from monitor.doctor.kafka_group import check_group
 from monitor.doctor.kafka_guard import check_guard
 from monitor.doctor.kafka_offsets import check_lag, check_newest
-from monitor.doctor.kafka_topics import check_topics, check_vetting
+from monitor.doctor.kafka_topics import check_audit_topic, check_topics, check_vetting
 from monitor.settings.config import Config
 from monitor.sources.kafka_connect import reason_of_failure, require_reachable
 from monitor.sources.kafka_errors import translated
@@ -77,6 +77,9 @@ def _parts(config: Config, settings: KafkaSettings) -> Iterator[_Part]:
     if config.kafka is not None:
         vetting = vetting_topic(config.kafka)
         yield _Part("vetting", lambda admin: check_vetting(admin, vetting))
+        checkpoints = config.kafka.audit_topic
+        if checkpoints is not None:
+            yield _Part("audit topic", lambda admin: check_audit_topic(admin, checkpoints))
     yield _Part("group", lambda admin: check_group(admin, settings, config.state_dir))
     yield _Part("lag", lambda admin: check_lag(admin, settings.group_id, topics, settings.start_at))
     yield _Part("clock", lambda admin: check_newest(admin, topics))

@@ -22,14 +22,23 @@ def check_topics(admin: KafkaAdminClient, topics: Mapping[str, str]) -> Iterator
 
 def check_vetting(admin: KafkaAdminClient, topic: str) -> Iterator[Result]:
     """The topic that requests for labels are written to."""
-    (found,) = admin.describe_topics([topic])
     meanwhile = "requests for labels reach people by `tocsin vet list` only"
+    yield _written(admin, "vetting", topic, "requests for labels", meanwhile)
+
+
+def check_audit_topic(admin: KafkaAdminClient, topic: str) -> Iterator[Result]:
+    """The topic that the audit log's checkpoints are written to."""
+    meanwhile = "they are in incidents and in state_dir only"
+    yield _written(admin, "audit topic", topic, "checkpoints of the audit log", meanwhile)
+
+
+def _written(admin: KafkaAdminClient, subject: str, topic: str, what: str, meanwhile: str) -> Result:
+    (found,) = admin.describe_topics([topic])
     if found["error_code"] == MISSING:
-        yield warning("vetting", f"topic {topic} does not exist: {meanwhile}", f"create topic {topic}")
-    elif found["error_code"] or not may(found, "WRITE"):
-        yield warning("vetting", f"we may not write topic {topic}: {meanwhile}", f"allow Write on topic {topic}")
-    else:
-        yield ok("vetting", f"requests for labels can be written to topic {topic}")
+        return warning(subject, f"topic {topic} does not exist: {meanwhile}", f"create topic {topic}")
+    if found["error_code"] or not may(found, "WRITE"):
+        return warning(subject, f"we may not write topic {topic}: {meanwhile}", f"allow Write on topic {topic}")
+    return ok(subject, f"{what} can be written to topic {topic}")
 
 
 def may(found: Mapping[str, Any], operation: str) -> bool:

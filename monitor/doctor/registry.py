@@ -11,8 +11,9 @@ from monitor.settings.config import Config
 from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
 from rollback.keys import KeyFileError, Keys
-from rollback.registry.file import FileRegistry
+from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Registry, RegistryError
+from rollback.trust_list import keys_from_files
 
 KEYS = "keys"
 
@@ -21,13 +22,14 @@ def open_keys(config: Config) -> Keys:
     """The keys that the configuration names, else the registry's trial keys. Raises `KeyFileError`."""
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
-        return Keys.from_files(signing.trusted_keys, signing.key_file)
+        return keys_from_files(signing.trusted_keys, signing.key_file)
     return Keys.trial(config.registry)
 
 
 def open_registry(config: Config, name: str) -> FileRegistry:
     """A model's registry, as the daemon opens it. Raises `KeyFileError`."""
-    return FileRegistry(config.registry, name, open_keys(config), time.time)
+    trust = Trust(unsigned=frozenset(config.model(name).allow_unsigned))
+    return FileRegistry(config.registry, name, open_keys(config), time.time, trust, config.bundles.limits())
 
 
 def check_models(config: Config) -> Iterator[Result]:

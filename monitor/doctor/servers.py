@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
-from monitor.charges import reloader
 from monitor.doctor.check import Result, ok, problem, warning
 from monitor.doctor.registry import open_registry
 from monitor.jobs.canary_probe import serves_otherwise
+from monitor.reloaders import reloader
 from monitor.settings.config import Config
 from rollback.bundle import IntegrityError
 from rollback.canaries import Canaries
+from rollback.reload.endpoints import ASKS
 from rollback.reload.reloader import Observation
 
 MARGIN: Final = 10.0
@@ -20,14 +22,18 @@ MARGIN: Final = 10.0
 
 def seconds_for(config: Config, name: str) -> float:
     """How long asking all endpoints of a model may take."""
-    return 2 * config.model(name).serving.timeout_seconds + MARGIN
+    return 2 * ASKS * config.model(name).serving.timeout_seconds + MARGIN
 
 
 def check_servers(config: Config, name: str) -> Iterator[Result]:
-    """Every endpoint of a model, asked for its version and its answers to the canaries."""
+    """What would keep a rollback from reaching the servers; then every endpoint, asked for what it serves."""
     subject = f"servers {name}"
     serving = config.model(name).serving
-    if not serving.endpoints:
+    servers = reloader(name, serving, os.environ)
+    obstacles = servers.obstacles()
+    for obstacle in obstacles:
+        yield problem(subject, f"{serving.chosen}: {obstacle}", "a rollback would not get through: mend what it names")
+    if not serving.observable:
         yield warning(
             subject,
             "no endpoint is named: a rollback moves the pointer, and what is served shows only in the events",
@@ -43,8 +49,9 @@ def check_servers(config: Config, name: str) -> Iterator[Result]:
         canaries = registry.load(version).canaries()
     except IntegrityError as error:
         yield problem(subject, f"version {version} cannot be asked for: {error}", "mend the registry first")
-    for seen in reloader(name, serving).observe(version, canaries):
-        yield _told(subject, seen, version)
+    for seen in servers.observe(version, canaries):
+        if not seen.problem or not any(seen.problem in obstacle for obstacle in obstacles):  # else it is said already
+            yield _told(subject, seen, version)
 
 
 def _told(subject: str, seen: Observation, version: str) -> Result:
@@ -54,6 +61,6 @@ def _told(subject: str, seen: Observation, version: str) -> Result:
     if seen.problem:
         return problem(subject, f"{seen.endpoint}: {seen.problem}", "see that it runs, its address and the network")
     if seen.note:
-        advice = "add the version again with its model and a reference: then it has canaries of its own"
+        advice = "name endpoints that speak V2, and versions with canaries of their own: then they are asked"
         return warning(subject, f"{seen.endpoint} says that it serves version {version}; {seen.note}", advice)
     return ok(subject, f"{seen.endpoint} serves version {version}, by its answers to the canaries")

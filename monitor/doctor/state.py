@@ -12,19 +12,20 @@ from monitor.doctor.filesystem import check_place
 from monitor.open_requests import CHECKPOINTS
 from monitor.response import ANSWERS
 from monitor.state.checkpoint import CheckpointError, latest_state
-from rollback.audit import FILE_NAME, START, AuditError, read_while_written
-from rollback.response.desk import FolderDesk
+from rollback.audit.log import FILE_NAME, START, AuditError, read_while_written
+from rollback.response.desk import FolderDesk, House
 
 LOCKS: Final = Path("/proc/locks")
 
 
-def check_state(state_dir: Path) -> Iterator[Result]:
+def check_state(state_dir: Path, asked: House) -> Iterator[Result]:
     """The folder, who holds it, and the order to hold everything."""
     yield from check_place("state", state_dir)
     holder = holder_of(state_dir)
     yield ok("daemon", f"process {holder} holds {state_dir}" if holder else f"none holds {state_dir}")
-    if FolderDesk(state_dir / ANSWERS).held():
-        yield warning("daemon", "everything is on hold: no step is begun", "tocsin response resume, when it may go on")
+    if why := FolderDesk(state_dir / ANSWERS, house=asked).held():
+        mend = "tocsin response resume, when it may go on; or what it names"
+        yield warning("daemon", f"no step is begun, everything is on hold: {why}", mend)
 
 
 def check_audit(state_dir: Path) -> Iterator[Result]:

@@ -8,6 +8,7 @@ import structlog
 
 from monitor.inbox import Inbox, RegistryChecked
 from monitor.watching.schedule_metrics import ScheduleMetrics
+from rollback.audit.anchors import Seen
 from rollback.bundle import IntegrityError
 from rollback.registry.moves import unaccounted
 from rollback.registry.registry import Registry, RegistryError
@@ -43,15 +44,17 @@ class RegistryVerification:
 def check_registry(model: str, registry: Registry, at: float) -> RegistryChecked:
     """Every version's digests, signature and buffer, and the pointers. Raises `RegistryError`: no versions to list."""
     before = pointer_problems(registry)
-    failed = {}
+    failed, seen = {}, {}
     for version in registry.versions():
         try:
-            registry.verify(version)
+            bundle = registry.verify(version)
+            seen[version] = Seen(bundle.digest, bundle.signed_by)
         except (IntegrityError, RegistryError) as error:
             failed[version] = str(error)
     # a pointer is set a moment after its history: what is wrong is wrong at both ends of a verification
     still = pointer_problems(registry) if before else []
-    return RegistryChecked(model, at, _known_good(registry), failed, tuple(p for p in before if p in still))
+    wrong = tuple(problem for problem in before if problem in still)
+    return RegistryChecked(model, at, _known_good(registry), failed, wrong, seen, tuple(registry.history()))
 
 
 def pointer_problems(registry: Registry) -> list[str]:

@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.settings.config_sections import HttpConfig, KafkaConfig, ModelConfig, SigningConfig
+from monitor.reloaders import serving_problems
+from monitor.settings.config_sections import (
+    AdminConfig,
+    BundlesConfig,
+    HttpConfig,
+    KafkaConfig,
+    ModelConfig,
+    SigningConfig,
+)
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
 from monitor.settings.problems import ConfigError, Problem, unknown
@@ -25,6 +34,7 @@ from monitor.settings.sink_sections import SinkConfig, SinkName
 from monitor.settings.strict_yaml import read_yaml
 
 __all__ = [
+    "BundlesConfig",
     "Config",
     "ConfigError",
     "HttpConfig",
@@ -56,6 +66,12 @@ class Config(BaseSettings):
 
     mode: Literal["observe", "propose", "act"] = "observe"
     """Whether a rollback is only recorded, proposed, or carried out."""
+    hold: bool = False
+    """The kill switch: while it is set no step of a response is begun, whatever the mode."""
+    hold_file: Path | None = None
+    """The same, while this file exists."""
+    approvers: dict[str, Path] = {}
+    """Public keys (PEM) of those who may approve, by name: without a signature by one of them no answer counts then."""
     state_dir: Path = Path("state")
     """Everything that outlives a restart lies here, and only here."""
     registry: Path = Path("registry")
@@ -66,8 +82,12 @@ class Config(BaseSettings):
     """The models to watch, by name."""
     http: HttpConfig = HttpConfig()
     """Metrics and health."""
+    admin: AdminConfig = AdminConfig()
+    """The kill switch over HTTP."""
     signing: SigningConfig = SigningConfig()
     """Keys."""
+    bundles: BundlesConfig = BundlesConfig()
+    """Limits of what is read from the registry."""
     sinks: dict[SinkName, SinkConfig] = {}
     """Where alerts go, by name."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -99,7 +119,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         config = Config(**_overlay(values, _from_environment(environ, values, path)))
     except ValidationError as error:
         raise ConfigError(path, explain(error, Config)) from error
-    if problems := parameter_problems(config.models):
+    if problems := [*parameter_problems(config.models), *serving_problems(config.models)]:
         raise ConfigError(path, problems)
     return _anchored(config, path.parent) if path else config
 
@@ -164,8 +184,10 @@ def _anchor(value: Any, folder: Path) -> Any:
         return _anchored(value, folder)
     if isinstance(value, Path):
         return folder / value
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _anchor(getattr(value, each.name), folder) for each in fields(value)})
     if isinstance(value, dict):
         return {key: _anchor(item, folder) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_anchor(item, folder) for item in value]
+        return type(value)(_anchor(item, folder) for item in value)  # type: ignore[call-arg]  # a list or a tuple
     return value

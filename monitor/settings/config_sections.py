@@ -11,6 +11,9 @@ from monitor.settings.problems import ConfigError, Problem
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
 from monitor.settings.section import Address, Addresses, Paths, Section, Strings, Topic
 from monitor.settings.strict_yaml import reason
+from rollback.limits import MIB, BundleLimits
+
+SHORTEST_TOKEN = 16
 
 _LOGIN = {"sasl_mechanism", "sasl_username", "sasl_password_file"}
 _TLS = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"}
@@ -27,6 +30,8 @@ class KafkaConfig(Section):
     """Topic of feedback that anyone may write; nobody is trusted here."""
     trusted_feedback_topic: Topic | None = None
     """Topic that only trusted origins may write (guard it with the broker's access rules)."""
+    audit_topic: Topic | None = None
+    """Topic that the audit log's signed checkpoints are sent to; only Tocsin should be able to write to it."""
     group_id: str = Field(default="tocsin", min_length=1)
     """Consumer group."""
     group_instance_id: str | None = None
@@ -56,9 +61,10 @@ class KafkaConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        topics = [t for t in (self.inference_topic, self.feedback_topic, self.trusted_feedback_topic) if t]
+        named = (self.inference_topic, self.feedback_topic, self.trusted_feedback_topic, self.audit_topic)
+        topics = [topic for topic in named if topic]
         if len(set(topics)) != len(topics):
-            raise ValueError("the inference, feedback and trusted feedback topics must differ from each other")
+            raise ValueError("the inference, feedback, trusted feedback and audit topics must differ from each other")
         self._check_login()
         return self
 
@@ -97,6 +103,8 @@ class ModelConfig(Section):
     """A label is joined with an event at most so many windows back."""
     buffer: Path | None = None
     """Where the training buffer of a version lies; `{version}` stands for it."""
+    allow_unsigned: Strings = Field(default_factory=list)
+    """Versions that are believed without a valid signature; that they are is kept in the audit log."""
     vetting_budget: int = Field(default=16, ge=0)
     """Labels asked for per incident; 0 = never ask."""
     vetting_delay_windows: int = Field(default=1, ge=0)
@@ -136,6 +144,29 @@ class HttpConfig(Section):
     """host:port; port 0 takes a free one."""
 
 
+class AdminConfig(Section):
+    """The kill switch over HTTP; without an address there is none."""
+
+    listen: Address | None = None
+    """host:port of `POST /v1/hold` and `POST /v1/resume`."""
+    token_file: Path | None = None
+    """File that holds the token which callers must have."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.listen is None) != (self.token_file is None):
+            raise ValueError("listen and token_file need each other")
+        return self
+
+    def token(self) -> str:
+        """The token, read now; `ConfigError` where the file cannot be read or holds too little."""
+        secret = _secret("admin.token_file", self.token_file)
+        if secret is None or len(secret.get_secret_value()) < SHORTEST_TOKEN:
+            why = f"{self.token_file} must hold at least {SHORTEST_TOKEN} characters"
+            raise ConfigError(None, [Problem("admin.token_file", why)])
+        return secret.get_secret_value()
+
+
 class SigningConfig(Section):
     """Whose bundles are believed, and what ours are signed with."""
 
@@ -143,6 +174,19 @@ class SigningConfig(Section):
     """Public keys (Ed25519, PEM); a bundle must be signed by one of them."""
     key_file: Path | None = None
     """Private key that signs the bundles made here."""
+
+
+class BundlesConfig(Section):
+    """How large the files of a model version may be: they are read into memory as a whole."""
+
+    max_model_mib: int = Field(default=512, ge=1)
+    """Largest `model.onnx`."""
+    max_file_mib: int = Field(default=512, ge=1)
+    """Largest other file."""
+
+    def limits(self) -> BundleLimits:
+        """As registries take them."""
+        return BundleLimits(self.max_model_mib * MIB, self.max_file_mib * MIB)
 
 
 def _secret(field: str, path: Path | None) -> SecretStr | None:

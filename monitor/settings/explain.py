@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +15,7 @@ _QUIET = ("password", "secret", "token", "key")
 _LONGEST_VALUE = 60
 _PLAIN = {
     "missing": "missing",
+    "dataclass_type": "must be a section (`key: value` lines)",
     "model_type": "must be a section (`key: value` lines)",
     "dict_type": "must be a section (`key: value` lines)",
     "model_attributes_type": "must be a section (`key: value` lines)",
@@ -28,7 +30,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
 def _problem(details: Mapping[str, Any], root: type[BaseModel]) -> Problem:
     place = [str(step) for step in details["loc"] if step != "[key]"]
     path = ".".join(place)
-    if details["type"] == "extra_forbidden":
+    if details["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return Problem(path, unknown(place[-1], _fields_at(root, place[:-1])))
     if details["type"] in _PLAIN:
         return Problem(path, _PLAIN[details["type"]])
@@ -56,12 +58,20 @@ def _fields_at(root: type[BaseModel], place: Sequence[str]) -> list[str]:
     """The keys that are valid below ``place``."""
     kind: Any = root
     for step in place:
-        inner = kind.model_fields[step].annotation if _is_section(kind) else get_args(kind)[1]
+        inner = _keys(kind)[step] if _is_section(kind) else get_args(kind)[1]
         kind = next((k for k in (inner, *get_args(inner)) if _is_section(k) or get_origin(k) is dict), None)
         if kind is None:
             return []
-    return sorted(kind.model_fields) if _is_section(kind) else []
+    return sorted(_keys(kind)) if _is_section(kind) else []
+
+
+def _keys(section: Any) -> Mapping[str, Any]:
+    """The keys of a section and their types: a pydantic model, or the dataclass of a component."""
+    if is_dataclass(section):
+        types = get_type_hints(section)
+        return {field.name: types[field.name] for field in fields(section)}
+    return {name: field.annotation for name, field in section.model_fields.items()}
 
 
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))

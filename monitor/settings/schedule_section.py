@@ -16,6 +16,8 @@ class ScheduleConfig(Section):
     """Every version is checked against its signature, and the pointers against the history."""
     new_versions_seconds: float = Field(default=60.0, ge=0)
     """Versions that were registered since the serving one are looked into: their training buffers, before any event."""
+    audit_checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """The audit log's signed checkpoint is sent to `kafka.audit_topic`, where it has changed."""
     housekeeping_seconds: float = Field(default=86_400.0, ge=0)
     """What is over is removed from state_dir."""
     keep_retrainings_days: float = Field(default=30.0, gt=0)

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from detectors.evidence import State
-from monitor.state.output_file import sync_folder
 from monitor.state.state_codec import CheckpointError, Segment, decode, encode, segments_in
+from rollback.durable import sync_folder
 
 __all__ = ["CheckpointError", "CheckpointStore", "MemorySegments", "Segment", "decode", "encode", "latest_state"]
 

@@ -10,17 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from rollback.durable import sync_folder
+
 MOST_HELD: Final = 8 << 20
 """Bytes of lines that wait: while the broker takes no commit nothing is saved, and events may come all the same."""
-
-
-def sync_folder(folder: Path) -> None:
-    """Names of files that were made or renamed in ``folder`` are on the disk when this returns."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class OutputFileError(Exception):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from monitor.server_thread import ServerThread
+from monitor.server_thread import PlainServer, ServerThread
 from monitor.settings.section import split_address
 from monitor.watching.health import Health
 
@@ -59,13 +58,10 @@ def _probe(trouble: str | None) -> Answer:
     return Answer(status, TEXT, f"{trouble or 'ok'}\n".encode())
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(PlainServer):
     def __init__(self, address: tuple[str, int], registry: CollectorRegistry, health: Health) -> None:
         self.registry = registry
         self.health = health
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
 

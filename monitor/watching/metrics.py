@@ -19,7 +19,7 @@ from monitor.watching.gauge_board import GaugeBoard, Reading
 STATUSES: Final = ("ok", "fired", "error", "warming")
 ACTIVITIES: Final = ("create", "update", "close")
 ACTIONS: Final = ("rollback", "retraining", "promotion")
-RESULTS: Final = ("proposed", "running", "done", "declined", "rejected", "halted")
+RESULTS: Final = ("proposed", "running", "done", "declined", "withdrawn", "rejected", "halted")
 REQUESTS: Final = ("asked", "answered", "expired")
 TRUST: Final = ("trusted", "untrusted")
 TOP_FEATURES: Final = 10

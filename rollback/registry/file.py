@@ -13,23 +13,26 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from rollback.bundle import Bundle, IntegrityError, read_bundle, sync_folder, write_bundle
+from rollback.bundle import Bundle, IntegrityError, read_bundle, read_unsigned, write_bundle
+from rollback.durable import sync_folder
 from rollback.keys import Keys
+from rollback.limits import BundleLimits
 from rollback.manifest import Draft
 from rollback.registry import moves
 from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
 
 HISTORY: Final = "history.ndjson"
 BUFFERS: Final = "buffers"
+BLOBS: Final = "blobs"
 REPAIR: Final = "find out who changed it, remove it, and promote a version that you trust"
 
 
@@ -37,14 +40,39 @@ REPAIR: Final = "find out who changed it, remove it, and promote a version that 
 _MOVE: Final = msgspec.json.Decoder(Move)
 
 
-class FileRegistry:
-    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`."""
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is believed besides signatures.
 
-    def __init__(self, root: Path, name: str, keys: Keys, clock: Callable[[], float]) -> None:
+    ``digests`` are those that versions' manifests are known to have: a version that is another one now is refused,
+    whoever signed it. Versions that are ``unsigned`` are believed without a signature.
+    """
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    unsigned: Collection[str] = ()
+
+
+class FileRegistry:
+    """The versions of the model ``name`` under ``root``. ``clock`` gives seconds since the epoch; see `Registry`.
+
+    A bundle beyond ``limits`` is neither added nor read.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        keys: Keys,
+        clock: Callable[[], float],
+        trust: Trust | None = None,
+        limits: BundleLimits | None = None,
+    ) -> None:
+        self._trust = trust or Trust()
         self._name = moves.check_name(name, "model")
         self._folder = root / name
         self._keys = keys
         self._clock = clock
+        self._limits = limits or BundleLimits()
         self._vouched: tuple[tuple[int, ...], bool] | None = None
 
     def add(
@@ -60,18 +88,25 @@ class FileRegistry:
         """See `Registry.add`."""
         if self._keys.signing is None:
             raise RegistryError(f"{self._folder}: a version must be signed, and no signing key is configured")
+        known = self._keys.trusted.get(self._keys.signing.public.key_id)
+        if known is not None and (why := known.refused(datetime.fromtimestamp(self._clock(), UTC))):
+            raise RegistryError(f"{self._folder}: nothing would believe the new version: {why}")
+        for file, content in files.items():
+            if objection := self._limits.objection(file, len(content)):
+                raise RegistryError(f"{self._folder}: {file} {objection}")
         with self._locked(make=True):
-            present = self.versions()
-            version = moves.check_name(moves.next_version(present) if version is None else version, "version")
-            if version in present:
-                raise RegistryError(f"{self._folder / version}: exists; a version is never changed, add another")
+            present, history = self.versions(), self.history()
+            if version is None:
+                version = moves.next_version([*present, *(m.version for m in history)])
+            moves.check_new(version, present, history)
             if draft.parent is not None:
                 moves.require(draft.parent, present, self._name)
             kept = draft if buffer is None else self._keep(draft, buffer)
             at = self._clock()
             manifest = kept.manifest(self._name, version, datetime.fromtimestamp(at, UTC).isoformat())
             self._record(Move(at, "add", version, draft.parent, by, reason))
-            bundle = write_bundle(self._folder / version, manifest, files, self._keys.signing)
+            folder, blobs = self._folder / version, self._folder / BLOBS
+            bundle = write_bundle(folder, manifest, files, self._keys.signing, blobs)
             self._assume_first(at, by)
         return bundle
 
@@ -95,41 +130,76 @@ class FileRegistry:
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
         moves.require(version, self.versions(), self._name)
-        bundle = read_bundle(self._folder / version, self._keys.trusted)
+        folder = self._folder / version
+        if version in self._trust.unsigned:
+            bundle = read_unsigned(folder, self._limits)
+        else:
+            bundle = read_bundle(folder, self._keys.trusted, self._limits)
+        known = self._trust.digests.get(version, bundle.digest)
+        if bundle.digest != known:
+            raise IntegrityError(
+                f"{folder}: is not the version that was seen before: the manifest's SHA-256 is {bundle.digest}, by the "
+                f"audit log it was {known}; bundle and signature were swapped together"
+            )
         found = (bundle.manifest.name, bundle.manifest.version)
         if found != (self._name, version):
             place = self._folder / version / "manifest.json"
             raise IntegrityError(f"{place}: belongs to model {found[0]!r} version {found[1]!r}; the folder was swapped")
         return bundle
 
-    def verify(self, version: str) -> None:
-        """See `Registry.verify`; a training buffer is checked with the bundle."""
-        self._check_buffer(self.load(version))
+    def verify(self, version: str) -> Bundle:
+        """See `Registry.verify`."""
+        bundle = self.load(version)
+        bundle.check_content()
+        self._check_buffer(bundle)
+        return bundle
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._locked():
-            moves.refuse_shadow(self.load(version).manifest)
-            asked = moves.promotion(
-                self.pointers(),
-                version,
-                expected=expected,
-                known_good=known_good,
-                by=by,
-                reason=reason,
-                at=self._clock(),
-            )
-            for move in asked:
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
+            wanted = Move(self._clock(), "promote", version, expected, by, reason)
+            for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
             return self.pointers()
 
-    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+    def rollback(self, *, expected: str | None, by: str, reason: str, target: str | None = None) -> Pointers:
         """See `Registry.rollback`."""
         with self._locked():
-            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
-            self._apply(move)
+            now = self.pointers()
+            to = target if target is not None else moves.default_target(now)
+            self.load(to).check_content()
+            wanted = Move(self._clock(), "rollback", to, expected, by, reason)
+            for move in moves.rollback(now, self.history(), wanted):
+                moves.require(move.version, self.versions(), self._name)
+                self._apply(move)
             return self.pointers()
+
+    def quarantine(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.quarantine`."""
+        with self._locked():
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "quarantined")
+            if version not in moves.quarantined(self.history()):
+                self._apply(Move(self._clock(), "quarantine", version, None, by, reason))
+
+    def release(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.release`."""
+        with self._locked():
+            self._apply(moves.released(self.history(), Move(self._clock(), "release", version, None, by, reason)))
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.remove`. A folder that a crash left is deleted by the next command that writes."""
+        with self._locked():
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "removed")
+            self._record(Move(self._clock(), "remove", version, None, by, reason))
+            removed = self._folder / f".removed.{secrets.token_hex(4)}"
+            (self._folder / version).rename(removed)
+            sync_folder(self._folder)
+            shutil.rmtree(removed)
+            self._drop_buffers()
+            self._drop_blobs()
 
     def history(self) -> Sequence[Move]:
         """See `Registry.history`. A last line that a crash left unfinished is no entry."""
@@ -191,7 +261,8 @@ class FileRegistry:
         last = self.history()[-1:]
         if not last or replace(last[0], at=move.at) != move:  # else a crash came between the entry and its link
             self._record(move)
-        self._set_link(moves.KNOWN_GOOD if move.action == "known-good" else moves.SERVING, move.version)
+        for link in moves.MOVED.get(move.action, ()):
+            self._set_link(link, move.version)
 
     def _record(self, move: Move) -> None:
         path = self._folder / HISTORY
@@ -242,11 +313,32 @@ class FileRegistry:
         entry = {"file": file, "sha256": sha, "label": buffer.label, "source": buffer.source, "session": buffer.session}
         return msgspec.structs.replace(draft, lineage={**draft.lineage, "buffer": entry})
 
+    def _drop_buffers(self) -> None:
+        """Delete the training buffers that no version names; none while a version cannot be read."""
+        folder = self._folder / BUFFERS
+        try:
+            entries = [self.load(version).manifest.lineage.get("buffer") for version in self.versions()]
+        except IntegrityError:
+            return
+        named = {entry["file"] for entry in entries if entry is not None}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in named:
+                path.unlink()
+
+    def _drop_blobs(self) -> None:
+        """Delete the blobs that no version holds any more: those without another link."""
+        folder = self._folder / BLOBS
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stat().st_nlink == 1:
+                path.unlink()
+
     def _check_buffer(self, bundle: Bundle) -> Buffer | None:
         entry = bundle.manifest.lineage.get("buffer")
         if entry is None:
             return None
         path = self._folder / BUFFERS / entry["file"]
+        if entry["file"] in {"", "..", "."} or path.name != entry["file"] or path.is_symlink():
+            raise IntegrityError(f"{bundle.where('manifest.json')}: {entry['file']!r} is no training buffer's name")
         try:
             found = _file_digest(path)
         except OSError as error:

@@ -44,9 +44,9 @@ class MemoryRegistry:
         if self._keys.signing is None:
             raise RegistryError(f"model {self._name!r}: a version must be signed, and no signing key is configured")
         with self._lock:
-            version = moves.check_name(moves.next_version(self.versions()) if version is None else version, "version")
-            if version in self._bundles:
-                raise RegistryError(f"version {version!r} exists; a version is never changed, add another")
+            if version is None:
+                version = moves.next_version([*self._bundles, *(move.version for move in self._history)])
+            moves.check_new(version, self.versions(), self._history)
             if draft.parent is not None:
                 moves.require(draft.parent, self.versions(), self._name)
             at = self._clock()
@@ -74,36 +74,58 @@ class MemoryRegistry:
     def load(self, version: str) -> Bundle:
         """See `Registry.load`."""
         files = self._bundles[moves.require(version, self.versions(), self._name)]
-        return Bundle(check_bundle(files, self._keys.trusted, f"{self._name}/{version}"), files)
+        manifest, signer = check_bundle(files, self._keys.trusted, f"{self._name}/{version}")
+        return Bundle(manifest, files, signed_by=signer)
 
-    def verify(self, version: str) -> None:
+    def verify(self, version: str) -> Bundle:
         """See `Registry.verify`."""
+        bundle = self.load(version)
+        bundle.check_content()
         self.buffer(version)
+        return bundle
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """See `Registry.promote`."""
         with self._lock:
-            moves.refuse_shadow(self.load(version).manifest)
-            asked = moves.promotion(
-                self.pointers(),
-                version,
-                expected=expected,
-                known_good=known_good,
-                by=by,
-                reason=reason,
-                at=self._clock(),
-            )
-            for move in asked:
+            bundle = self.load(version)
+            bundle.check_content()
+            moves.refuse_shadow(bundle.manifest)
+            wanted = Move(self._clock(), "promote", version, expected, by, reason)
+            for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
                 self._apply(move)
             return self.pointers()
 
-    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
+    def rollback(self, *, expected: str | None, by: str, reason: str, target: str | None = None) -> Pointers:
         """See `Registry.rollback`."""
         with self._lock:
-            move = moves.rollback(self.pointers(), expected=expected, by=by, reason=reason, at=self._clock())
-            self.load(move.version)
-            self._apply(move)
+            now = self.pointers()
+            to = target if target is not None else moves.default_target(now)
+            self.load(to).check_content()
+            wanted = Move(self._clock(), "rollback", to, expected, by, reason)
+            for move in moves.rollback(now, self.history(), wanted):
+                moves.require(move.version, self.versions(), self._name)
+                self._apply(move)
             return self.pointers()
+
+    def quarantine(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.quarantine`."""
+        with self._lock:
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "quarantined")
+            if version not in moves.quarantined(self.history()):
+                self._apply(Move(self._clock(), "quarantine", version, None, by, reason))
+
+    def release(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.release`."""
+        with self._lock:
+            self._apply(moves.released(self.history(), Move(self._clock(), "release", version, None, by, reason)))
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """See `Registry.remove`."""
+        with self._lock:
+            moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "removed")
+            self._history.append(Move(self._clock(), "remove", version, None, by, reason))
+            del self._bundles[version]
+            self._buffers.pop(version, None)
 
     def history(self) -> Sequence[Move]:
         """See `Registry.history`."""
@@ -121,10 +143,10 @@ class MemoryRegistry:
 
     def _apply(self, move: Move) -> None:
         self._history.append(move)
-        if move.action == "known-good":
-            self._known_good = move.version
-        else:
+        if moves.SERVING in moves.MOVED.get(move.action, ()):
             self._serving = move.version
+        if moves.KNOWN_GOOD in moves.MOVED.get(move.action, ()):
+            self._known_good = move.version
 
 
 def _digest(buffer: Buffer) -> str:

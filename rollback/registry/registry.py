@@ -31,8 +31,8 @@ class Pointers:
 class Move:
     """One entry of the history: a pointer moved (or a version was added) at ``at`` (seconds), by ``by``, because.
 
-    ``action`` is ``add``, ``assume`` (the first version serves and is LKG, unvouched), ``promote``, ``known-good`` or
-    ``rollback``; ``previous`` is where the pointer was.
+    ``action`` is ``add``, ``assume`` (the first version serves and is LKG, unvouched), ``promote``, ``known-good``,
+    ``rollback``, ``quarantine``, ``release`` or ``remove``; ``previous`` is where the pointer was.
     """
 
     at: float
@@ -81,17 +81,38 @@ class Registry(Protocol):
     def load(self, version: str) -> Bundle:
         """The bundle, after `verify`; raises `RegistryError` or `rollback.bundle.IntegrityError`."""
 
-    def verify(self, version: str) -> None:
-        """Check every digest and the signature; raises `rollback.bundle.IntegrityError` saying which file and why."""
+    def verify(self, version: str) -> Bundle:
+        """The bundle, after a check of every digest, also its training buffer's, and of the signature.
+
+        Also that its model, reference and canaries can be used. Raises `rollback.bundle.IntegrityError`, which says
+        which file and why.
+        """
 
     def promote(self, version: str, *, expected: str | None, known_good: bool, by: str, reason: str) -> Pointers:
         """Verify ``version``, then make it `serving` if `serving` is still ``expected`` (compare-and-set).
 
-        Repeating a move that has happened is harmless. ``known_good`` moves LKG to it as well. A shadow is refused.
+        Repeating a move that has happened is harmless. ``known_good`` moves LKG to it as well. A shadow is refused,
+        and so is a version in quarantine.
         """
 
-    def rollback(self, *, expected: str | None, by: str, reason: str) -> Pointers:
-        """`promote` LKG (or, where LKG serves already, refuse) without touching LKG itself."""
+    def rollback(self, *, expected: str | None, by: str, reason: str, target: str | None = None) -> Pointers:
+        """Quarantine ``expected``, then `promote` ``target``, without touching LKG itself.
+
+        The target is LKG unless said; where LKG serves already that is refused. A target that is said may be serving
+        already: repeating a rollback is harmless.
+        """
+
+    def quarantine(self, version: str, *, by: str, reason: str) -> None:
+        """From now on ``version`` is never promoted; raises `RegistryError` for what serves or is LKG."""
+
+    def release(self, version: str, *, by: str, reason: str) -> None:
+        """Take ``version`` out of quarantine; a ``reason`` is needed. Raises `RegistryError`."""
+
+    def remove(self, version: str, *, by: str, reason: str) -> None:
+        """Delete a version for good, with its training buffer where no other version has it; the history stays.
+
+        Its name is never given again. What serves or is LKG is refused: raises `RegistryError`.
+        """
 
     def history(self) -> Sequence[Move]:
         """Every move, oldest first."""

@@ -65,6 +65,12 @@ class MemoryReloader:
         """See `Reloader.observe`."""
         return tuple(_look(name, endpoint, version, canaries) for name, endpoint in self._endpoints.items())
 
+    def obstacles(self) -> tuple[str, ...]:
+        """See `Reloader.obstacles`: who refuses says so."""
+        return tuple(
+            f"{name}: refuses" for name, each in self._endpoints.items() if each.behaviour.conduct == "refuses"
+        )
+
 
 def _tell(endpoint: _Endpoint, target: str) -> None:
     match endpoint.behaviour.conduct:

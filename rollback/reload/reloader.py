@@ -43,3 +43,6 @@ class Reloader(Protocol):
 
     def observe(self, version: str, canaries: Canaries | None) -> tuple[Observation, ...]:
         """One observation per endpoint, held against ``version`` and its canaries; what fails is said in it."""
+
+    def obstacles(self) -> tuple[str, ...]:
+        """What would keep `start` from working as far as it shows without changing anything: reach, rights, names."""

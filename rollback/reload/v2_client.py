@@ -1,41 +1,24 @@
-"""A client of the Open Inference Protocol (V2) over HTTP that trusts nobody: time, size and shapes are checked.
-
-Redirects are not followed and proxies of the environment not used: only the address that was configured is asked.
-"""
+"""A client of the Open Inference Protocol (V2) over HTTP that trusts nobody: time, size and shapes are checked."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import re
-import socket
-import ssl
-import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Self, TypeAlias
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Final, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
 
 from detectors.batch import Floats
 from detectors.schema import Schema
-from rollback.reload.reloader import ReloadRefusedError, ReloadRetryableError
-from rollback.reload.v2_tensors import BAD_JSON, Tensor, TensorError, to_inputs, values
+from rollback.reload.exchange import AnswerError, Server, decode, plain, refusal
+from rollback.reload.template import fill
+from rollback.reload.v2_tensors import Tensor, TensorError, to_inputs, values
 
-READ_BYTES: Final = 65_536
-RETRYABLE: Final = frozenset(
-    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-)
-"""Besides all of 5xx. A conflict: the server sees another pointer, for as long as its copy of the registry is older."""
-SUCCESS: Final = range(200, 300)
-SERVER_ERRORS: Final = range(500, 600)
-
-
-class AnswerError(Exception):
-    """An endpoint answered, but not what the protocol or the question asks for; the message says what is wrong."""
+VERSION_PARAMETER: Final = {"version": "{version}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +27,9 @@ class V2Settings:
 
     ``load_path`` is the hook that makes a server load a version (POST; ``{model}`` is the model's name),
     ``timeout_seconds`` bounds one request as a whole, ``load_timeout_seconds`` that of the hook. ``output`` names
-    the tensor of scores [N, k] in class order.
+    the tensor of scores [N, k] in class order. ``load_parameters`` go with the hook; `{version}` and `{model}` in
+    their values stand for what they say. ``unload_first``: the model is unloaded before it is loaded, for servers that
+    would go on with what they have; nothing serves in between.
     """
 
     timeout_seconds: float = 10.0
@@ -52,6 +37,8 @@ class V2Settings:
     load_path: str = "/v2/repository/models/{model}/load"
     output: str = "scores"
     max_answer_bytes: int = 1 << 20
+    load_parameters: Mapping[str, str] = field(default_factory=lambda: VERSION_PARAMETER)
+    unload_first: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.timeout_seconds < 3600 and 0 < self.load_timeout_seconds < 3600):  # noqa: PLR2004 - an hour
@@ -62,43 +49,20 @@ class V2Settings:
             raise ValueError(f"max_answer_bytes: must be positive, got {self.max_answer_bytes}")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an endpoint is; ``prefix`` is the path before `/v2`."""
-
-    host: str
-    port: int
-    prefix: str
-    secure: bool
-
-    @staticmethod
-    def of(url: str) -> Address:
-        """Raises `ValueError` for anything but http(s)://host[:port][/prefix]; the message shows no password.
-
-        >>> Address.of("http://models.soc:8080/a/")
-        Address(host='models.soc', port=8080, prefix='/a', secure=False)
-        """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"an endpoint's address cannot be read: {error}") from None
-        if parts.username is not None or parts.password is not None:
-            raise ValueError(f"endpoint {parts.hostname}: an address holds no user or password: it would be logged")
-        plain = re.fullmatch(r"[!-~]+", url) and not parts.query and not parts.fragment
-        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-            raise ValueError(f"endpoint {url!r}: must look like http://host:port or https://host/prefix")
-        secure = parts.scheme == "https"
-        return Address(parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/"), secure)
-
-
 _Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=100)]
 """What an endpoint calls a model or version ends in logs and alerts: nothing long."""
 
 
 class _Metadata(msgspec.Struct, frozen=True):
     name: _Name
-    versions: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=1000)] = ()
+    versions: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=1000)] | None = None
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    name: _Name
+    version: _Name | None = None
+    state: _Name | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -109,6 +73,16 @@ class _Answer(msgspec.Struct, frozen=True):
 
 _METADATA: Final = msgspec.json.Decoder(_Metadata)
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
+_INDEX: Final = msgspec.json.Decoder(Annotated[list[_Listed], msgspec.Meta(max_length=100_000)])
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a server's index says of a version of the model: ``state`` is READY, UNAVAILABLE, ... or what it likes."""
+
+    version: str | None
+    state: str
+    reason: str
 
 
 class V2Client:
@@ -120,18 +94,17 @@ class V2Client:
 
     def __init__(self, url: str, model: str, settings: V2Settings | None = None) -> None:
         self.url = url
-        self._address = Address.of(url)
-        self._model = model
         self._settings = settings or V2Settings()
+        self._server = Server(url, max_answer_bytes=self._settings.max_answer_bytes)
+        self._model = model
         self._path = f"/v2/models/{quote(model, safe='')}"
 
     def versions(self) -> tuple[str, ...]:
         """The versions that the endpoint says it serves."""
-        body = self._ask("GET", self._path, None, self._settings.timeout_seconds)
-        found: _Metadata = _decode(_METADATA, body)
+        found = decode(_METADATA, self._server.demand("GET", self._path, None, self._settings.timeout_seconds))
         if found.name != self._model:
             raise AnswerError(f"it describes model {found.name!r}, asked was for {self._model!r}")
-        return found.versions
+        return found.versions or ()
 
     def infer(self, schema: Schema, x: Floats) -> tuple[str | None, Floats]:
         """Which version answered (None: it does not say) and scores[n,k] for x[n,d], both in the terms of ``schema``.
@@ -139,8 +112,8 @@ class V2Client:
         Raises `rollback.reload.v2_tensors.TensorError` for rows that cannot be asked about (infinite values).
         """
         question = {"inputs": to_inputs(schema, x), "outputs": [{"name": self._settings.output}]}
-        body = self._ask("POST", f"{self._path}/infer", msgspec.json.encode(question), self._settings.timeout_seconds)
-        answer: _Answer = _decode(_ANSWER, body)
+        seconds = self._settings.timeout_seconds
+        answer = decode(_ANSWER, self._server.demand("POST", f"{self._path}/infer", question, seconds))
         if answer.model_name != self._model:
             raise AnswerError(f"model {answer.model_name!r} answered, asked was {self._model!r}")
         scores = next((t for t in answer.outputs if t.name == self._settings.output), None)
@@ -148,88 +121,28 @@ class V2Client:
             raise AnswerError(f"its answer holds no tensor {self._settings.output!r}")
         return answer.model_version, _scores(scores, (len(x), len(schema.classes)))
 
+    def index(self) -> tuple[Listed, ...]:
+        """What the repository extension lists of the model, loaded or not; not every server has the extension."""
+        body = self._server.demand("POST", "/v2/repository/index", {}, self._settings.timeout_seconds)
+        found = [each for each in decode(_INDEX, body) if each.name == self._model]
+        return tuple(Listed(each.version or None, each.state or "", plain(each.reason or "")) for each in found)
+
     def load(self, version: str) -> None:
         """Make the endpoint load ``version``; what it answers besides the status does not count."""
-        path = self._settings.load_path.replace("{model}", quote(self._model, safe=""))
-        body = msgspec.json.encode({"parameters": {"version": version}})
-        self._ask("POST", path, body, self._settings.load_timeout_seconds)
+        chosen = self._settings
+        if chosen.unload_first:
+            self._unload()
+        names = {"{version}": version, "{model}": self._model}
+        parameters = {key: fill(value, names) for key, value in chosen.load_parameters.items()}
+        body = {"parameters": parameters} if parameters else {}
+        path = chosen.load_path.replace("{model}", quote(self._model, safe=""))
+        self._server.demand("POST", path, body, chosen.load_timeout_seconds)
 
-    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> bytes:
-        """The body of a successful answer."""
-        with _Deadline(self._connection(seconds), seconds) as deadline:
-            status, answer = deadline.exchange(
-                method, self._address.prefix + path, body, self._settings.max_answer_bytes
-            )
-        if status in SUCCESS:
-            return answer
-        why = f"{method} {path}: status {status}{_reason(answer)}"
-        if status in RETRYABLE or status in SERVER_ERRORS:
-            raise ReloadRetryableError(why)
-        raise ReloadRefusedError(why)
-
-    def _connection(self, seconds: float) -> http.client.HTTPConnection:
-        host, port = self._address.host, self._address.port
-        if self._address.secure:
-            return http.client.HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=seconds)
-
-
-class _Deadline:
-    """One exchange over a connection that is cut when the time is over, however slowly the other end drips."""
-
-    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
-        self._connection = connection
-        self._seconds = seconds
-        self._ends = time.monotonic() + seconds
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._connection.close()
-
-    def exchange(self, method: str, path: str, body: bytes | None, limit: int) -> tuple[int, bytes]:
-        """Status and body. Raises as `V2Client` says; `AnswerError` for a body beyond ``limit``."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
-        try:
-            self._connection.connect()
-            self._socket = self._connection.sock  # http.client forgets it once the answer has begun
-            self._connection.request(method, path, body, headers)
-            response = self._connection.getresponse()
-            answer = self._read(response, limit)
-        except ssl.SSLCertVerificationError as error:
-            raise ReloadRefusedError(f"its certificate is not trusted: {error.verify_message}") from error
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, TimeoutError) or self._over():
-                raise self._late() from error
-            raise ReloadRetryableError(f"{method} {path}: {_in_words(error)}") from error
-        if self._over():  # what was read may have been cut
-            raise self._late()
-        return response.status, answer
-
-    def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
-        answer = bytearray()
-        while part := response.read(READ_BYTES):
-            answer += part
-            if len(answer) > limit:
-                raise AnswerError(f"its answer is longer than {limit} bytes")
-        return bytes(answer)
-
-    def _late(self) -> ReloadRetryableError:
-        return ReloadRetryableError(f"no whole answer within {self._seconds:g} s")
-
-    def _over(self) -> bool:
-        return time.monotonic() >= self._ends
-
-    def _cut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # it has ended by itself
-                self._socket.shutdown(socket.SHUT_RDWR)
+    def _unload(self) -> None:
+        path = f"/v2/repository/models/{quote(self._model, safe='')}/unload"
+        reply = self._server.ask("POST", path, {}, self._settings.timeout_seconds)
+        if not reply.good and reply.status != HTTPStatus.NOT_FOUND:  # what is not loaded need not be unloaded
+            raise refusal("POST", path, reply)
 
 
 def _scores(tensor: Tensor, shape: tuple[int, int]) -> Floats:
@@ -243,29 +156,3 @@ def _scores(tensor: Tensor, shape: tuple[int, int]) -> Floats:
     if not np.isfinite(scores).all():
         raise AnswerError("one of its scores is no number")
     return scores
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except BAD_JSON as error:
-        raise AnswerError(f"its answer is not what the protocol says: {error}") from error
-
-
-def _reason(answer: bytes) -> str:
-    """What an error says of itself, if it says it as the protocol wants, in one short line."""
-    try:
-        said = msgspec.json.decode(answer, type=dict[str, Any]).get("error")
-    except BAD_JSON:
-        return ""
-    return f" ({_plain(said)})" if isinstance(said, str) else ""
-
-
-def _in_words(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{type(error).__name__}: {_plain(text)}"
-
-
-def _plain(text: str) -> str:
-    """Foreign text for a message: one short line that nothing can hide in."""
-    return re.sub(r"[^ -~]+", " ", text)[:300]

@@ -5,7 +5,8 @@ A rollback and a promotion move the ``serving`` pointer and then see to it that 
     approval -> verify -> swap -> reload -> confirm -> done -> served
                                     ^---------^          (not confirmed, or an old version is seen: told again)
 
-A retraining has one step: train -> made. Whatever fails for good or too often is ``halted`` until a person answers.
+A retraining has one step: train -> made. Whatever fails for good or too often is ``halted`` until a person answers;
+what nothing was done for yet is ``withdrawn`` when its reason is gone.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ Phase = Literal[
     "made",
     "halted",
     "declined",
+    "withdrawn",
     "rejected",
 ]
-Event = Literal["approve", "decline", "again", "ok", "retry", "doubted", "refused", "rejected", "stale", "seen"]
+Event = Literal[
+    "approve", "decline", "again", "withdraw", "ok", "retry", "doubted", "refused", "rejected", "stale", "seen"
+]
 
 ACTS: Final[frozenset[Phase]] = frozenset({"swap", "reload", "train"})
 """Phases that change something outside: each has an intent in the audit log before it and an outcome after it."""
@@ -38,6 +42,10 @@ WORKING: Final[frozenset[Phase]] = ACTS | {"verify", "confirm"}
 TABLE: Final[Mapping[tuple[Phase, Event], Phase]] = {
     ("approval", "approve"): "verify",
     ("approval", "decline"): "declined",
+    ("approval", "withdraw"): "withdrawn",
+    ("verify", "approve"): "verify",
+    ("verify", "decline"): "declined",
+    ("verify", "withdraw"): "withdrawn",
     ("verify", "ok"): "swap",
     ("verify", "retry"): "verify",
     ("verify", "refused"): "halted",
@@ -90,9 +98,10 @@ class Case:
     A move makes ``target`` serve instead of ``expected``; a retraining replaces ``expected``, its ``target`` is the
     candidate once there is one. ``attempt`` counts the failures in a row, ``reopened`` how often an old version was
     seen after all was done. ``since`` is when the phase began, ``due`` when its step may be begun (seconds since the
-    epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``approved``: a person has
-    approved it. ``detail`` says why the case
-    stands where it stands, ``message`` is the incident as it was published.
+    epoch). ``doubted``: what follows is for a person to decide, whatever the settings say. ``approved``: as many people
+    have approved it as must; ``approved_by`` are those who have since it began to wait, and ``answered`` says
+    when each person's last signed answer was given: none counts twice. ``detail`` says why the case stands where it
+    stands, ``message`` is the incident as it was published.
     """
 
     key: str
@@ -110,6 +119,8 @@ class Case:
     known_good: bool = False
     doubted: bool = False
     approved: bool = False
+    approved_by: tuple[str, ...] = ()
+    answered: tuple[tuple[str, float], ...] = ()
     detail: str = ""
     message: str = ""
 
@@ -117,6 +128,12 @@ class Case:
     def working(self) -> bool:
         """Whether a step of ours comes next."""
         return self.phase in WORKING
+
+
+def answerable(case: Case, decision: Event, now: float) -> bool:
+    """Whether a person's decision means something to the case now: a verification that has begun goes on."""
+    begun = case.phase == "verify" and case.due <= now
+    return (case.phase, decision) in TABLE and not begun
 
 
 def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> Case:

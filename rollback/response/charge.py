@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rollback.registry.moves import MOVED, SERVING
 from rollback.registry.registry import Buffer, Pointers, RegistryError
 from rollback.response.cases import Tries
-from rollback.response.policy import PolicySettings
+from rollback.response.policy import PolicySettings, Standing
 from rollback.response.steps import Target
 from rollback.train.trainer import Trainer
 
@@ -26,6 +27,16 @@ class Charge:
     policy: PolicySettings = field(default_factory=PolicySettings)
     tries: Tries = field(default_factory=Tries)
     grace_seconds: float = 300.0
+
+    def standing(self) -> Standing:
+        """`pointers`, and since when what serves was made to."""
+        now = self.pointers()
+        try:
+            history = self.target.registry.history()
+        except RegistryError:
+            history = ()
+        made = [move.at for move in history if SERVING in MOVED.get(move.action, ()) and move.version == now.serving]
+        return Standing(now, made[-1] if made else None)
 
     def pointers(self) -> Pointers:
         """Where they are; nowhere while they cannot be read: then nothing is decided, and the watch goes on."""

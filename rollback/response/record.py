@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rollback.audit import AuditError, Record, read_while_written
+from rollback.audit.log import AuditError, Record, read_while_written
 from rollback.response.cases import Case
 
 TELLING: Final = frozenset({"plan", "answer", "outcome", "sighting", "held"})

@@ -8,6 +8,7 @@ from typing import Final
 
 from rollback.bundle import Bundle, IntegrityError
 from rollback.canaries import agreement
+from rollback.registry.moves import refuse_quarantined
 from rollback.registry.registry import Registry, RegistryError
 from rollback.reload.rehearsal import rehearse
 from rollback.reload.reloader import Reloader, ReloadRefusedError, ReloadRetryableError
@@ -47,10 +48,13 @@ def perform(case: Case, target: Target) -> Result:
 
 def _verify(case: Case, target: Target) -> Result:
     """Nothing is touched before it is known that the target is what was signed, and answers as it did then."""
+    refuse_quarantined(target.registry.history(), case.target)
     bundle = target.registry.load(case.target)  # not its training buffer: nothing of that is served
+    bundle.check_content()
     share = _own_agreement(bundle)
     if share is not None and share < 1.0:
         return Result("refused", f"version {case.target} answers {share:.0%} of its own canaries as when it was made")
+    _still_good(case, target)
     return Result("ok", f"version {case.target} is what was signed")
 
 
@@ -60,8 +64,13 @@ def _own_agreement(bundle: Bundle) -> float | None:
 
 
 def _swap(case: Case, target: Target) -> Result:
-    reason = f"{case.reason} [{case.key}]"
-    target.registry.promote(case.target, expected=case.expected, known_good=case.known_good, by=ACTOR, reason=reason)
+    _still_good(case, target)
+    reason, registry = f"{case.reason} [{case.key}]", target.registry
+    if case.kind == "rollback":
+        registry.rollback(expected=case.expected, target=case.target, by=ACTOR, reason=reason)
+        detail = f"the serving pointer names version {case.target}, and version {case.expected} is in quarantine"
+        return Result("ok", detail)
+    registry.promote(case.target, expected=case.expected, known_good=case.known_good, by=ACTOR, reason=reason)
     return Result("ok", f"the serving pointer names version {case.target}")
 
 
@@ -89,6 +98,13 @@ def _replaced(case: Case, registry: Registry) -> list[Bundle]:
         return [registry.load(case.expected)] if case.expected in registry.versions() else []
     except IntegrityError:
         return []
+
+
+def _still_good(case: Case, target: Target) -> None:
+    """A rollback goes to what is last known good now, or nowhere."""
+    good = target.registry.pointers().last_known_good
+    if case.kind == "rollback" and good != case.target:
+        raise RegistryError(f"version {good} is last known good now, not {case.target}: somebody vouched for it")
 
 
 def _still_ours(case: Case, target: Target) -> None:

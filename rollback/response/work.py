@@ -16,7 +16,7 @@ from rollback.response.steps import Result, perform
 from rollback.response.worker import Worker
 from rollback.train.trainer import Order
 
-HANGS_SECONDS: Final = 3600.0
+HANGS_SECONDS: Final = 7200.0
 """Longer than any step may take by its own limits."""
 EVENTS: Final = {"passed": "ok", "rejected": "rejected", "vetting": "doubted", "failed": "retry"}
 """What a retraining's result means to its case."""
@@ -44,6 +44,10 @@ class Work:
     def under_way(self, case: Case) -> bool:
         """Whether the step has begun, and its result was not taken yet."""
         return case.key in self._training or self._worker.busy(_job(case))
+
+    def training(self, case: Case) -> bool:
+        """Whether a training of the case goes on."""
+        return case.key in self._training
 
     def result(self, case: Case) -> Result | None:
         """What came of the step; None while it is under way, and where it was not begun."""
@@ -75,7 +79,7 @@ class Work:
         return Result("ok")
 
     def _train(self, case: Case) -> None:
-        buffer, out = self._buffers.pop(case.key), self._folder / hashlib.sha256(case.key.encode()).hexdigest()[:16]
+        buffer, out = self._buffers.pop(case.key), self._folder / results_of(case.key)
         self._training.add(case.key)
         order = Order(case.key, case.model, case.expected, buffer, case.message.encode(), out)
         self._charges[case.model].trainer.start(order)
@@ -95,6 +99,11 @@ class Work:
         if result is not None:
             self._begun.pop(job, None)
         return result
+
+
+def results_of(key: str) -> str:
+    """The name of the folder in which a retraining leaves its results."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _job(case: Case) -> str:

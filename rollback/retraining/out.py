@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from rollback.bundle import sync_folder
+from rollback.durable import replace_file, sync_folder
 from rollback.gates.check import Check
 from rollback.registry.registry import Registry
 from rollback.table import Column, write_table
@@ -152,7 +152,7 @@ class Out:
 
     def write(self, name: str, content: bytes) -> None:
         """A file that appears complete or not at all, and stays."""
-        replace_file(self.folder, name, content)
+        replace_file(self.folder / name, content)
 
     def require_parquet(self) -> None:
         """Fail before the work rather than after it. Raises `rollback.table.TableError` where pyarrow is missing."""
@@ -170,17 +170,6 @@ class Out:
     def write_lines(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """One JSON object per line."""
         self.write(name, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-
-
-def replace_file(folder: Path, name: str, content: bytes) -> None:
-    """Write a file that appears complete or not at all, and stays."""
-    temporary = folder / f".{name}"
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / name)
-    sync_folder(folder)
 
 
 def read_json(path: Path, kind: type[Content]) -> Content | None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from detectors.batch import Bools, Floats, Scorer
-from detectors.nulls.itemsets import Item
-from detectors.schema import UNSEEN, Schema
+from detectors.nulls.itemsets import Item, range_of
+from detectors.schema import UNSEEN, Feature, Schema
 from rollback.sanitise.rows import Rows
 
 SHARED = 0.9
@@ -81,7 +81,7 @@ def hinted_pattern(features: Mapping[str, Any], schema: Schema) -> Pattern | Non
         if name not in schema.names:
             continue
         j = schema.names.index(name)
-        low, high = _bounds(value, schema.features[j].vocabulary)
+        low, high = _bounds(value, schema.features[j])
         if np.isinf(low) and np.isinf(high):
             continue
         items.append(Item(j, low, high))
@@ -89,11 +89,14 @@ def hinted_pattern(features: Mapping[str, Any], schema: Schema) -> Pattern | Non
     return Pattern(tuple(items), tuple(values)) if items else None
 
 
-def _bounds(value: Any, vocabulary: tuple[str, ...]) -> tuple[float, float]:
+def _bounds(value: Any, feature: Feature) -> tuple[float, float]:
+    """From where to where a value lies; an incident writes ranges as text, and what is none says nothing."""
     if value is None:
         return np.nan, np.nan
     if isinstance(value, str):
-        code = float(vocabulary.index(value)) if value in vocabulary else UNSEEN
+        if feature.kind != "categorical":
+            return range_of(value) or (-np.inf, np.inf)
+        code = float(feature.vocabulary.index(value)) if value in feature.vocabulary else UNSEEN
         return code, code
     if isinstance(value, list | tuple):
         low, high = value

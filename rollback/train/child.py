@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rollback.durable import replace_file
 from rollback.retraining.out import (
     CANDIDATE,
     GATE,
@@ -20,7 +21,6 @@ from rollback.retraining.out import (
     OutFileError,
     at_work,
     read_json,
-    replace_file,
     worker,
 )
 from rollback.train.trainer import Order, Retrained
@@ -93,7 +93,7 @@ class ChildTrainer:
         try:
             order.out.mkdir(parents=True, exist_ok=True)
             if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
-                replace_file(order.out, INCIDENT, order.incident)
+                replace_file(order.out / INCIDENT, order.incident)
             process = None if at_work(order.out) else self._spawn(order)
         except OSError as error:
             self._results[order.key] = Retrained("failed", None, f"{order.out}: the retraining cannot start: {error}")

@@ -1,0 +1,102 @@
+"""What goes into the audit log besides the response: the configuration, and what a registry holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from monitor.decoding.quarantine import Quarantine
+from monitor.inbox import RegistryChecked, ServedOtherwise
+from monitor.settings.config import Config
+from monitor.verification_record import VerificationRecord
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import AuditLog, read_records
+from rollback.response.policy import Mode
+from rollback.trust_list import keys_from_files
+
+log = structlog.get_logger()
+
+CONFIGURATION: Final = "configuration"
+EVERY_SECONDS: Final = 60.0
+
+
+def note_configuration(config: Config, mode: Mode, audit: AuditLog) -> None:
+    """Write the configuration as it holds now, with ``mode``, unless it is as it was the last time.
+
+    It holds no secrets, only the paths of their files.
+    """
+    settings: dict[str, Any] = {**config.model_dump(mode="json"), "mode": mode}
+    digest = hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()
+    before = [record for record in read_records(audit.path) if record.kind == CONFIGURATION]
+    if not before or before[-1].body["sha256"] != digest:
+        audit.append(CONFIGURATION, {"sha256": digest, "settings": settings})
+
+
+def key_ids(config: Config) -> dict[str, Any]:
+    """Which keys are used: the one that signs, and those that are trusted. Raises `KeyFileError`."""
+    signing = config.signing
+    keys = keys_from_files(signing.trusted_keys, signing.key_file)
+    signer = None if keys.signing is None else keys.signing.public.key_id
+    return {"signing_key": signer, "trusted_keys": sorted(keys.trusted)}
+
+
+class Recording(Protocol):
+    """Hears of what scheduled jobs have found."""
+
+    def served(self, found: ServedOtherwise) -> None:
+        """An endpoint does not serve what it should."""
+
+    def checked(self, found: RegistryChecked) -> None:
+        """A registry was verified."""
+
+
+class QuarantineBook:
+    """Keeps how many messages could not be read, by reason, when that has changed; `quarantine.ndjson` holds them.
+
+    At most one record in `EVERY_SECONDS` of ``clock``: who floods a topic with garbage must not flood the audit log.
+    """
+
+    def __init__(self, quarantine: Quarantine, audit: AuditLog, clock: Callable[[], float]) -> None:
+        self._quarantine = quarantine
+        self._audit = audit
+        self._clock = clock
+        self._noted: dict[str, int] = {}
+        self._noted_at = -EVERY_SECONDS
+
+    def look(self) -> None:
+        """Note what is new, if it is time."""
+        if self._clock() - self._noted_at >= EVERY_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Note what is new."""
+        now = self._quarantine.by_reason
+        if now != self._noted:
+            self._audit.append("quarantine", {"messages": now})
+            self._noted, self._noted_at = now, self._clock()
+
+
+class RegistryBook:
+    """Keeps what is found in registries: a version that is not what it was, a history that was written anew."""
+
+    def __init__(self, anchors: Anchors, audit: AuditLog) -> None:
+        self._anchors = anchors
+        self._audit = audit
+        self._record = VerificationRecord(audit.append)
+
+    def served(self, found: ServedOtherwise) -> None:
+        """Note an endpoint that does not serve what it should."""
+        self._record.served(found)
+
+    def checked(self, found: RegistryChecked) -> None:
+        """Note what is new, and say what is wrong."""
+        if found.known_good_failed:
+            why = found.failed[found.last_known_good or ""]
+            log.error("the last known good version fails verification: a rollback would halt", reason=why)
+        self._record.checked(found)
+        if problem := self._anchors.notice(found.model, found.versions, found.history, self._audit):
+            log.error("the registry's history was written anew", model=found.model, problem=problem)

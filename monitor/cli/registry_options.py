@@ -1,0 +1,82 @@
+"""What the commands that use a registry have in common: options, opening it, telling its pointers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from monitor.settings.config import load_config
+from rollback.keys import Keys
+from rollback.limits import BundleLimits
+from rollback.registry.file import FileRegistry, Trust
+from rollback.registry.registry import Pointers, RegistryError
+from rollback.train.recipe import Device
+from rollback.trust_list import keys_from_files
+
+Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
+RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
+TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
+TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
+Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]
+Version: TypeAlias = Annotated[
+    str | None, typer.Option("--version", help="The version; the one that serves unless said.")
+]
+By: TypeAlias = Annotated[
+    str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
+]
+Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Trusted: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
+    ),
+]
+SigningKeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
+]
+
+
+def open_registry(
+    root: Path,
+    name: str,
+    trusted: list[Path] | None = None,
+    signing: Path | None = None,
+    *,
+    make: bool = False,
+    unsigned: Collection[str] = (),
+) -> FileRegistry:
+    """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign.
+
+    Versions that are ``unsigned`` are believed without a signature. Limits are those of the environment
+    (`TOCSIN_BUNDLES__MAX_MODEL_MIB`), which the configuration reads too.
+    """
+    if root.exists() and not root.is_dir():
+        raise RegistryError(f"{root}: is no folder; a registry is one")
+    named = bool(trusted) or signing is not None
+    keys = keys_from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
+    return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned), bundle_limits())
+
+
+def bundle_limits() -> BundleLimits:
+    """Those of the environment."""
+    return load_config(None, os.environ).bundles.limits()
+
+
+def serving(keeper: FileRegistry, name: str) -> str:
+    """The version that serves; a usage error where there is none."""
+    version = keeper.pointers().serving
+    if version is None:
+        how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
+        raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
+    return version
+
+
+def told(now: Pointers) -> dict[str, Any]:
+    """The pointers, as commands print them."""
+    return {"serving": now.serving, "last_known_good": now.last_known_good, "assumed": now.assumed}

@@ -1,0 +1,79 @@
+"""Whether an audit log is what was written: its chain, its signed checkpoint, and what others have kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollback.audit.checkpoint import Checkpoint
+from rollback.audit.log import (
+    START,
+    AuditError,
+    Record,
+    cut_off,
+    origin,
+    read_checkpoint,
+    read_records,
+    rewritten,
+    unsealed,
+)
+from rollback.audit.merkle import Tree, inclusion, leaf
+from rollback.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A log of ``records`` records with this Merkle ``root``; ``signed`` says how many a checkpoint stands for."""
+
+    records: int
+    root: bytes
+    signed: int | None
+
+
+def verify(path: Path, head: str | None = None, keys: Keys | None = None, kept: Sequence[Checkpoint] = ()) -> Verified:
+    """Check the whole chain, the checkpoint beside it (with ``keys``), and checkpoints that were ``kept`` elsewhere.
+
+    ``head`` is the hash of a record known to have been written. Raises `AuditError`, which names the first record that
+    is not as it was written. Without keys, kept checkpoints or a head, records that were cut off at the end leave no
+    trace that this check could see.
+    """
+    beside = read_checkpoint(path, keys) if keys is not None else None
+    known = [*kept, *([beside] if beside is not None else [])]
+    tree, name = Tree(), ""
+    seen = head is None or head == START
+    for record in read_records(path):
+        tree.append(leaf(record.line()))
+        name = name or origin(record)
+        seen = seen or record.hash == head
+        now = Checkpoint(name, tree.size, tree.root())
+        for each in known:
+            if each.size == tree.size and each != now:
+                raise AuditError(rewritten(path, each))
+    if keys is not None and beside is None and tree.size > 1:
+        raise AuditError(unsealed(path))
+    for each in known:
+        if each.size > tree.size:
+            raise AuditError(cut_off(path, tree.size, each))
+    if not seen:
+        raise AuditError(f"{path}: the record with hash {head} is missing; the end of the log was cut off")
+    return Verified(tree.size, tree.root(), max((each.size for each in known), default=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A ``record`` and the way from it to the root of a log of ``size`` records (RFC 6962)."""
+
+    record: Record
+    size: int
+    root: bytes
+    path: tuple[bytes, ...]
+
+
+def prove(path: Path, number: int) -> Proof:
+    """The proof that record ``number`` (from 0) is in the log. Raises `AuditError`."""
+    records = list(read_records(path))
+    if not 0 <= number < len(records):
+        raise AuditError(f"{path}: there is no record {number}: it has {len(records)}, numbered from 0")
+    leaves = [leaf(record.line()) for record in records]
+    return Proof(records[number], len(leaves), Tree(leaves).root(), tuple(inclusion(leaves, number)))
