@@ -26,7 +26,7 @@ from rollback.registry.file import FileRegistry
 
 AGAIN = 3
 """The process that goes on after a crash is ended before this step of its own: recovering is not safe from crashes."""
-STEPS = int(os.environ.get("CRASH_STEPS", "12"))
+STEPS = int(os.environ.get("CRASH_STEPS", "6"))
 
 
 class Harness:

@@ -247,5 +247,5 @@ def test_no_story_of_people_crashes_and_lying_servers_goes_back_into_quarantine(
         folder = staticmethod(lambda: tmp_path_factory.mktemp("theatre"))
 
     case = Here.TestCase
-    case.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    case.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
     case("runTest").runTest()
