@@ -1,16 +1,17 @@
-"""What goes into the audit log besides the response: the configuration, and what a registry holds."""
+"""What goes into the audit log besides the response: the configuration, what a registry holds, what a hunt found."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
 from monitor.decoding.quarantine import Quarantine
-from monitor.inbox import RegistryChecked, ServedOtherwise
+from monitor.inbox import Hunted, RegistryChecked, ServedOtherwise
 from monitor.settings.config import Config
 from monitor.verification_record import VerificationRecord
 from rollback.audit.anchors import Anchors
@@ -21,6 +22,7 @@ from rollback.trust_list import keys_from_files
 log = structlog.get_logger()
 
 CONFIGURATION: Final = "configuration"
+HUNT: Final = "hunt"
 EVERY_SECONDS: Final = 60.0
 
 
@@ -53,6 +55,9 @@ class Recording(Protocol):
     def checked(self, found: RegistryChecked) -> None:
         """A registry was verified."""
 
+    def hunted(self, found: Hunted) -> None:
+        """Somebody has hunted."""
+
 
 class QuarantineBook:
     """Keeps how many messages could not be read, by reason, when that has changed; `quarantine.ndjson` holds them.
@@ -80,13 +85,14 @@ class QuarantineBook:
             self._noted, self._noted_at = now, self._clock()
 
 
-class RegistryBook:
-    """Keeps what is found in registries: a version that is not what it was, a history that was written anew."""
+class FindingsBook:
+    """Keeps what is found beside the loop: versions that are not what they were, a history written anew, hunts."""
 
     def __init__(self, anchors: Anchors, audit: AuditLog) -> None:
         self._anchors = anchors
         self._audit = audit
         self._record = VerificationRecord(audit.append)
+        self._hunts: dict[str, str] | None = None
 
     def served(self, found: ServedOtherwise) -> None:
         """Note an endpoint that does not serve what it should."""
@@ -100,3 +106,12 @@ class RegistryBook:
         self._record.checked(found)
         if problem := self._anchors.notice(found.model, found.versions, found.history, self._audit):
             log.error("the registry's history was written anew", model=found.model, problem=problem)
+
+    def hunted(self, found: Hunted) -> None:
+        """Note what a hunt has found, unless it is what the log holds of it."""
+        if self._hunts is None:
+            told = [record.body for record in read_records(self._audit.path) if record.kind == HUNT]
+            self._hunts = {body["incident"]: body["sha256"] for body in told}
+        if self._hunts.get(found.incident) != found.sha256:
+            self._hunts[found.incident] = found.sha256
+            self._audit.append(HUNT, asdict(found))

@@ -21,9 +21,9 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.audited import QuarantineBook, Recording, RegistryBook, key_ids, note_configuration
+from monitor.audited import FindingsBook, QuarantineBook, Recording, key_ids, note_configuration
 from monitor.charges import charges, open_responder
-from monitor.inbox import Inbox, ServedOtherwise
+from monitor.inbox import Hunted, Inbox, ServedOtherwise
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
@@ -161,13 +161,13 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             config, registries, reloaders, figures, config.state_dir, time.time, preparations, elsewhere
         )
         stack.enter_context(schedule)
-        registered: deque[Prepared] = deque()
-        book, unread = RegistryBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
-        take = partial(take_findings, schedule.inbox, responding, registered, book)
+        news: deque[Prepared | Hunted] = deque()
+        book, unread = FindingsBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
+        take = partial(take_findings, schedule.inbox, responding, news, book)
         over = Supervision(stop, health, metrics, _in_turn(take, unread.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
-            loop, source = _loop(parts, responding, settings, store, metrics, config, registered)
+            loop, source = _loop(parts, responding, settings, store, metrics, config, news)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
         unread.close()
@@ -223,11 +223,14 @@ def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def take_findings(inbox: Inbox, responding: Responding, registered: deque[Prepared], record: Recording) -> None:
+def take_findings(inbox: Inbox, responding: Responding, news: deque[Prepared | Hunted], record: Recording) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
-            registered.append(found)
+            news.append(found)
+        elif isinstance(found, Hunted):
+            record.hunted(found)
+            news.append(found)
         elif isinstance(found, ServedOtherwise):
             record.served(found)
             responding.probed(found.model, found.version, found.problem, found.at)
@@ -268,7 +271,7 @@ def _loop(
     store: CheckpointStore,
     metrics: Metrics,
     config: Config,
-    registered: deque[Prepared],
+    news: deque[Prepared | Hunted],
 ) -> tuple[Loop, KafkaSource]:
     sources: list[KafkaSource] = []
 
@@ -279,7 +282,7 @@ def _loop(
     kept: dict[str, Stateful] = {"response": responding, **parts.kept()}
     checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
     loop = Loop(
-        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time, registered),
+        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time, news),
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),
     )
     return loop, sources[0]

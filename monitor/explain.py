@@ -138,7 +138,8 @@ def _record(record: Record) -> Iterator[str]:
     held = body.get("case")
     case = held if isinstance(held, dict) else {}
     about = body.get("key") or case.get("key", "")
-    detail = case.get("detail") or body.get("reason") or body.get("why") or case.get("reason", "")
+    said = (case.get("detail"), body.get("reason"), body.get("why"), case.get("reason"), body.get("summary"))
+    detail = next(filter(None, said), "")
     event = body.get("event") or body.get("phase") or case.get("phase", "")
     yield f"{record.kind} {about}: {event}" + (f" ({detail})" if detail else "")
 

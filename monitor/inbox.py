@@ -52,7 +52,16 @@ class RegistryChecked:
         return self.last_known_good in self.failed
 
 
-Found: TypeAlias = ServedOtherwise | RegistryChecked | Prepared
+@dataclass(frozen=True, slots=True)
+class Hunted:
+    """What a hunt about ``incident`` (a uid) has found: one sentence, and the SHA-256 of the file that holds it all."""
+
+    incident: str
+    summary: str
+    sha256: str
+
+
+Found: TypeAlias = ServedOtherwise | RegistryChecked | Prepared | Hunted
 
 
 class Inbox:

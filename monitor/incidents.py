@@ -47,7 +47,9 @@ REGRESSED: Final = "Go back to version {lkg}, and retrain with the rows that wer
 UNTAINTED: Final = "Version {lkg} was made before: keep what is implicated out of its next training."
 MOST_EVENTS: Final = 100
 MOST_CLOSED: Final = 50
-"""Closed incidents that had a response are remembered, so that it can be told when it comes undone."""
+"""Closed incidents are remembered, so that it can be told when a response comes undone, and what a hunt has found.
+
+Those without any response are forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class IncidentBook:
         self._quiet_windows = quiet_windows
         self._open: dict[tuple[str, str], _Open] = {}
         self._closed: dict[str, dict[str, Any]] = {}
+        self._hunts: dict[str, str] = {}
 
     def open_for(self, model: str) -> int:
         """How many incidents of a model are open."""
@@ -144,6 +147,23 @@ class IncidentBook:
         last |= {"action": actions, "activity": "update", "at": at, "status": "confirmed"}
         return [Incident(**last)]
 
+    def hunted(self, uid: str, missed: str, at: float) -> list[Incident]:
+        """Tell what a hunt has found; nothing where that was told before, or of an incident that is forgotten.
+
+        One that is closed stays so: its last message is said again, with this. One that is not there yet (after a crash
+        its window is judged again) says it when it is created.
+        """
+        self._hunts[uid] = missed
+        if len(self._hunts) > MOST_CLOSED:
+            del self._hunts[next(iter(self._hunts))]
+        last = self._last(uid)
+        if last is None or last["missed"] == missed:
+            return []
+        last |= {"missed": missed, "at": at}
+        if last["activity"] == "create":
+            last["activity"] = "update"
+        return [Incident(**last)]
+
     def remedied(self, uid: str, at: float) -> list[Incident]:
         """Close an incident whose response is through; none where it is closed."""
         for key, case in self._open.items():
@@ -164,10 +184,10 @@ class IncidentBook:
     def _close(self, key: tuple[str, str], status: str, at: float) -> Incident:
         case = self._open.pop(key)
         case.last |= {"activity": "close", "status": status, "at": at}
-        if case.last["action"]:
-            self._closed[case.uid] = case.last
-            for oldest in list(self._closed)[:-MOST_CLOSED]:
-                del self._closed[oldest]
+        self._closed[case.uid] = case.last
+        if len(self._closed) > MOST_CLOSED:
+            quiet = [uid for uid, last in self._closed.items() if not last["action"]]
+            del self._closed[(quiet or list(self._closed))[0]]
         return Incident(**case.last)
 
     def _calm(self, key: tuple[str, str], seen: Sighting) -> list[Incident]:
@@ -181,12 +201,15 @@ class IncidentBook:
         return [self._close(key, "retracted" if suspected else "resolved", seen.at)]
 
     def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
-        action = case.last.get("action", [])
-        case.last = _fields(case, seen) | {"activity": activity, "action": action}
+        kept = {
+            "action": case.last.get("action", []),
+            "missed": case.last.get("missed") or self._hunts.get(case.uid, ""),
+        }
+        case.last = _fields(case, seen) | kept | {"activity": activity}
         return Incident(**case.last)
 
     def state(self) -> State:
-        """Open incidents, and closed ones that had a response, for the checkpoint."""
+        """Open incidents, and closed ones that are remembered, for the checkpoint."""
         return {
             "open": [
                 {

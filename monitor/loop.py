@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from monitor.inbox import Hunted
 from monitor.intake import Intake
 from monitor.new_version import Prepared
 from monitor.oracle import Answering
@@ -31,7 +32,7 @@ class Parts:
 
     ``connect`` makes the source that the loop listens to. ``answering`` answers vetting requests in a replay. ``clock``
     gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
-    ``registered`` are versions to look into that no event has come of; the loop takes them from there.
+    ``news`` is what was found beside the loop, which takes it from there: new versions, and results of hunts.
     """
 
     connect: Callable[[Listener], Source]
@@ -41,7 +42,7 @@ class Parts:
     settlement: Settlement
     answering: Answering
     clock: Callable[[], float]
-    registered: deque[Prepared] = field(default_factory=deque)
+    news: deque[Prepared | Hunted] = field(default_factory=deque)
 
 
 class Loop:
@@ -77,7 +78,7 @@ class Loop:
         # not before the checkpoint is back: news would be told to an empty book, acts done on an unchecked audit log
         if self._resumed:
             self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
-            self._look_into_new_versions()
+            self._take_news()
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
         for closed in self._take(chunks, now):
             self._judge(closed)
@@ -127,11 +128,13 @@ class Loop:
             yield from self._parts.intake.take(chunk, now)
         yield from self._parts.intake.idle(now)
 
-    def _look_into_new_versions(self) -> None:
+    def _take_news(self) -> None:
         """A version is judged when it is registered, as with a window of zero events; once, also over restarts."""
-        while self._parts.registered:
-            new = self._parts.registered.popleft()
-            if self._parts.watches[new.model].adopt(new):
+        while self._parts.news:
+            new = self._parts.news.popleft()
+            if isinstance(new, Hunted):
+                self._unsettled |= self._parts.teller.hunted(new.incident, new.summary)
+            elif self._parts.watches[new.model].adopt(new):
                 self._judge(self._parts.intake.registered(new.model, new.version), new.at)
 
     def _judge(self, closed: ClosedWindow, at: float = 0.0) -> None:

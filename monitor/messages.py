@@ -174,7 +174,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     with their hypotheses: a drift beside a poisoning. ``first_poisoned``: of the versions since last known good, the
     oldest that did already what the incident is about; null where that cannot be told. ``audit_checkpoint`` is the
     signed length and root of the audit log when this was told (a C2SP checkpoint), empty without a log: kept, it shows
-    later whether the log was cut off or written anew.
+    later whether the log was cut off or written anew. ``missed`` is what `tocsin hunt` has found, in a sentence; empty
+    until somebody hunts.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"
@@ -203,6 +204,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     also: dict[str, str] = {}
     first_poisoned: str | None = None
     audit_checkpoint: str = ""
+    missed: str = ""
     summary: str
 
 

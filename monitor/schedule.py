@@ -27,6 +27,7 @@ from monitor.inbox import Inbox
 from monitor.jobs.audit_checkpoint import AuditCheckpoint
 from monitor.jobs.canary_probe import CanaryProbe
 from monitor.jobs.housekeeping import Housekeeping
+from monitor.jobs.hunt_results import HuntResults
 from monitor.jobs.new_versions import NewVersions
 from monitor.jobs.registry_verification import RegistryVerification
 from monitor.new_version import Preparation
@@ -188,5 +189,6 @@ def _jobs(
             yield Job("canary_probe", chosen.canary_probe_seconds, probe, model)
         verification = RegistryVerification(model, registry, metrics, inbox, clock)
         yield Job("registry_verification", chosen.registry_verification_seconds, verification, model)
+    yield Job("hunt_results", chosen.hunt_results_seconds, HuntResults(state_dir, inbox))
     housekeeping = Housekeeping(state_dir, chosen.keep_retrainings_days, metrics, clock)
     yield Job("housekeeping", chosen.housekeeping_seconds, housekeeping)

@@ -135,6 +135,13 @@ class Teller:
             self._metrics.incidents_open(incident.model, self._book.open_for(incident.model))
         return bool(told)
 
+    def hunted(self, uid: str, missed: str) -> bool:
+        """Tell what a hunt about an incident has found; whether there was anything to tell."""
+        told = self._book.hunted(uid, missed, self._at)
+        for incident in told:
+            self._publish(incident)
+        return bool(told)
+
     def _response(self, uid: str, judged: Judged, model: str, version: str) -> list[Incident]:
         """Decide about the incident of this window, and tell what was done about it before a crash cut that off."""
         message = self._book.message(uid)

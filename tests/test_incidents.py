@@ -9,7 +9,7 @@ import pytest
 
 from detectors.evidence import Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.incidents import IncidentBook, Sighting
+from monitor.incidents import MOST_CLOSED, IncidentBook, Sighting, incident_uid
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.state.checkpoint import decode, encode
 
@@ -119,3 +119,48 @@ def test_summaries_say_what_to_do() -> None:
     advice = {family: told(IncidentBook(), replace(DRIFT, family=family))[0].summary for family in ("drift", "fault")}
     assert "Nothing is rolled back" in advice["drift"]
     assert "Check the sensors" in advice["fault"]
+
+
+def test_what_a_hunt_has_found_is_told_once_and_stays_in_every_later_message() -> None:
+    book = IncidentBook()
+    (created,) = book.consider(sighting(POISON))
+    (update,) = book.hunted(created.uid, "17 attacks passed.", 105.0)
+    assert (update.activity, update.status, update.missed) == ("update", "confirmed", "17 attacks passed.")
+    assert book.hunted(created.uid, "17 attacks passed.", 106.0) == []
+    (acted,) = book.acted(created.uid, ActionTaken("rollback", "1", "key", "done"), 107.0)
+    assert acted.missed == "17 attacks passed."
+    (again,) = book.hunted(created.uid, "18 attacks passed.", 108.0)
+    assert again.missed == "18 attacks passed."
+
+
+def test_a_hunt_about_a_closed_incident_is_told_and_leaves_it_closed() -> None:
+    book = IncidentBook(quiet_windows=1)
+    (created,) = book.consider(sighting(POISON))
+    (closed,) = book.consider(sighting(STABLE, 1))
+    kept = IncidentBook(quiet_windows=1)
+    kept.restore(book.state())
+    (said,) = kept.hunted(created.uid, "17 attacks passed.", 105.0)
+    assert said == msgspec.structs.replace(closed, missed="17 attacks passed.", at=105.0)
+    assert kept.remedied(created.uid, 106.0) == []
+    assert kept.open_for("nids") == 0
+
+
+def test_a_hunt_about_an_incident_that_is_judged_again_after_a_crash_is_told_when_it_is_created() -> None:
+    uid = sighting(POISON).window
+    book = IncidentBook()
+    assert book.hunted(incident_uid("nids", "2", uid), "17 attacks passed.", 0.0) == []
+    (created,) = book.consider(sighting(POISON))
+    assert (created.activity, created.missed) == ("create", "17 attacks passed.")
+
+
+def test_closed_incidents_without_a_response_are_forgotten_first() -> None:
+    book = IncidentBook(quiet_windows=1)
+    uids = []
+    for index in range(MOST_CLOSED + 1):
+        (created,) = book.consider(sighting(POISON, 2 * index))
+        uids.append(created.uid)
+        if index == 0:
+            book.acted(created.uid, ActionTaken("rollback", "1", "key", "done"), 105.0)
+        book.consider(sighting(STABLE, 2 * index + 1))
+    told = [bool(book.hunted(uid, "None passed.", 1e6)) for uid in uids]
+    assert [index for index, known in enumerate(told) if not known] == [1]

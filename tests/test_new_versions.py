@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 import structlog
 from daemon_process import Daemon, records, wait_until, write_config
+from hunted import hunt_result
 from kafka_broker import KafkaBroker
 from prometheus_client import CollectorRegistry
 from scenario import NAME, TRIGGER, World
 
 from detectors.evidence import make_detectors
 from monitor.assemble import Surroundings, assemble
+from monitor.audited import FindingsBook
 from monitor.daemon import take_findings
-from monitor.inbox import Inbox
+from monitor.inbox import Hunted, Inbox
+from monitor.jobs.hunt_results import HuntResults
 from monitor.jobs.new_versions import NewVersions
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import MOST_AHEAD, Preparation, Prepared, ahead
@@ -34,8 +37,9 @@ from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints
 from monitor.training_buffer import training_buffer
-from monitor.verification_record import VerificationRecord
 from monitor.watching.metrics import Metrics
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
@@ -71,21 +75,24 @@ class Life:
         around = Surroundings({NAME: registry}, folder, store, metrics, NoResponse(), b"k" * 32, seed=1)
         self.parts = assemble(Config(models={NAME: model}), around)
         self.inbox = Inbox()
-        self.registered: deque[Prepared] = deque()
+        self.news: deque[Prepared | Hunted] = deque()
+        self.audit = AuditLog(folder / FILE_NAME, lambda: 0.0)
+        self.record = FindingsBook(Anchors([]), self.audit)
+        self.hunts = HuntResults(folder, self.inbox)
         self.job = NewVersions(self.parts.watches[NAME].preparation(), self.inbox)
         self._now = 0.0
         parts = self.parts
         saved = Checkpoints(store, parts.kept(), parts.outputs, metrics.checkpointed)
         made = Parts(
             lambda listener: MemorySource(log, listener, ends=True),
-            parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: self._now, self.registered,
+            parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: self._now, self.news,
         )  # fmt: skip
         self.loop = Loop(made, LoopSettings(max_messages=100, poll_seconds=0.0, settle_seconds=1e9))
 
     def turns(self, count: int) -> None:
         for _ in range(count):
             self._now += 1.0
-            take_findings(self.inbox, NoResponse(), self.registered, VerificationRecord(lambda *_: None))
+            take_findings(self.inbox, NoResponse(), self.news, self.record)
             self.loop.turn()
 
 
@@ -98,6 +105,7 @@ def start(log: MemoryLog, registry: FileRegistry, tmp_path: Path) -> Callable[[]
             try:
                 yield life
             finally:
+                life.audit.close()
                 for output in life.parts.outputs.values():
                     output.close()
 
@@ -158,6 +166,26 @@ def test_answers_convict_a_version_that_has_served_nothing_yet(
     last = written(tmp_path, "incidents")[-1]
     assert (last["version"], last["family"], last["hypothesis"]) == ("2", "poisoning", "backdoor")
     assert last["implicated"]["features"] == dict(TRIGGER.features)
+
+
+def test_what_a_hunt_has_found_is_told_by_the_incident_and_kept_in_the_audit_log(
+    start: Callable[[], Any], log: MemoryLog, registry: FileRegistry, tmp_path: Path
+) -> None:
+    with start() as life:
+        look_into(life)
+        answer_what_is_asked(life, log, registry, tmp_path)
+        life.loop.settle()
+        uid = written(tmp_path, "incidents")[-1]["uid"]
+        hunted = hunt_result(tmp_path / "out", uid, "17 attacks passed.")
+        life.hunts()
+        life.hunts()
+        life.turns(1)
+        life.loop.settle()
+    told = written(tmp_path, "incidents")
+    assert [line["missed"] for line in told] == [""] * (len(told) - 1) + ["17 attacks passed."]
+    assert (told[-1]["uid"], told[-1]["activity"]) == (uid, "update")
+    (record,) = [r for r in read_records(tmp_path / "out" / FILE_NAME) if r.kind == "hunt"]
+    assert record.body == {"incident": uid, "summary": "17 attacks passed.", "sha256": hunted}
 
 
 def test_what_was_said_about_a_row_counts_for_the_next_version_that_has_it(

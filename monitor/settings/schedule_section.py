@@ -18,6 +18,8 @@ class ScheduleConfig(Section):
     """Versions that were registered since the serving one are looked into: their training buffers, before any event."""
     audit_checkpoint_seconds: float = Field(default=60.0, ge=0)
     """The audit log's signed checkpoint is sent to `kafka.audit_topic`, where it has changed."""
+    hunt_results_seconds: float = Field(default=10.0, ge=0)
+    """What `tocsin hunt` has found is told by the incident, and kept in the audit log."""
     housekeeping_seconds: float = Field(default=86_400.0, ge=0)
     """What is over is removed from state_dir."""
     keep_retrainings_days: float = Field(default=30.0, gt=0)

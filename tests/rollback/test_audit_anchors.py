@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from monitor.audited import CONFIGURATION, QuarantineBook, RegistryBook, key_ids, note_configuration
+from monitor.audited import CONFIGURATION, FindingsBook, QuarantineBook, key_ids, note_configuration
 from monitor.decoding.quarantine import Quarantine
 from monitor.decoding.reject import Reject
 from monitor.jobs.registry_verification import check_registry
@@ -39,7 +39,7 @@ class Place:
     def start(self, *unsigned: str) -> None:
         self.anchors = Anchors(read_records(self.path))
         self.registry = self.opened(Trust(self.anchors.of("nids"), unsigned))
-        self.book = RegistryBook(self.anchors, self.log)
+        self.book = FindingsBook(self.anchors, self.log)
 
     def opened(self, trust: Trust | None = None) -> FileRegistry:
         return FileRegistry(self.folder / "registry", "nids", KEYS, lambda: 1.7e9, trust)
