@@ -201,10 +201,8 @@ class IncidentBook:
         return [self._close(key, "retracted" if suspected else "resolved", seen.at)]
 
     def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
-        kept = {
-            "action": case.last.get("action", []),
-            "missed": case.last.get("missed") or self._hunts.get(case.uid, ""),
-        }
+        missed = case.last.get("missed") or self._hunts.get(case.uid, "")
+        kept = {"action": case.last.get("action", []), "missed": missed}
         case.last = _fields(case, seen) | kept | {"activity": activity}
         return Incident(**case.last)
 

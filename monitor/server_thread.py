@@ -3,23 +3,70 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 POLL_SECONDS: Final = 0.1
 """How soon `ServerThread.close` is noticed."""
+MOST_CONNECTIONS: Final = 32
+LONGEST_SECONDS: Final = 30.0
+_Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
+"""As `socketserver` has it; over TCP it is the connection."""
 
 
 class PlainServer(ThreadingHTTPServer):
-    """At an IPv4 or IPv6 address; its threads keep no process alive."""
+    """At an IPv4 or IPv6 address; its threads keep no process alive.
+
+    Of more than ``most`` connections at a time the newest are closed at once, and every one after ``longest`` seconds:
+    who opens many, or sends a byte now and then, takes no memory and no threads from what runs beside.
+    """
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+        most: int = MOST_CONNECTIONS,
+        longest: float = LONGEST_SECONDS,
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._free = threading.BoundedSemaphore(most)
+        self._longest = longest
         super().__init__(address, handler)
+
+    def process_request(self, request: _Request, client_address: Any) -> None:
+        """Answer in a thread, if there is room."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: _Request, client_address: Any) -> None:
+        """Answer, and no longer than that."""
+        end = threading.Timer(self._longest, _cut, [request])
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._free.release()
+
+    def handle_error(self, request: _Request, client_address: Any) -> None:
+        """A connection that breaks off is its client's affair."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def _cut(request: _Request) -> None:
+    with suppress(OSError):  # it is over by itself
+        if isinstance(request, socket.socket):
+            request.shutdown(socket.SHUT_RDWR)
 
 
 class ServerThread:
