@@ -20,6 +20,7 @@ def file(tmp_path: Path) -> Path:
     (tmp_path / "registry").mkdir()
     path = tmp_path / "tocsin.yaml"
     path.write_text(GOOD)
+    (tmp_path / "short").write_text("abc")
     return path
 
 
@@ -55,6 +56,11 @@ def test_the_summary_comes_as_json(file: Path, capsys: pytest.CaptureFixture[str
         (GOOD + "state_dir: tocsin.yaml", "is not a folder"),
         (GOOD + "signing: {trusted_keys: [a.pub]}", "signing.trusted_keys.0: "),
         (GOOD + "signing: {key_file: registry}", "signing.key_file: "),
+        (GOOD + "signing: {trusted_keys: [tocsin.yaml]}", "signing: "),
+        (GOOD + "approvers: {ann: ann.pub}", "approvers.ann: "),
+        (GOOD + "approvers: {ann: tocsin.yaml}", "approvers: "),
+        (GOOD + "admin: {listen: '127.0.0.1:0', token_file: none}", "none does not exist"),
+        (GOOD + "admin: {listen: '127.0.0.1:0', token_file: short}", "must hold at least"),
         ("kafka: [", "line 1, column 9"),
     ],
 )

@@ -16,7 +16,7 @@ from monitor.settings.config import load_config
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.extract import check_extract, concerns, extract
 from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
-from rollback.audit.verification import Verified, prove, verify
+from rollback.audit.verification import Verified, prove, prove_growth, verify
 from rollback.durable import replace_file
 from rollback.keys import TRIAL_FOLDER, Keys
 from rollback.trust_list import keys_from_files
@@ -82,13 +82,27 @@ def verify_folder(
 
 @app.command("prove")
 def prove_record(
-    folder: Log, number: Annotated[int, typer.Argument(metavar="RECORD", help="Its number, from 0.")]
+    folder: Log,
+    number: Annotated[int | None, typer.Argument(metavar="RECORD", help="Its number, from 0.")] = None,
+    since: Annotated[
+        int | None, typer.Option("--since", help="Instead: that the log still begins with its first so many records.")
+    ] = None,
 ) -> None:
     """Print a proof that a record is in the log: whoever has the log's root can check it without the log (RFC 6962).
+
+    With --since the proof is one of consistency: the log of that many records, whose root somebody may have kept (in a
+    checkpoint), is the beginning of the log as it is now.
 
     Example: tocsin audit prove state 17
     """
     (path,) = _logs(folder)[:1]
+    if since is not None and number is None:
+        grown = prove_growth(path, since)
+        ends = {"first": grown.first, "first_root": grown.first_root.hex(), "size": grown.size}
+        show({**ends, "root": grown.root.hex(), "path": [step.hex() for step in grown.path]}, as_json=True, text="")
+        return
+    if number is None or since is not None:
+        raise typer.BadParameter("say which record, or how many the log had (--since)", param_hint="RECORD")
     proof = prove(path, number)
     told = {
         "record": msgspec.to_builtins(proof.record),

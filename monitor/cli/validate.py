@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from monitor.audited import key_ids
+from monitor.charges import house
 from monitor.cli.output import show
 from monitor.settings.config import Config, ConfigError, load_config
 from monitor.settings.problems import Problem
 from monitor.settings.response_sections import ServingConfig
+from rollback.keys import KeyFileError
 
 
 def validate(
@@ -32,7 +35,7 @@ def validate(
 
 def check_for_run(config: Config, path: Path | None) -> None:
     """`ConfigError` with everything that `tocsin run` would lack."""
-    if problems := [*_missing_sections(config), *_missing_files(config)]:
+    if problems := [*_missing_sections(config), *_missing_files(config)] or [*_unusable_secrets(config)]:
         raise ConfigError(path, problems)
 
 
@@ -95,6 +98,20 @@ def _missing_files(config: Config) -> Iterator[Problem]:
             yield Problem(field, f"{path} cannot be read: permission denied")
 
 
+def _unusable_secrets(config: Config) -> Iterator[Problem]:
+    """Of files that are there: keys that are none, a token that is too short."""
+    for field, read in (("signing", key_ids), ("approvers", house)):
+        try:
+            read(config)
+        except KeyFileError as error:
+            yield Problem(field, str(error))
+    if config.admin.listen is not None:
+        try:
+            config.admin.token()
+        except ConfigError as error:
+            yield from error.problems
+
+
 def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
     for section_name, section in (("kafka", config.kafka), ("signing", config.signing)):
         for field, value in section or ():
@@ -102,6 +119,9 @@ def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
                 yield f"{section_name}.{field}", value
     for i, key in enumerate(config.signing.trusted_keys):
         yield f"signing.trusted_keys.{i}", key
+    yield from ((f"approvers.{name}", path) for name, path in config.approvers.items())
+    if config.admin.token_file is not None:
+        yield "admin.token_file", config.admin.token_file
     for name, sink in config.sinks.items():
         for field in ("cafile", "certfile", "keyfile", "key_password_file"):
             if (path := getattr(sink, field)) is not None:

@@ -18,7 +18,7 @@ from rollback.audit.log import (
     rewritten,
     unsealed,
 )
-from rollback.audit.merkle import Tree, inclusion, leaf
+from rollback.audit.merkle import Tree, consistency, inclusion, leaf
 from rollback.keys import Keys
 
 
@@ -77,3 +77,23 @@ def prove(path: Path, number: int) -> Proof:
         raise AuditError(f"{path}: there is no record {number}: it has {len(records)}, numbered from 0")
     leaves = [leaf(record.line()) for record in records]
     return Proof(records[number], len(leaves), Tree(leaves).root(), tuple(inclusion(leaves, number)))
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The way from the root of the first ``first`` records to that of all ``size``: nothing was changed (RFC 6962)."""
+
+    first: int
+    first_root: bytes
+    size: int
+    root: bytes
+    path: tuple[bytes, ...]
+
+
+def prove_growth(path: Path, first: int) -> Growth:
+    """The proof that the log's first ``first`` records are the log that it was then. Raises `AuditError`."""
+    leaves = [leaf(record.line()) for record in read_records(path)]
+    if not 1 <= first <= len(leaves):
+        raise AuditError(f"{path}: it never had {first} records: it has {len(leaves)}; give a number from 1 to that")
+    way = tuple(consistency(leaves, first))
+    return Growth(first, Tree(leaves[:first]).root(), len(leaves), Tree(leaves).root(), way)

@@ -16,6 +16,8 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
 from rollback.audit.log import AuditError, AuditLog
+from rollback.audit.merkle import check_consistency, check_inclusion, leaf
+from rollback.audit.verification import verify
 from rollback.keys import Keys
 
 
@@ -168,6 +170,36 @@ def test_an_empty_registry_is_said_to_be_empty(run: Run, tmp_path: Path) -> None
     assert code == 1
     assert f"{tmp_path / 'none' / 'nids'}: there is no such model" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_proofs_are_printed_that_hold_without_the_log(run: Run, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.ndjson", lambda: 1.0)
+    log.append("start", {})
+    kept = merkle_root(tmp_path)
+    for number in range(4):
+        log.append("note", {"number": number})
+    log.close()
+    code, out, err = run("audit", "prove", tmp_path, 3)
+    assert code == 0, err
+    proof = json.loads(out)
+    assert proof["record"]["body"] == {"number": 2}
+    path, root = [bytes.fromhex(step) for step in proof["path"]], bytes.fromhex(proof["root"])
+    check_inclusion(leaf(proof["leaf"].encode()), proof["index"], proof["size"], path, root)
+    code, out, err = run("audit", "prove", tmp_path, "--since", 1)
+    assert code == 0, err
+    grown = json.loads(out)
+    assert (grown["first"], grown["first_root"], grown["size"], grown["root"]) == (1, kept.hex(), 5, root.hex())
+    check_consistency(1, kept, 5, root, [bytes.fromhex(step) for step in grown["path"]])
+    for wrong in (["--since", 6], ["--since", 0], [5]):
+        code, _, err = run("audit", "prove", tmp_path, *wrong)
+        assert code != 0
+        assert str(tmp_path) in err
+    assert run("audit", "prove", tmp_path)[0] == 2
+    assert run("audit", "prove", tmp_path, 3, "--since", 1)[0] == 2
+
+
+def merkle_root(folder: Path) -> bytes:
+    return verify(folder / "audit.ndjson").root
 
 
 def test_the_audit_log_of_a_folder_is_verified(run: Run, tmp_path: Path) -> None:
