@@ -29,7 +29,7 @@ from monitor.jobs.canary_probe import CanaryProbe
 from monitor.jobs.housekeeping import Housekeeping
 from monitor.jobs.hunt_results import HuntResults
 from monitor.jobs.new_versions import NewVersions
-from monitor.jobs.registry_verification import RegistryVerification
+from monitor.jobs.registry_verification import FirstSight, RegistryVerification
 from monitor.new_version import Preparation
 from monitor.outlets import Outlet
 from monitor.settings.config import Config
@@ -189,6 +189,8 @@ def _jobs(
             yield Job("canary_probe", chosen.canary_probe_seconds, probe, model)
         verification = RegistryVerification(model, registry, metrics, inbox, clock)
         yield Job("registry_verification", chosen.registry_verification_seconds, verification, model)
+        if chosen.registry_verification_seconds:
+            yield Job("first_sight", chosen.new_versions_seconds, FirstSight(registry, verification), model)
     yield Job("hunt_results", chosen.hunt_results_seconds, HuntResults(state_dir, inbox))
     housekeeping = Housekeeping(state_dir, chosen.keep_retrainings_days, metrics, clock)
     yield Job("housekeeping", chosen.housekeeping_seconds, housekeeping)

@@ -17,7 +17,7 @@ from tiny_registry import DRAFT, NAME, add, make_registry, point
 from monitor.inbox import Inbox, RegistryChecked, ServedOtherwise
 from monitor.jobs.canary_probe import CanaryProbe, serves_otherwise
 from monitor.jobs.housekeeping import DAY, Housekeeping
-from monitor.jobs.registry_verification import RegistryVerification
+from monitor.jobs.registry_verification import FirstSight, RegistryVerification
 from monitor.response import RETRAININGS
 from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit.anchors import Seen
@@ -335,3 +335,20 @@ def test_links_are_never_followed(tmp_path: Path, figures: Figures, linked: str)
 def test_without_any_retraining_there_is_nothing_to_do(tmp_path: Path, figures: Figures) -> None:
     keep_house(tmp_path, figures)
     assert figures.value("housekeeping_freed_bytes_total") == 0.0
+
+
+def test_a_version_is_verified_when_it_is_first_seen_and_not_again(figures: Figures) -> None:
+    registry = make_registry()
+    verification = RegistryVerification(NAME, registry, figures.metrics, figures.inbox, lambda: 5.0)
+    look = FirstSight(registry, verification)
+    look()
+    look()
+    (first,) = figures.inbox.drain()
+    assert isinstance(first, RegistryChecked)
+    assert set(first.versions) == set(registry.versions())
+    add(registry, 9)
+    look()
+    look()
+    (second,) = figures.inbox.drain()
+    assert isinstance(second, RegistryChecked)
+    assert set(second.versions) == {*first.versions, "3"}

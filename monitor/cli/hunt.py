@@ -34,6 +34,7 @@ from monitor.messages import Incident, OffsetRange
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_chunks import file_chunks
 from monitor.sources.source import Chunk
+from rollback.audit.log import FILE_NAME
 from rollback.durable import replace_file
 from rollback.registry.moves import check_name
 
@@ -100,7 +101,8 @@ def hunt(
     told = _incident(incident, incidents or (settings.state_dir if settings else None), name)
     out = out or _own_folder(settings, told.uid)
     first, after = _stretch(start, end)
-    keeper = open_registry(registry, name, trusted_key or (settings.signing.trusted_keys if settings else None))
+    keys = trusted_key or (settings.signing.trusted_keys if settings else None)
+    keeper = open_registry(registry, name, keys, state=_watched(settings))
     with Busy("comparing the versions"):
         case = open_case(keeper, told, version or (), known_good)
     _make_room(out, events or [])
@@ -138,6 +140,11 @@ def _incident(given: str, place: Path | None, model: str) -> Incident:
     if told.model != model:
         raise typer.BadParameter(f"{told.uid} is about model {told.model!r}, not {model!r}", param_hint="--incident")
     return told
+
+
+def _watched(settings: Config | None) -> Path | None:
+    """The daemon's state folder, where one has run: its audit log says what versions must be."""
+    return settings.state_dir if settings is not None and (settings.state_dir / FILE_NAME).exists() else None
 
 
 def _own_folder(settings: Config | None, uid: str) -> Path:

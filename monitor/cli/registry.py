@@ -22,6 +22,7 @@ from monitor.cli.registry_options import (
     RecipeName,
     Root,
     SigningKeyFile,
+    State,
     TrainingDevice,
     TrainingSeed,
     Trusted,
@@ -233,6 +234,7 @@ def verify(
     name: Name,
     version: Annotated[str | None, typer.Option("--version", help="The version; all of them unless said.")] = None,
     trusted_key: Trusted = None,
+    state: State = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -240,7 +242,7 @@ def verify(
 
     Example: tocsin registry verify --registry registry --name nids
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     checked = list(keeper.versions()) if version is None else [version]
     if not checked:
         serving(keeper, name)

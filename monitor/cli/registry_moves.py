@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from monitor.cli.output import show
-from monitor.cli.registry_options import AsJson, By, Name, Reason, Root, Trusted, open_registry, told
+from monitor.cli.registry_options import AsJson, By, Name, Reason, Root, State, Trusted, open_registry, told
 from monitor.cli.who import user_name
 from monitor.open_incidents import open_incidents, versions_named
 from rollback.registry import moves
@@ -55,6 +55,7 @@ def promote(
     by: By = None,
     reason: Reason = "",
     trusted_key: Trusted = None,
+    state: State = None,
     known_good: Annotated[
         bool, typer.Option("--known-good", help="Vouch for it: last known good moves to it too.")
     ] = False,
@@ -70,7 +71,7 @@ def promote(
 
     Example: tocsin registry promote --registry registry --name nids --version 2 --known-good --reason "gate passed"
     """
-    keeper = open_registry(registry, name, trusted_key, unsigned=[version] if allow_unsigned else [])
+    keeper = open_registry(registry, name, trusted_key, unsigned=[version] if allow_unsigned else [], state=state)
     if allow_unsigned:
         reason = f"{reason} [allowed without a trusted signature]".strip()
     moved = keeper.promote(
@@ -86,13 +87,14 @@ def rollback(
     by: By = None,
     reason: Reason = "",
     trusted_key: Trusted = None,
+    state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Let the last known good version serve again, after verifying it.
 
     Example: tocsin registry rollback --registry registry --name nids --reason "incident 4f2a"
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     moved = keeper.rollback(expected=keeper.pointers().serving, by=by or user_name(), reason=reason)
     show(told(moved), as_json=as_json)
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from monitor.settings.config import load_config
+from rollback.audit.anchors import Anchors
+from rollback.audit.log import FILE_NAME, read_while_written
 from rollback.keys import Keys
 from rollback.limits import BundleLimits
 from rollback.registry.file import FileRegistry, Trust
@@ -37,6 +39,10 @@ Trusted: TypeAlias = Annotated[
         "--trusted-key", help="Public key (PEM) that bundles must be signed by; the registry's trial keys unless said."
     ),
 ]
+State: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--state", help="The daemon's state folder: versions must be what its audit log saw first."),
+]
 SigningKeyFile: TypeAlias = Annotated[
     Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign with; a trial key unless said.")
 ]
@@ -50,17 +56,32 @@ def open_registry(
     *,
     make: bool = False,
     unsigned: Collection[str] = (),
+    state: Path | None = None,
 ) -> FileRegistry:
     """The registry with the keys that were named, else with its trial keys; ``make`` allows to sign.
 
-    Versions that are ``unsigned`` are believed without a signature. Limits are those of the environment
-    (`TOCSIN_BUNDLES__MAX_MODEL_MIB`), which the configuration reads too.
+    Versions that are ``unsigned`` are believed without a signature. With the ``state`` folder of a daemon versions and
+    history must be what its audit log holds of them. Limits are those of the environment
+    (`TOCSIN_BUNDLES__MAX_MODEL_MIB`), which the configuration reads too. Raises `RegistryError` and `AuditError`.
     """
     if root.exists() and not root.is_dir():
         raise RegistryError(f"{root}: is no folder; a registry is one")
     named = bool(trusted) or signing is not None
     keys = keys_from_files(trusted or [], signing) if named else Keys.trial(root, make=make)
-    return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned), bundle_limits())
+    if state is None:
+        return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned), bundle_limits())
+    anchors = Anchors(read_while_written(_audit_log(state)))
+    keeper = FileRegistry(root, name, keys, time.time, Trust(anchors.of(name), unsigned), bundle_limits())
+    if problem := anchors.rewritten(name, keeper.history()):
+        raise RegistryError(f"{root}: by the audit log in {state} {problem}; compare: tocsin audit show {state}")
+    return keeper
+
+
+def _audit_log(state: Path) -> Path:
+    path = state / FILE_NAME
+    if not path.is_file():
+        raise RegistryError(f"{path}: there is no audit log; --state wants the state_dir of the daemon")
+    return path
 
 
 def bundle_limits() -> BundleLimits:

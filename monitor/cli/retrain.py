@@ -9,7 +9,17 @@ import msgspec
 import typer
 
 from monitor.cli.output import Progress, show
-from monitor.cli.registry_options import AsJson, By, Name, Root, SigningKeyFile, TrainingDevice, Trusted, open_registry
+from monitor.cli.registry_options import (
+    AsJson,
+    By,
+    Name,
+    Root,
+    SigningKeyFile,
+    State,
+    TrainingDevice,
+    Trusted,
+    open_registry,
+)
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
@@ -56,6 +66,7 @@ def retrain_command(
     device: TrainingDevice = "auto",
     by: By = None,
     trusted_key: Trusted = None,
+    state: State = None,
     signing_key: SigningKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +89,7 @@ def retrain_command(
         seed=seed,
         device=device,
     )
-    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     steps = 0
     with Progress(f"retraining {name}") as progress:
 

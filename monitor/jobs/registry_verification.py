@@ -41,6 +41,25 @@ class RegistryVerification:
         self._inbox.put(found)
 
 
+class FirstSight:
+    """Verifies when a version has come that was not there at the last look.
+
+    The sooner the audit log holds its digest, the less time there is to swap it together with its signature.
+    """
+
+    def __init__(self, registry: Registry, verification: Callable[[], None]) -> None:
+        self._registry = registry
+        self._verification = verification
+        self._seen: set[str] = set()
+
+    def __call__(self) -> None:
+        """Look. Raises `RegistryError` where the versions cannot be listed."""
+        now = set(self._registry.versions())
+        if now - self._seen:
+            self._verification()
+        self._seen = now
+
+
 def check_registry(model: str, registry: Registry, at: float) -> RegistryChecked:
     """Every version's digests, signature and buffer, and the pointers. Raises `RegistryError`: no versions to list."""
     before = pointer_problems(registry)

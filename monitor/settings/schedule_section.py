@@ -15,7 +15,9 @@ class ScheduleConfig(Section):
     registry_verification_seconds: float = Field(default=3600.0, ge=0)
     """Every version is checked against its signature, and the pointers against the history."""
     new_versions_seconds: float = Field(default=60.0, ge=0)
-    """Versions that were registered since the serving one are looked into: their training buffers, before any event."""
+    """Versions that were registered since the serving one are looked into: their training buffers, before any event.
+
+    Versions that were not there before are verified, and their digests kept in the audit log."""
     audit_checkpoint_seconds: float = Field(default=60.0, ge=0)
     """The audit log's signed checkpoint is sent to `kafka.audit_topic`, where it has changed."""
     hunt_results_seconds: float = Field(default=10.0, ge=0)

@@ -54,13 +54,20 @@ class Anchors:
                 known[version] = seen.digest
         return self._notice_moves(model, history, log)
 
+    def rewritten(self, model: str, history: Sequence[Move]) -> str:
+        """What is wrong with the history of a model's registry; empty for nothing."""
+        size, digest = self._history.get(model, (0, _digest(())))
+        if _digest(history[:size]) == digest:
+            return ""
+        return f"the first {size} entries of the history of model {model!r} are others than they were"
+
     def _notice_moves(self, model: str, history: Sequence[Move], log: AuditLog) -> str:
         size, digest = self._history.get(model, (0, _digest(())))
         now = {"model": model, "size": len(history), "digest": _digest(history)}
-        if _digest(history[:size]) != digest:
+        if problem := self.rewritten(model, history):
             log.append(REWRITTEN, {**now, "expected": digest, "moves": _plain(history)})
             self._history[model] = (len(history), str(now["digest"]))
-            return f"the first {size} entries of the history of model {model!r} are others than they were"
+            return problem
         if len(history) > size:
             log.append(MOVES, {**now, "moves": _plain(history[size:])})
             self._history[model] = (len(history), str(now["digest"]))

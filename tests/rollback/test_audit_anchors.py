@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from in_process import Run
 
 from monitor.audited import CONFIGURATION, FindingsBook, QuarantineBook, key_ids, note_configuration
 from monitor.decoding.quarantine import Quarantine
@@ -96,6 +97,24 @@ def test_a_bundle_that_was_swapped_together_with_its_signature_is_refused(place:
         place.registry.load("1")
     place.check()
     assert place.kinds()[2:] == ["version.failed", "version.failed"]  # once a start
+
+
+def test_commands_that_are_told_of_the_audit_log_believe_it(place: Place, tmp_path: Path, run: Run) -> None:
+    assert KEYS.signing is not None
+    key = tmp_path / "key.pub.pem"
+    key.write_bytes(KEYS.signing.public.pem())
+    options = ("--registry", tmp_path / "registry", "--name", "nids", "--trusted-key", key)
+    place.add(b"1")
+    place.check()
+    assert run("registry", "verify", *options, "--state", tmp_path / "state")[0] == 0
+    file = tmp_path / "registry" / "nids" / "history.ndjson"
+    file.write_bytes(file.read_bytes().replace(b"ann", b"bob"))
+    for command in ("verify", "rollback"):
+        code, _, err = run("registry", command, *options, "--state", tmp_path / "state")
+        assert code == 1
+        assert "the first 2 entries of the history of model 'nids' are others than they were" in err
+    code, _, err = run("registry", "verify", *options, "--state", tmp_path)
+    assert (code, f"{tmp_path / FILE_NAME}: there is no audit log" in err) == (1, True)
 
 
 def test_a_history_that_was_written_anew_is_found_and_kept_as_it_is_then(place: Place, tmp_path: Path) -> None:
