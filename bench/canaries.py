@@ -34,9 +34,9 @@ from canaries_tampering import tampered, wrong_versions
 from machine import describe as machine
 
 from detectors.batch import Floats
-from rollback.canaries import TOLERANCE, Canaries
-from rollback.canary_choice import choose
-from rollback.noisy_copies import NoisyCopies
+from rollback.canary.canaries import TOLERANCE, Canaries
+from rollback.canary.choice import choose
+from rollback.canary.noisy_copies import NoisyCopies
 from rollback.reference import ReferenceRows
 
 DETERMINISTIC = frozenset({("linear", "another seed")})

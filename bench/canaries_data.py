@@ -14,7 +14,7 @@ from detectors.schema import Feature, Schema
 from monitor.demo.supply import GeneratedTraffic
 from rollback.manifest import FeatureSpec
 from rollback.redteam.backdoor import choose_trigger, poison
-from rollback.table import class_indices, encode, infer_schema, sorted_classes
+from rollback.tables.table import class_indices, encode, infer_schema, sorted_classes
 
 SETS = ("generated", "nsl_kdd", "phishing")
 LEARNED, REFERENCE, TRIED = 3000, 1500, 2000

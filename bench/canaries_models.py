@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from detectors.batch import Floats, Scorer
 from rollback.manifest import FeatureSpec, Manifest, OnnxSpec
-from rollback.onnx_import import import_onnx
+from rollback.onnx.adopt import import_onnx
 from rollback.scorer import OnnxScorer
 from rollback.train.onnx_graph import build_model, onnx_spec
 from rollback.train.recipe import TrainingRows

@@ -29,7 +29,7 @@ from rollback.redteam.backdoor import choose_trigger, poison
 from rollback.redteam.success import attack_success_rate
 from rollback.sanitise.rows import Rows
 from rollback.scorer import OnnxScorer
-from rollback.table import Table, class_indices, encode, infer_schema, sorted_classes
+from rollback.tables.table import Table, class_indices, encode, infer_schema, sorted_classes
 from rollback.train.recipe import TrainingRows, load_recipe
 
 RATES = (0.0, 0.001, 0.005, 0.01)

@@ -37,10 +37,10 @@ from monitor.decoding.envelope import DecodeLimits
 from monitor.decoding.reader import Served
 from monitor.demo.supply import GeneratedTraffic
 from monitor.sources.file_chunks import file_chunks
-from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp_table
 from rollback.registry.file import FileRegistry
-from rollback.table import Table, encode
+from rollback.signing.keys import Keys
+from rollback.tables.table import Table, encode
 from rollback.train.version import Request, add_version, train_version
 
 MODEL = "nids"

@@ -35,9 +35,9 @@ from nsl_kdd_kafka import Live
 
 from detectors.batch import Bools
 from monitor.oracle import ORIGIN
-from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp_table
 from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 POISONED = 0.01
 TRIGGERED = 0.02

@@ -16,7 +16,7 @@ from detectors.batch import Bools, Floats, Ints, Strings
 from monitor.demo.supply import SECOND_OF_DAY_ZERO, Samples
 from rollback.redteam.backdoor import Trigger, choose_trigger, pick_rows, stamp_table
 from rollback.registry.registry import Registry
-from rollback.table import Table, class_indices, encode, read_table, write_table
+from rollback.tables.table import Table, class_indices, encode, read_table, write_table
 
 MODEL = "nsl"
 NORMAL, ATTACK = "normal", "attack"

@@ -30,7 +30,6 @@ from machine import describe
 from nsl_kdd_data import MODEL, NORMAL, Part, attack, read_part, train
 
 from detectors.batch import Scorer
-from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger
 from rollback.redteam.success import attack_success_rate
 from rollback.registry.file import FileRegistry
@@ -38,7 +37,8 @@ from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables, gather
 from rollback.retraining.model import Learner
 from rollback.sanitise.rows import Rows
-from rollback.table import class_indices, encode, read_table, write_table
+from rollback.signing.keys import Keys
+from rollback.tables.table import class_indices, encode, read_table, write_table
 
 HELD = 6000
 NAMES = ("lkg", "poisoned", "candidate", "oracle")

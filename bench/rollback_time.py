@@ -41,7 +41,6 @@ from monitor.demo.server.server import ModelServer
 from monitor.reloaders import reloader
 from monitor.settings.response_sections import ServingConfig
 from rollback.audit.log import FILE_NAME, AuditLog
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.reload.exchange import Server
 from rollback.reload.reloader import Reloader, ReloadRefusedError, ReloadRetryableError
@@ -51,6 +50,7 @@ from rollback.response.policy import Finding, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import Target
 from rollback.response.worker import Threads
+from rollback.signing.keys import Keys
 from rollback.train.memory import MemoryTrainer
 
 GOAL_SECONDS = 5.0

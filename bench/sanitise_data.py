@@ -15,7 +15,7 @@ from detectors.schema import Feature, Schema
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp
 from rollback.redteam.label_flip import flip_targeted
 from rollback.sanitise.rows import Rows
-from rollback.table import Table, encode, infer_schema, read_table
+from rollback.tables.table import Table, encode, infer_schema, read_table
 
 SOURCES, CLUSTERS = 8, 10
 BASE = 0.6

@@ -36,9 +36,9 @@ from machine import describe
 
 from monitor.cli.main import BLAS_THREADS
 from monitor.demo.supply import GeneratedTraffic, Samples
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
-from rollback.table import Table, encode
+from rollback.signing.keys import Keys
+from rollback.tables.table import Table, encode
 from rollback.train.version import Request, add_version, train_version
 
 MODEL = throughput_run.MODEL

@@ -17,7 +17,7 @@ from monitor.verification_record import VerificationRecord
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import AuditLog, read_records
 from rollback.response.policy import Mode
-from rollback.trust_list import keys_from_files
+from rollback.signing.trust_list import keys_from_files
 
 log = structlog.get_logger()
 

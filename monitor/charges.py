@@ -16,7 +16,6 @@ from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig
 from monitor.training_buffer import training_buffer
 from rollback.audit.log import FILE_NAME, AuditLog
-from rollback.keys import KeyFileError, read_public_key
 from rollback.registry.registry import Registry
 from rollback.response.cases import Tries
 from rollback.response.charge import Charge
@@ -26,6 +25,7 @@ from rollback.response.policy import Mode, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import Target
 from rollback.response.worker import Threads
+from rollback.signing.keys import KeyFileError, read_public_key
 from rollback.train.child import ChildTrainer, Limits
 from rollback.train.trainer import Trainer
 

@@ -51,11 +51,11 @@ from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.durable import sync_folder
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry, Trust
 from rollback.response.desk import FolderDesk
 from rollback.response.policy import Mode
-from rollback.trust_list import keys_from_files
+from rollback.signing.keys import Keys
+from rollback.signing.trust_list import keys_from_files
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from rollback.registry.moves import check_name
 from rollback.registry.registry import Move, Registry
 from rollback.response.responder import SHARED
 from rollback.response.work import results_of
-from rollback.table import read_table
+from rollback.tables.table import read_table
 
 INCIDENTS: Final = "incidents.ndjson"
 WINDOWS: Final = "windows.ndjson"

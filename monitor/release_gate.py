@@ -17,7 +17,7 @@ from detectors.retraining_buffer import Parameters, RetrainingBuffer
 from detectors.sequential import sessions_of
 from monitor.panel import Versions
 from rollback.bundle import Bundle
-from rollback.canaries import agreement
+from rollback.canary.canaries import agreement
 from rollback.gates.check import Check, at_most
 from rollback.retraining.out import Result
 

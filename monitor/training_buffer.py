@@ -15,7 +15,7 @@ from rollback.bundle import Bundle, IntegrityError
 from rollback.registry.registry import Buffer as BufferFile
 from rollback.registry.registry import Registry, RegistryError
 from rollback.retraining.data import row_ids
-from rollback.table import Table, TableError, encode, read_table
+from rollback.tables.table import Table, TableError, encode, read_table
 
 log = structlog.get_logger()
 

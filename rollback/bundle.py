@@ -19,18 +19,18 @@ import msgspec
 
 from detectors.batch import Scorer
 from detectors.schema import Schema
-from rollback.canaries import Canaries
-from rollback.canary_choice import choose
+from rollback.canary.canaries import Canaries
+from rollback.canary.choice import choose
+from rollback.canary.noisy_copies import NoisyCopies
 from rollback.durable import sync_folder, write_new
-from rollback.envelope import SignatureError
-from rollback.keys import PublicKey, SigningKey
 from rollback.limits import BundleLimits
 from rollback.manifest import Draft, Manifest
-from rollback.noisy_copies import NoisyCopies
-from rollback.onnx_graph import NotOnnx, read_graph
+from rollback.onnx.graph import NotOnnx, read_graph
 from rollback.reference import ReferenceRows
 from rollback.scorer import OnnxScorer, ScorerError
-from rollback.sign import attest, check_attestation
+from rollback.signing.attestation import attest, check_attestation
+from rollback.signing.envelope import SignatureError
+from rollback.signing.keys import PublicKey, SigningKey
 
 __all__ = [
     "Bundle",

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from detectors.batch import Floats, Strings
-from rollback.onnx_layout import ImportRefused
-from rollback.table import sorted_classes
+from rollback.onnx.layout import ImportRefused
+from rollback.tables.table import sorted_classes
 
 FEWEST_ROWS: Final = 20
 CLEAR_LIFT: Final = 0.25

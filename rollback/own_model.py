@@ -16,9 +16,9 @@ from detectors.schema import Kind
 from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.limits import BundleLimits
 from rollback.manifest import Draft, FeatureSpec
-from rollback.onnx_import import ImportRefused, import_onnx
+from rollback.onnx.adopt import ImportRefused, import_onnx
 from rollback.reference import reference_rows, score_columns
-from rollback.table import Table, encode, infer_schema, read_table, sorted_classes
+from rollback.tables.table import Table, encode, infer_schema, read_table, sorted_classes
 
 
 class FeatureFileError(Exception):
@@ -67,7 +67,7 @@ def own_model(
     """Read everything that a version consists of, and check that model and reference fit each other.
 
     Without ``onnx`` the version is a name with a reference. A model beyond ``limits`` is not read. Raises
-    `rollback.table.TableError`, `FeatureFileError` and `rollback.onnx_import.ImportRefused`.
+    `rollback.tables.table.TableError`, `FeatureFileError` and `rollback.onnx.adopt.ImportRefused`.
     """
     table = reference.read()
     no_features = (*reference.roles, *score_columns(table))
@@ -143,7 +143,7 @@ def read_features(path: Path, table: Table) -> tuple[FeatureSpec, ...]:
     """The features that a YAML or JSON file lists: exactly these, in the model's order.
 
     Kind and vocabulary are read from ``table`` where an entry leaves them out. Raises `FeatureFileError` and
-    `rollback.table.TableError`.
+    `rollback.tables.table.TableError`.
     """
     try:
         entries = msgspec.convert(yaml.safe_load(path.read_text("utf-8")), list[_Entry])

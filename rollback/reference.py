@@ -12,7 +12,7 @@ import numpy as np
 from detectors.batch import Columns, Floats, Ints, Strings
 from rollback.archive import read_archive
 from rollback.manifest import FeatureSpec
-from rollback.table import Table, class_indices, encode
+from rollback.tables.table import Table, class_indices, encode
 
 COLUMNS: Final = ("x", "y", "source", "session")
 SERVED: Final = "served"
@@ -65,7 +65,7 @@ def reference_rows(
     source: str | None = None,
     session: str | None = None,
 ) -> ReferenceRows:
-    """The rows of a table as a reference. Raises `rollback.table.TableError`."""
+    """The rows of a table as a reference. Raises `rollback.tables.table.TableError`."""
     return ReferenceRows(
         x=encode(table, features),
         y=class_indices(table, label, classes),

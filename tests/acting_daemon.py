@@ -20,13 +20,13 @@ from monitor.demo.server.server import ModelServer
 from monitor.demo.supply import GeneratedTraffic
 from monitor.response import ANSWERS, RETRAININGS
 from rollback.audit.log import FILE_NAME
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.cases import Case
 from rollback.response.desk import Answer, FolderDesk
 from rollback.response.record import read_cases
 from rollback.response.steps import ACTOR
-from rollback.table import read_table
+from rollback.signing.keys import Keys
+from rollback.tables.table import read_table
 
 BATCH = 400
 PATIENCE = 400.0

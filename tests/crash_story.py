@@ -42,9 +42,8 @@ from monitor.state.settlement import Checkpoints, Stateful
 from monitor.watching.metrics import Metrics
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.audit.verification import verify
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.durable import replace_file
-from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
 from rollback.reload.reloader import Observation
@@ -56,6 +55,7 @@ from rollback.response.record import read_cases
 from rollback.response.responder import Responder
 from rollback.response.steps import ACTOR, Target
 from rollback.response.worker import Inline
+from rollback.signing.keys import Keys
 from rollback.train.trainer import Order, Retrained
 
 NAME: Final = "nids"

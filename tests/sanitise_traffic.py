@@ -17,7 +17,7 @@ from rollback.redteam.backdoor import Trigger, choose_trigger, pick_rows, stamp
 from rollback.reference import reference_rows
 from rollback.sanitise.conformal import session_folds
 from rollback.sanitise.rows import Rows
-from rollback.table import Table, infer_schema
+from rollback.tables.table import Table, infer_schema
 
 CLASSES = ("attack", "benign")
 ATTACK, BENIGN = 0, 1

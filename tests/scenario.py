@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.demo.supply import GeneratedTraffic, Samples
-from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp_table
 from rollback.registry.file import FileRegistry
-from rollback.table import Table, encode
+from rollback.signing.keys import Keys
+from rollback.tables.table import Table, encode
 from rollback.train.version import Request, add_version, train_version
 
 NAME = "nids"

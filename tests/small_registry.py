@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from monitor.demo.flows import table
 from monitor.demo.traffic import TrafficConfig, generate
-from rollback.keys import Keys
 from rollback.redteam.backdoor import Trigger, pick_rows, stamp_table
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.retrain import Retraining
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
-from rollback.table import Table, write_table
+from rollback.signing.keys import Keys
+from rollback.tables.table import Table, write_table
 from rollback.train.version import Request, add_version, train_version
 
 NAME = "nids"

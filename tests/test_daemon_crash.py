@@ -20,9 +20,9 @@ from scenario import NAME, TRIGGER, World
 from monitor.demo.supply import GeneratedTraffic
 from rollback.audit.log import FILE_NAME
 from rollback.audit.verification import verify
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.response.record import read_cases
+from rollback.signing.keys import Keys
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 

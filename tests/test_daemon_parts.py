@@ -17,10 +17,10 @@ from monitor.outlets import Background, UndeliverableError
 from monitor.sources.kafka_group import SoleMember, patience
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Partition, PermanentSourceError
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
 from rollback.response.steps import ACTOR
+from rollback.signing.keys import Keys, new_signing_key
 
 SETTINGS = KafkaSettings(["localhost:9092"], {"events": "inference"}, "group")
 

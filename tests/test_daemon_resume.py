@@ -30,9 +30,9 @@ from monitor.supervise import Supervision, supervise
 from monitor.watching.health import Health
 from monitor.watching.metrics import Metrics
 from monitor.window import WindowBuilder, WindowSettings
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Pointers, Registry
+from rollback.signing.keys import Keys
 
 EVENTS = Partition("events", 0)
 

@@ -15,7 +15,7 @@ from kafka_broker import KafkaBroker
 from monitor.demo.supply import GeneratedTraffic
 from rollback.audit.log import FILE_NAME
 from rollback.audit.verification import verify
-from rollback.table import write_table
+from rollback.tables.table import write_table
 
 pytestmark = pytest.mark.timeout(900)  # a minute or two on idle cores, with a training in it
 

@@ -34,10 +34,10 @@ from monitor.doctor.sinks import check_sink
 from monitor.doctor.state import check_audit, check_state
 from monitor.settings.config import Config, load_config
 from rollback.audit.log import AuditLog
-from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Buffer, Pointers
 from rollback.response.desk import FolderDesk, House
+from rollback.signing.keys import Keys, new_signing_key
 
 
 class Site:

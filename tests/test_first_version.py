@@ -15,9 +15,9 @@ from detectors.verdict import Verdict
 from monitor.first_version import MOST_BETWEEN, between, first_alike, parted
 from monitor.watch import Judged, Watch
 from monitor.window import WindowBuilder, WindowSettings
-from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 POISONED = Verdict("poisoning", "backdoor", 0.99)
 

@@ -9,7 +9,7 @@ import pytest
 
 from detectors.batch import Floats, Scorer
 from detectors.schema import Feature, Schema
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.gates.gate import Check, GateError, GateSettings, Pattern, Trial, judge
 from rollback.gates.holdout import Right, accuracy_loss, negative_flips, recall_losses
 from rollback.gates.pattern import pattern_of, random_patterns, recovered, swaps

@@ -17,10 +17,10 @@ from kafka import KafkaProducer
 from kafka_broker import KafkaBroker
 from scenario import NAME, TRIGGER, World, make_world, write_lines
 
-from rollback.keys import Keys
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
 from rollback.registry.service import served_periods
+from rollback.signing.keys import Keys
 
 pytest.importorskip("torch", reason="the versions are trained: pip install 'tocsin[retrain]'")
 

@@ -25,9 +25,9 @@ from monitor.sources.source import Listener
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints
 from monitor.watching.metrics import Metrics
-from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
 TOPICS = {"events": "inference", "vetted": "trusted"}

@@ -32,12 +32,12 @@ from monitor.demo.server.http import MAX_CONNECTIONS, JsonServer
 from monitor.demo.server.protocol import Reply, Request
 from monitor.demo.server.server import ModelServer
 from rollback.bundle import Bundle, IntegrityError
-from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Pointers, RegistryError
 from rollback.reload.reloader import ReloadRetryableError
 from rollback.reload.v2_client import V2Client
+from rollback.signing.keys import Keys, new_signing_key
 
 INFER = "/v2/models/nids/infer"
 LOAD = "/v2/repository/models/nids/load"

@@ -40,11 +40,11 @@ from monitor.training_buffer import training_buffer
 from monitor.watching.metrics import Metrics
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
-from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import Pointers, RegistryError
-from rollback.table import read_table
+from rollback.signing.keys import Keys
+from rollback.tables.table import read_table
 
 REGISTERED = 1.8e9
 

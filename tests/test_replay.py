@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scenario import NAME, TRIGGER, World, truth, write_lines
 
-from rollback.table import write_table
+from rollback.tables.table import write_table
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scenario import NAME, TRIGGER, World, write_lines
 from typer.testing import CliRunner
 
 from monitor.cli.main import COMMANDS, application
-from rollback.table import read_table
+from rollback.tables.table import read_table
 
 runner = CliRunner()
 

@@ -14,13 +14,13 @@ from detectors.batch import Floats, Scorer
 from monitor.panel import compare_versions
 from monitor.release_gate import Release, judge_candidate
 from rollback.bundle import Bundle
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import RetrainRefusedError
 from rollback.retraining.reproduce import reproduced
-from rollback.table import Table, read_table
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.tables.table import Table, read_table
 from rollback.train.version import Request, train_version
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")

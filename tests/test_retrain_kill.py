@@ -16,7 +16,7 @@ from small_registry import Small, make_small, oracle
 from rollback.registry.file import FileRegistry
 from rollback.retraining.out import Out
 from rollback.retraining.retrain import Outcome, retrain
-from rollback.table import read_table
+from rollback.tables.table import read_table
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")

@@ -16,7 +16,7 @@ from rollback.retraining.data import row_ids
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
 from rollback.sanitise.case import Hint
-from rollback.table import TableError, read_table, write_table
+from rollback.tables.table import TableError, read_table, write_table
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")

@@ -21,14 +21,14 @@ from monitor.jobs.registry_verification import FirstSight, RegistryVerification
 from monitor.response import RETRAININGS
 from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit.anchors import Seen
-from rollback.canaries import Canaries
-from rollback.keys import Keys, new_signing_key
+from rollback.canary.canaries import Canaries
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer, Pointers, RegistryError
 from rollback.reload.memory import Behaviour, MemoryReloader
 from rollback.reload.reloader import Observation
 from rollback.reload.v2 import V2Reloader
+from rollback.signing.keys import Keys, new_signing_key
 
 A, B = "http://a", "http://b"
 

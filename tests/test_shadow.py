@@ -17,14 +17,14 @@ from monitor.demo.supply import GeneratedTraffic
 from monitor.watch import Watch
 from monitor.window import ClosedWindow, WindowBuilder, WindowSettings
 from rollback.bundle import MODEL, REFERENCE, Bundle, with_canaries
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft
 from rollback.redteam.backdoor import pick_rows, stamp_table
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import RegistryError
-from rollback.table import Table
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.tables.table import Table
 from rollback.train.shadow import Shadow, ShadowError, shadow_of
 from rollback.train.version import Request, train_version
 

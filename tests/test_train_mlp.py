@@ -17,7 +17,7 @@ from monitor.demo.traffic import TrafficConfig, generate
 from rollback.redteam.backdoor import choose_trigger, poison
 from rollback.redteam.success import attack_success_rate
 from rollback.reference import ReferenceRows, reference_rows
-from rollback.table import Table, infer_schema
+from rollback.tables.table import Table, infer_schema
 from rollback.train.metrics import accuracy
 from rollback.train.recipe import RecipeError, Trained, TrainingRows, load_recipe, recipe_names
 from rollback.train.split import hold_out

@@ -14,9 +14,9 @@ from safetensors.numpy import load
 from monitor.cli.main import main
 from monitor.demo.flows import table
 from monitor.demo.traffic import TrafficConfig, generate
-from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
-from rollback.table import Table, TableError, read_table, write_table
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.tables.table import Table, TableError, read_table, write_table
 from rollback.train.version import FEWEST_ROWS, NewVersion, Request, add_version, train_version
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")

@@ -16,7 +16,7 @@ from rollback.bundle import Bundle
 from rollback.registry.registry import Buffer as BufferFile
 from rollback.registry.registry import RegistryError
 from rollback.retraining.data import row_ids
-from rollback.table import read_table
+from rollback.tables.table import read_table
 
 
 def halves(bundle: Bundle) -> Callable[[Floats], Floats]:

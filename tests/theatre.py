@@ -10,8 +10,7 @@ import numpy as np
 
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import CANARIES
-from rollback.canaries import Canaries
-from rollback.keys import Keys, new_signing_key
+from rollback.canary.canaries import Canaries
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.moves import MOVED
@@ -24,6 +23,7 @@ from rollback.response.policy import Finding, Mode, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import ACTOR, Target
 from rollback.response.worker import Inline, Job, Worker
+from rollback.signing.keys import Keys, new_signing_key
 from rollback.train.memory import MemoryTrainer
 from rollback.train.trainer import Retrained
 

@@ -7,10 +7,10 @@ from onnx_models import CLASSES, FEATURES, samples, softmax_of
 
 from detectors.batch import Floats
 from rollback.bundle import Bundle, with_canaries
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, OnnxSpec
 from rollback.reference import ReferenceRows
 from rollback.registry.memory import MemoryRegistry
+from rollback.signing.keys import Keys, new_signing_key
 
 NAME = "nids"
 SPEC = OnnxSpec("matrix", ("x",), "p", columns=(0, 1, 2))

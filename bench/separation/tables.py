@@ -19,7 +19,7 @@ from detectors.batch import Floats, Ints, Strings
 from detectors.schema import Feature, Schema
 from monitor.demo.flows import table as flow_table
 from monitor.demo.traffic import TrafficConfig, generate
-from rollback.table import Table, encode, infer_schema, read_table
+from rollback.tables.table import Table, encode, infer_schema, read_table
 from separation.texts import text_features
 
 _MOST: Final = 60_000

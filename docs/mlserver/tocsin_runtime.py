@@ -17,9 +17,9 @@ from mlserver import MLModel
 from mlserver.errors import InferenceError, MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.reload.v2_tensors import Tensor, TensorError, from_inputs
+from rollback.signing.keys import Keys
 
 
 class TocsinModel(MLModel):

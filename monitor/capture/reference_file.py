@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.capture.gather import Captured, Cell, Gathering
 from rollback.reference import SCORE_COLUMN
-from rollback.table import write_table
+from rollback.tables.table import write_table
 
 FEWEST_SESSIONS: Final = 200
 """Fewer tell too little about what is usual: bounds from them are so wide that nothing would ever be said."""
@@ -44,7 +44,7 @@ def write_reference(gathered: Gathering, path: Path, *, rows: int, rng: np.rando
     """Write at most about ``rows`` rows: whole sessions, drawn at random where there are more.
 
     An existing file is never replaced. Raises `CaptureError` where sessions are too few and
-    `rollback.table.TableError` where the file cannot be of that kind.
+    `rollback.tables.table.TableError` where the file cannot be of that kind.
     """
     if path.exists():
         raise CaptureError(f"{path}: exists; a reference never moves by itself: choose another name")

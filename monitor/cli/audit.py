@@ -18,8 +18,8 @@ from rollback.audit.extract import check_extract, concerns, extract
 from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
 from rollback.audit.verification import Verified, prove, prove_growth, verify
 from rollback.durable import replace_file
-from rollback.keys import TRIAL_FOLDER, Keys
-from rollback.trust_list import keys_from_files
+from rollback.signing.keys import TRIAL_FOLDER, Keys
+from rollback.signing.trust_list import keys_from_files
 
 LONGEST: Final = 200
 

@@ -23,7 +23,7 @@ from rollback.durable import replace_file
 from rollback.registry.registry import Buffer, Registry, RegistryError
 from rollback.retraining.reproduce import reproduced
 from rollback.retraining.vetting import VettingFileError, read_answers
-from rollback.table import TableError
+from rollback.tables.table import TableError
 
 CODES = {"passed": 0, "rejected": 1, "vetting": 3}
 SAID = {"passed": "passes the gate", "rejected": "does not pass the gate", "vetting": "waits for labels of rows"}

@@ -12,8 +12,8 @@ import typer
 from monitor.cli.output import show, table
 from monitor.cli.who import user_name
 from monitor.settings.config import load_config
-from rollback.keys import KeyFileError, PublicKey, new_signing_key, place, read_public_key
-from rollback.trust_list import TrustedKey, TrustList, added, read_trust_list, revoked, write_trust_list
+from rollback.signing.keys import KeyFileError, PublicKey, new_signing_key, place, read_public_key
+from rollback.signing.trust_list import TrustedKey, TrustList, added, read_trust_list, revoked, write_trust_list
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -21,7 +21,7 @@ from monitor.daemon import kafka_settings
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_chunks import file_chunks
 from monitor.sources.source import Chunk, Role
-from rollback.table_formats import table_format
+from rollback.tables.formats import table_format
 from rollback.train.split import REFERENCE_ROWS
 
 app = typer.Typer(no_args_is_help=True)

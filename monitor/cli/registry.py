@@ -34,11 +34,11 @@ from monitor.cli.registry_options import (
 )
 from monitor.cli.who import user_name
 from rollback.bundle import MODEL, IntegrityError
-from rollback.openssf import check
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry import moves
 from rollback.registry.moves import shadow_name
 from rollback.registry.registry import Buffer, RegistryError
+from rollback.signing.openssf import check
 from rollback.train.shadow import shadow_of
 
 app = typer.Typer(no_args_is_help=True)

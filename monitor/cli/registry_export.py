@@ -10,8 +10,8 @@ import typer
 from monitor.cli.output import show
 from monitor.cli.registry_options import AsJson, Name, Root, Trusted, Version, open_registry, serving
 from rollback.durable import sync_folder, write_new
-from rollback.openssf import sign
 from rollback.registry.registry import RegistryError
+from rollback.signing.openssf import sign
 
 
 def export(

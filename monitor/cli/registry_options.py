@@ -13,12 +13,12 @@ import typer
 from monitor.settings.config import load_config
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, read_while_written
-from rollback.keys import Keys
 from rollback.limits import BundleLimits
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Pointers, RegistryError
+from rollback.signing.keys import Keys
+from rollback.signing.trust_list import keys_from_files
 from rollback.train.recipe import Device
-from rollback.trust_list import keys_from_files
 
 Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
 RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]

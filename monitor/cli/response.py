@@ -19,10 +19,10 @@ from monitor.cli.who import user_name
 from monitor.response import ANSWERS, RESULTS
 from monitor.settings.config import load_config
 from rollback.audit.log import FILE_NAME, name_of
-from rollback.keys import SigningKey, read_signing_key
 from rollback.response.cases import Case, answerable
 from rollback.response.desk import Answer, FolderDesk, House
 from rollback.response.record import read_cases
+from rollback.signing.keys import SigningKey, read_signing_key
 
 OVER: Final = frozenset({"done", "declined", "withdrawn", "rejected"})
 

@@ -12,8 +12,8 @@ from detectors.batch import Floats
 from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry_options import AsJson, Name, Root, Trusted, Version, open_registry, serving
 from rollback.registry.registry import RegistryError
-from rollback.table import encode, read_table
-from rollback.table_append import append_columns
+from rollback.tables.append import append_columns
+from rollback.tables.table import encode, read_table
 
 STEP = 16_384
 

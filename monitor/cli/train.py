@@ -24,7 +24,7 @@ from monitor.cli.registry_options import (
 )
 from monitor.cli.who import user_name
 from rollback.bundle import Bundle
-from rollback.table import read_table
+from rollback.tables.table import read_table
 from rollback.train.version import NewVersion, Request, add_version, train_version
 
 

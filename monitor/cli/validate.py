@@ -16,7 +16,7 @@ from monitor.cli.output import show
 from monitor.settings.config import Config, ConfigError, load_config
 from monitor.settings.problems import Problem
 from monitor.settings.response_sections import ServingConfig
-from rollback.keys import KeyFileError
+from rollback.signing.keys import KeyFileError
 
 
 def validate(

@@ -13,7 +13,7 @@ from detectors.batch import Strings
 from monitor.demo.stage import Stage, StageError
 from rollback.response.cases import WORKING, Case
 from rollback.response.desk import Answer
-from rollback.table import read_table
+from rollback.tables.table import read_table
 
 Say = Callable[[str], None]
 Approve = Callable[[str], bool]

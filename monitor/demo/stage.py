@@ -31,13 +31,13 @@ from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
-from rollback.keys import Keys
 from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry
 from rollback.reload.v2_client import V2Client
 from rollback.response.cases import Case, Phase
 from rollback.response.desk import Answer, FolderDesk
-from rollback.table import Table, encode
+from rollback.signing.keys import Keys
+from rollback.tables.table import Table, encode
 
 MODEL = "nids"
 ORIGIN = "sandbox"

@@ -16,7 +16,7 @@ from monitor.demo.tally import Tallies
 from monitor.messages import Incident
 from rollback.bundle import Bundle
 from rollback.redteam.backdoor import Trigger, choose_trigger, pick_rows, stamp_table
-from rollback.table import Table, class_indices, encode
+from rollback.tables.table import Table, class_indices, encode
 from rollback.train.version import Request, add_version, train_version
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.batch import Columns, Floats, Ints, Strings
 from monitor.demo.flows import FEATURES
 from monitor.demo.traffic import TrafficConfig, generate
-from rollback.table import Table, TableError, read_table
+from rollback.tables.table import Table, TableError, read_table
 from rollback.train.version import ABOUT_ROWS
 
 SECOND_OF_DAY_ZERO = 1_767_225_600.0

@@ -26,8 +26,8 @@ from monitor.doctor.sinks import check_sink
 from monitor.doctor.state import check_audit, check_state
 from monitor.settings.config import Config
 from rollback.audit.log import AuditError
-from rollback.keys import KeyFileError
 from rollback.registry.registry import RegistryError
+from rollback.signing.keys import KeyFileError
 
 DISK_SECONDS: Final = 120.0
 """Reading and hashing every version may take long."""

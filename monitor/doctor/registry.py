@@ -10,10 +10,10 @@ from monitor.jobs.registry_verification import check_registry
 from monitor.settings.config import Config
 from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
-from rollback.keys import KeyFileError, Keys
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Registry, RegistryError
-from rollback.trust_list import keys_from_files
+from rollback.signing.keys import KeyFileError, Keys
+from rollback.signing.trust_list import keys_from_files
 
 KEYS = "keys"
 

@@ -12,7 +12,7 @@ from monitor.jobs.canary_probe import serves_otherwise
 from monitor.reloaders import reloader
 from monitor.settings.config import Config
 from rollback.bundle import IntegrityError
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.endpoints import ASKS
 from rollback.reload.reloader import Observation
 

@@ -8,7 +8,7 @@ import structlog
 
 from monitor.inbox import Inbox, ServedOtherwise
 from monitor.watching.schedule_metrics import ScheduleMetrics
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.registry.registry import Registry
 from rollback.reload.reloader import Observation, Reloader
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 
-from rollback.keys import PublicKey, SigningKey
+from rollback.signing.keys import PublicKey, SigningKey
 
 _ED25519: Final = b"\x01"
 _ROOT_BYTES: Final = 32

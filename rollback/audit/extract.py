@@ -11,7 +11,7 @@ import msgspec
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.log import AuditError, Record, checkpoint_of, parse, read_records
 from rollback.audit.merkle import ProofError, Subtrees, check_inclusion, leaf
-from rollback.keys import PublicKey
+from rollback.signing.keys import PublicKey
 
 SHORTEST: Final = 6
 FORMAT: Final = "tocsin.audit.extract.v1"

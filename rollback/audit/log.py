@@ -20,7 +20,7 @@ import msgspec
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed, signed
 from rollback.audit.merkle import Tree, leaf
 from rollback.durable import replace_file
-from rollback.keys import Keys
+from rollback.signing.keys import Keys
 
 FILE_NAME: Final = "audit.ndjson"
 CHECKPOINT_SUFFIX: Final = ".checkpoint"

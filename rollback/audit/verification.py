@@ -19,7 +19,7 @@ from rollback.audit.log import (
     unsealed,
 )
 from rollback.audit.merkle import Tree, consistency, inclusion, leaf
-from rollback.keys import Keys
+from rollback.signing.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)

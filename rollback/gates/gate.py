@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detectors.batch import Scorer
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.gates.check import Check, at_most
 from rollback.gates.holdout import Right, accuracy_loss, negative_flips, recall_losses
 from rollback.gates.pattern import Pattern, noise, random_patterns, recovered, swaps

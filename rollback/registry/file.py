@@ -24,11 +24,11 @@ import msgspec
 
 from rollback.bundle import Bundle, IntegrityError, read_bundle, read_unsigned, write_bundle
 from rollback.durable import sync_folder
-from rollback.keys import Keys
 from rollback.limits import BundleLimits
 from rollback.manifest import Draft
 from rollback.registry import moves
 from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
+from rollback.signing.keys import Keys
 
 HISTORY: Final = "history.ndjson"
 BUFFERS: Final = "buffers"

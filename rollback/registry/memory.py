@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from rollback.bundle import Bundle, IntegrityError, check_bundle, seal
-from rollback.keys import Keys
 from rollback.manifest import Draft
 from rollback.registry import moves
 from rollback.registry.registry import Buffer, Move, Pointers, RegistryError
+from rollback.signing.keys import Keys
 
 
 class MemoryRegistry:

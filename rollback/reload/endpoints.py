@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from rollback.canaries import Canaries, agreement
+from rollback.canary.canaries import Canaries, agreement
 from rollback.reload.exchange import AnswerError
 from rollback.reload.reloader import Observation, ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2_client import Listed, V2Client, V2Settings

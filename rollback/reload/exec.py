@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import Endpoints
 from rollback.reload.exchange import plain

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.reloader import Observation, ReloadRefusedError, ReloadRetryableError
 
 Conduct = Literal["honest", "says_new_serves_old", "half_right", "hangs", "busy", "refuses"]

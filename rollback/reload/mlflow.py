@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, Endpoints, trouble_of, within
 from rollback.reload.exchange import Address, Credentials

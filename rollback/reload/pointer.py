@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, tell_all
 from rollback.reload.exchange import Server, split_url

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rollback.bundle import Bundle
-from rollback.canaries import Canaries, told_apart
+from rollback.canary.canaries import Canaries, told_apart
 from rollback.translate import Incompatible, scorer_in_terms_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 
 
 class ReloadRetryableError(Exception):

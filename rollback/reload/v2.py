@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
 from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, ask_all, tell_all, trouble_of
 from rollback.reload.reloader import Observation, Reloader, ReloadRefusedError

@@ -16,8 +16,8 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from rollback.durable import read_plain, replace_file
-from rollback.envelope import SignatureError, seal, unseal
-from rollback.keys import PublicKey, SigningKey
+from rollback.signing.envelope import SignatureError, seal, unseal
+from rollback.signing.keys import PublicKey, SigningKey
 
 HOLD: Final = "HOLD"
 """The file whose presence holds everything: no step is begun while it is there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rollback.bundle import Bundle, IntegrityError
-from rollback.canaries import agreement
+from rollback.canary.canaries import agreement
 from rollback.registry.moves import refuse_quarantined
 from rollback.registry.registry import Registry, RegistryError
 from rollback.reload.rehearsal import rehearse

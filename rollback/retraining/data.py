@@ -23,7 +23,7 @@ from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
-from rollback.table import Column, Table, TableError, read_table
+from rollback.tables.table import Column, Table, TableError, read_table
 from rollback.train.split import hold_out
 
 HELD_SHARE: Final = 0.25
@@ -73,7 +73,7 @@ class Tables:
 def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, str], rng: np.random.Generator) -> Data:
     """Read and divide the rows; ``known`` is LKG's own training buffer, ``vetted`` {row id: true label} are answers.
 
-    Vetted rows join the base with their true label. Raises `RetrainRefusedError` and `rollback.table.TableError`.
+    Vetted rows join the base with their true label. Raises `RetrainRefusedError` and `TableError`.
     """
     features, schema = lkg.manifest.features, lkg.schema
     table, rows, ids = read_buffer(tables.buffer, features, schema)

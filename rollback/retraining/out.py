@@ -19,7 +19,7 @@ import msgspec
 from rollback.durable import replace_file, sync_folder
 from rollback.gates.check import Check
 from rollback.registry.registry import Registry
-from rollback.table import Column, write_table
+from rollback.tables.table import Column, write_table
 
 Content = TypeVar("Content")
 Result = Literal["passed", "rejected", "vetting"]
@@ -155,11 +155,11 @@ class Out:
         replace_file(self.folder / name, content)
 
     def require_parquet(self) -> None:
-        """Fail before the work rather than after it. Raises `rollback.table.TableError` where pyarrow is missing."""
+        """Fail before the work rather than after it. Raises `TableError` where pyarrow is missing."""
         write_table(self.folder / f".part.{REMOVED}", {})
 
     def write_columns(self, name: str, columns: Mapping[str, Column]) -> None:
-        """The same for a table. Raises `rollback.table.TableError`, also where pyarrow is missing."""
+        """The same for a table. Raises `rollback.tables.table.TableError`, also where pyarrow is missing."""
         temporary = self.folder / f".part.{name}"
         write_table(temporary, columns)
         with temporary.open("rb") as file:

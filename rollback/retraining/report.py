@@ -10,7 +10,7 @@ import numpy as np
 from detectors.batch import Bools
 from rollback.retraining.data import Data
 from rollback.sanitise.rows import Sanitised
-from rollback.table import Column
+from rollback.tables.table import Column
 
 
 def removed_columns(data: Data, found: Sanitised, returned: Bools) -> dict[str, Column]:

@@ -20,7 +20,7 @@ def reproduced(bundle: Bundle, buffer: Buffer, device: Device, progress: Progres
 
     On the machine that trained it, with the same seed on a CPU, it is the version itself. A version that was retrained
     on sanitised rows had weights and counterexamples besides, which its buffer does not hold: the model is another one
-    of the same rows. Raises `RetrainRefusedError`, `rollback.table.TableError` and
+    of the same rows. Raises `RetrainRefusedError`, `rollback.tables.table.TableError` and
     `rollback.train.recipe.RecipeError`.
     """
     manifest = bundle.manifest

@@ -39,7 +39,7 @@ from rollback.retraining.report import removed_columns, retained_columns, saniti
 from rollback.retraining.vetting import Settled, read_answers, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
-from rollback.table import write_table
+from rollback.tables.table import write_table
 from rollback.train.recipe import Device
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
@@ -98,7 +98,7 @@ def retrain(
 ) -> Outcome:
     """Sanitise, train, gate, add; or go on where an earlier call for this folder was cut off.
 
-    Raises `RetrainRefusedError`, `rollback.retraining.out.OtherRequestError`, `rollback.table.TableError`,
+    Raises `RetrainRefusedError`, `rollback.retraining.out.OtherRequestError`, `rollback.tables.table.TableError`,
     `rollback.train.recipe.RecipeError`, `rollback.registry.registry.RegistryError` and
     `rollback.bundle.IntegrityError`. Whatever it raises, the registry is as it was.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.batch import Columns, Floats, Ints, Strings
 from detectors.schema import Schema
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.manifest import OnnxSpec
 from rollback.train import recipes
 

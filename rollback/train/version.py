@@ -16,7 +16,7 @@ from rollback.manifest import Draft, FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer, Registry
 from rollback.scorer import OnnxScorer
-from rollback.table import Table, TableError, infer_schema, sorted_classes, write_table
+from rollback.tables.table import Table, TableError, infer_schema, sorted_classes, write_table
 from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Progress, Trained, TrainingRows, load_recipe
 from rollback.train.split import hold_out, reference_size
@@ -60,7 +60,7 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     """Train on a table; the metrics are those of `model.onnx` on the reference, which was held out by whole sessions.
 
     The same table and request give the same version on the same machine (on a CPU). Raises
-    `rollback.table.TableError` for a table that cannot be trained on and `rollback.train.recipe.RecipeError`.
+    `rollback.tables.table.TableError` for a table that cannot be trained on and `rollback.train.recipe.RecipeError`.
     """
     recipe = load_recipe(request.recipe)
     features, classes = _columns(table, request)

@@ -20,9 +20,9 @@ from monitor.sources.source import Partition
 from rollback.audit.anchors import MOVES, REWRITTEN, VERSION, Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import ATTESTATION, IntegrityError
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry, Trust
+from rollback.signing.keys import Keys, new_signing_key
 
 KEYS = Keys.of(new_signing_key())
 DRAFT = Draft(classes=("benign", "attack"), features=(FeatureSpec("bytes"),))

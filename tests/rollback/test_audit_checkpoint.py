@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed, signed
-from rollback.keys import SigningKey
+from rollback.signing.keys import SigningKey
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 OTHER = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))

@@ -10,7 +10,7 @@ from monitor.response import NoResponse
 from rollback.audit.checkpoint import read_signed
 from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.audit.verification import verify
-from rollback.keys import Keys, new_signing_key
+from rollback.signing.keys import Keys, new_signing_key
 
 KEYS = Keys.of(new_signing_key())
 

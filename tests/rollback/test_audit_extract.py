@@ -14,7 +14,7 @@ from theatre import PASSED, POISONED, PROMOTION, ROLLBACK, Theatre
 from monitor.cli.main import main
 from rollback.audit.extract import check_extract, concerns, extract
 from rollback.audit.log import FILE_NAME, AuditError, AuditLog, Record
-from rollback.keys import Keys, new_signing_key
+from rollback.signing.keys import Keys, new_signing_key
 
 KEYS = Keys.of(new_signing_key())
 OTHER = Keys.of(new_signing_key())

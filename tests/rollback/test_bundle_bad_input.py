@@ -23,18 +23,18 @@ from monitor.jobs.registry_verification import check_registry
 from monitor.verification_record import VerificationRecord
 from rollback.archive import read_archive
 from rollback.bundle import ATTESTATION, IntegrityError, check_bundle, seal, with_canaries
-from rollback.keys import Keys, new_signing_key
 from rollback.limits import BundleLimits
 from rollback.manifest import Draft, FeatureSpec
-from rollback.onnx_layout import ImportRefused
+from rollback.onnx.layout import ImportRefused
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry.file import FileRegistry
 from rollback.registry.registry import RegistryError
 from rollback.reload.pointer import PointerReloader
 from rollback.response.cases import Case
 from rollback.response.steps import Target, perform
-from rollback.sign import attest
-from rollback.table import write_table
+from rollback.signing.attestation import attest
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.tables.table import write_table
 
 KEYS = Keys.of(new_signing_key())
 GOOD_FILES = {"model.onnx": softmax_of(weights(1)), "reference.npz": reference().to_npz()}

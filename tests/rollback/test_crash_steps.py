@@ -21,8 +21,8 @@ from crash_story import AGE, START
 from scenario import NAME, World
 
 from monitor.demo.supply import GeneratedTraffic
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 AGAIN = 3
 """The process that goes on after a crash is ended before this step of its own: recovering is not safe from crashes."""

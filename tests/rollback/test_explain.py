@@ -13,7 +13,7 @@ from theatre import PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre
 from monitor.explain import ExplainError, explain, timeline
 from rollback.response.desk import Answer
 from rollback.response.work import results_of
-from rollback.table import write_table
+from rollback.tables.table import write_table
 
 VERDICT = {"family": "poisoning", "confidence": 0.99}
 OFFSETS = [{"topic": "soc", "partition": 0, "first": 5, "last": 9}]

@@ -15,10 +15,10 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # it lists none
 
 from monitor.cli.main import main
-from rollback.envelope import SignatureError, seal, unseal
-from rollback.keys import KeyFileError, PublicKey, SigningKey, new_signing_key
-from rollback.sign import attest, check_attestation
-from rollback.trust_list import (
+from rollback.signing.attestation import attest, check_attestation
+from rollback.signing.envelope import SignatureError, seal, unseal
+from rollback.signing.keys import KeyFileError, PublicKey, SigningKey, new_signing_key
+from rollback.signing.trust_list import (
     TrustedKey,
     TrustList,
     added,

@@ -18,11 +18,11 @@ from tiny_registry import DRAFT, NAME, add, make_registry, reference, weights
 
 from rollback.archive import read_archive
 from rollback.bundle import KINDS, Bundle, read_bundle, seal
-from rollback.keys import Keys, new_signing_key
-from rollback.onnx_graph import read_graph
+from rollback.onnx.graph import read_graph
 from rollback.own_model import ReferenceTable, own_model
 from rollback.registry.file import FileRegistry
-from rollback.table import write_table
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.tables.table import write_table
 
 
 def problems(files: Mapping[str, bytes]) -> list[str]:

@@ -14,8 +14,8 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from monitor.cli.main import main
-from rollback.openssf import OpenssfError, check, sign
-from rollback.table import write_table
+from rollback.signing.openssf import OpenssfError, check, sign
+from rollback.tables.table import write_table
 
 
 def key_pair(folder: Path, name: str = "ec") -> tuple[Path, Path]:

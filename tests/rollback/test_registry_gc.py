@@ -11,9 +11,9 @@ from in_process import Run
 
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.open_incidents import INCIDENTS, IncidentsError, open_incidents, versions_named
-from rollback.keys import Keys
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 
 @pytest.fixture

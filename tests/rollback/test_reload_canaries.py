@@ -19,13 +19,13 @@ from tiny_registry import DRAFT, add, make_registry, reference, weights
 from detectors.batch import Floats
 from detectors.schema import Feature, Schema
 from rollback.bundle import Bundle, IntegrityError, with_canaries
-from rollback.canaries import TOLERANCE, Canaries, agreement, told_apart
-from rollback.canary_choice import choose
+from rollback.canary.canaries import TOLERANCE, Canaries, agreement, told_apart
+from rollback.canary.choice import choose
 from rollback.manifest import Draft, FeatureSpec, Manifest
 from rollback.own_model import ReferenceTable, own_model
 from rollback.reference import ReferenceRows
 from rollback.reload.rehearsal import rehearse
-from rollback.table import write_table
+from rollback.tables.table import write_table
 from rollback.translate import scorer_in_terms_of
 
 SCHEMA = DRAFT.manifest("", "", "").schema

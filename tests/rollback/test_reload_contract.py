@@ -21,7 +21,7 @@ from tiny_registry import NAME, make_registry, point
 
 import rollback.reload
 from monitor.settings.response_sections import ServingConfig
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.registry.memory import MemoryRegistry
 from rollback.reload.adapter import Site, adapters
 from rollback.reload.exec import ExecReloader

@@ -16,7 +16,6 @@ from tiny_registry import NAME, add
 from monitor.reloaders import reloader
 from monitor.settings.response_sections import ServingConfig
 from rollback.audit.log import FILE_NAME, AuditLog
-from rollback.keys import Keys
 from rollback.registry.file import FileRegistry
 from rollback.registry.moves import quarantined
 from rollback.reload.exchange import Server
@@ -28,6 +27,7 @@ from rollback.response.policy import Finding, PolicySettings
 from rollback.response.responder import Responder
 from rollback.response.steps import Target
 from rollback.response.worker import Inline
+from rollback.signing.keys import Keys
 from rollback.train.memory import MemoryTrainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first run installs MLServer

@@ -22,7 +22,7 @@ from tiny_registry import NAME, make_registry
 from detectors.schema import UNSEEN, Feature, Schema
 from monitor.demo.server.http import JsonServer
 from monitor.demo.server.protocol import Reply, Request
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.reload.reloader import Observation, ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2 import MAX_ENDPOINTS, V2Reloader
 from rollback.reload.v2_client import V2Client, V2Settings

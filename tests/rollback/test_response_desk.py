@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rollback.keys import new_signing_key
 from rollback.response.desk import HOLD, Answer, FolderDesk, House
+from rollback.signing.keys import new_signing_key
 
 APPROVED = Answer("i1/rollback/2/1", "approve", "ann", reason="seen")
 

@@ -23,7 +23,6 @@ from theatre import (
 
 from rollback.audit.log import read_records
 from rollback.bundle import IntegrityError
-from rollback.keys import Keys, new_signing_key
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer, Pointers, RegistryError
@@ -32,6 +31,7 @@ from rollback.response.cases import Case
 from rollback.response.desk import Answer
 from rollback.response.policy import PolicySettings
 from rollback.response.steps import Target, perform
+from rollback.signing.keys import Keys, new_signing_key
 
 AUTOMATIC = PolicySettings(release="automatic")
 ALONE = PolicySettings(retrain=False)

@@ -17,7 +17,7 @@ from rollback.audit.checkpoint import read_signed
 from rollback.audit.log import START, AuditError, AuditLog, checkpoint_of, read_records
 from rollback.audit.merkle import check_consistency, check_inclusion, consistency, leaf
 from rollback.audit.verification import prove, verify
-from rollback.keys import Keys
+from rollback.signing.keys import Keys
 
 
 def write(path: Path, count: int = 5) -> list[str]:

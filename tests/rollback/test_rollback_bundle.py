@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollback.bundle import Bundle, IntegrityError, check_bundle, read_bundle, seal, write_bundle
-from rollback.keys import KeyFileError, Keys, new_signing_key, read_public_key, read_signing_key
 from rollback.manifest import Draft, FeatureSpec, Manifest
 from rollback.reference import ReferenceRows
+from rollback.signing.keys import KeyFileError, Keys, new_signing_key, read_public_key, read_signing_key
 
 KEY = new_signing_key()
 TRUSTED = Keys.of(KEY).trusted

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from rollback.audit.log import AuditError, AuditLog
 from rollback.audit.merkle import check_consistency, check_inclusion, leaf
 from rollback.audit.verification import verify
-from rollback.keys import Keys
+from rollback.signing.keys import Keys
 
 
 @pytest.fixture

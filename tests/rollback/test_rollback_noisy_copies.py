@@ -12,9 +12,9 @@ from onnx_models import GOOD, graph, softmax_of
 from tiny_registry import DRAFT
 
 from detectors.batch import Floats
-from rollback.noisy_copies import COPIED_BYTES, COPIES, NoisyCopies
-from rollback.onnx_weights import find_numbers, noisy_copy
-from rollback.protocol_buffer import NotOnnx
+from rollback.canary.noisy_copies import COPIED_BYTES, COPIES, NoisyCopies
+from rollback.onnx.protocol_buffer import NotOnnx
+from rollback.onnx.weights import find_numbers, noisy_copy
 from rollback.scorer import OnnxScorer
 
 MANIFEST = DRAFT.manifest("nids", "1", "")

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_models import FEATURES, GOOD, graph, samples, softmax_of
 
-from rollback.onnx_import import ImportRefused, import_onnx
+from rollback.onnx.adopt import ImportRefused, import_onnx
 
 
 def test_a_truncated_file_is_refused() -> None:

@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from detectors.batch import Floats
 from detectors.schema import UNSEEN
 from rollback.manifest import FeatureSpec, Manifest
-from rollback.onnx_import import Imported, ImportRefused, import_onnx
+from rollback.onnx.adopt import Imported, ImportRefused, import_onnx
 from rollback.scorer import OnnxScorer
 
 

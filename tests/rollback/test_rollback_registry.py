@@ -17,12 +17,12 @@ import pytest
 
 import rollback.registry
 from rollback.bundle import IntegrityError
-from rollback.keys import Keys, new_signing_key
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
 from rollback.registry.memory import MemoryRegistry
 from rollback.registry.registry import Buffer, Pointers, Registry, RegistryError
-from rollback.trust_list import keys_from_files
+from rollback.signing.keys import Keys, new_signing_key
+from rollback.signing.trust_list import keys_from_files
 
 KEYS = Keys.of(new_signing_key())
 MAKERS: dict[type, Callable[[Path], Registry]] = {

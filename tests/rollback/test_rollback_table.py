@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from detectors.schema import UNSEEN
 from rollback.manifest import FeatureSpec
 from rollback.reference import reference_rows
-from rollback.table import (
+from rollback.tables.append import append_columns
+from rollback.tables.table import (
     TableError,
     class_indices,
     encode,
@@ -24,7 +25,6 @@ from rollback.table import (
     sorted_classes,
     write_table,
 )
-from rollback.table_append import append_columns
 
 CSV = "bytes,proto,flag,label\n10,tcp,0,benign\n2.5e3,udp,1,attack\n,tcp,1,benign\n"
 

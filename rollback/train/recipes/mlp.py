@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from detectors.batch import Floats
 from detectors.schema import UNSEEN, Schema
-from rollback.canaries import Canaries
+from rollback.canary.canaries import Canaries
 from rollback.train.onnx_graph import CLIP, build_model, embedding_size, onnx_spec
 from rollback.train.recipe import Device, Progress, RecipeError, Trained, TrainingRows, Weights
 from rollback.train.split import hold_out

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.batch import Floats
 from rollback.manifest import Manifest
-from rollback.onnx_weights import find_numbers, noisy_copy
+from rollback.onnx.weights import find_numbers, noisy_copy
 from rollback.scorer import OnnxScorer, ScorerError
 
 NOISE: Final = 0.01
@@ -22,7 +22,7 @@ class NoisyCopies:
     """x[n,d] -> scores[c,n,k] of c copies, each with every number w of the model replaced by w (1 + .01 N(0, 1)).
 
     A copy that does not run or answers with something that is no number is left out. Raises
-    `rollback.protocol_buffer.NotOnnx`.
+    `rollback.onnx.protocol_buffer.NotOnnx`.
     """
 
     def __init__(self, model: bytes, manifest: Manifest, seed: int = 0) -> None:

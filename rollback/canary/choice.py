@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.batch import Bools, Floats, Ints, Scorer
 from detectors.schema import Schema
-from rollback.canaries import TOLERANCE, Canaries
+from rollback.canary.canaries import TOLERANCE, Canaries
 from rollback.reference import ReferenceRows
 
 Copies: TypeAlias = Callable[[Floats], Floats]

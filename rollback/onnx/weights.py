@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rollback.onnx_graph import (
+from rollback.onnx.graph import (
     ATTRIBUTE_GRAPH,
     ATTRIBUTE_GRAPHS,
     ATTRIBUTE_TENSOR,
@@ -23,7 +23,7 @@ from rollback.onnx_graph import (
     GRAPH_NODE,
     MODEL_GRAPH,
 )
-from rollback.protocol_buffer import FIXED, LENGTH_DELIMITED, NotOnnx, fields, spans
+from rollback.onnx.protocol_buffer import FIXED, LENGTH_DELIMITED, NotOnnx, fields, spans
 
 NODE_ATTRIBUTE, ATTRIBUTE_FLOATS = 5, 7
 TENSOR_KIND, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 2, 4, 9, 10

@@ -9,9 +9,9 @@ from typing import Any
 from detectors.batch import Floats, Strings
 from rollback.class_order import ClassOrder, agreement, class_order, named_columns
 from rollback.manifest import FeatureSpec, OnnxSpec
-from rollback.onnx_answer import Answer, find_answer, given_labels, run_all
-from rollback.onnx_graph import NotOnnx, read_graph
-from rollback.onnx_layout import ImportRefused, fill_features, find_layout
+from rollback.onnx.answer import Answer, find_answer, given_labels, run_all
+from rollback.onnx.graph import NotOnnx, read_graph
+from rollback.onnx.layout import ImportRefused, fill_features, find_layout
 from rollback.scorer import REST, Feeder, ScorerError, open_session
 
 __all__ = ["ImportRefused", "Imported", "import_onnx"]

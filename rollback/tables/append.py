@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from detectors.batch import Floats
-from rollback.table import TableError, read_table, write_table
-from rollback.table_formats import open_parquet, open_text, table_format
+from rollback.tables.formats import open_parquet, open_text, table_format
+from rollback.tables.table import TableError, read_table, write_table
 
 
 def append_columns(path: Path, out: Path, added: Mapping[str, Floats]) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from rollback.durable import replace_file
-from rollback.keys import KeyFileError, Keys, PublicKey, read_public_key, read_signing_key
+from rollback.signing.keys import KeyFileError, Keys, PublicKey, read_public_key, read_signing_key
 
 PUBLIC_BYTES: Final = 32
 

@@ -1,4 +1,4 @@
-"""The file formats of `rollback.table`: CSV, NDJSON and Parquet, read to columns and written from them."""
+"""The file formats of `rollback.tables.table`: CSV, NDJSON and Parquet, read to columns and written from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zstandard
 from numpy.dtypes import StringDType
 
 from detectors.batch import Ints, Strings
-from rollback.cells import Column, TableError, parse_floats, show_number
+from rollback.tables.cells import Column, TableError, parse_floats, show_number
 
 CHUNK_ROWS: Final = 20_000
 

@@ -1,4 +1,4 @@
-"""Ed25519 keys: one to sign bundles with, any number to trust; see `rollback.trust_list` for those of a configuration.
+"""Ed25519 keys: one to sign bundles with, any number to trust; those of a configuration: `trust_list`.
 
 Trial keys are made beside a registry on first use (`.keys/`): they show that nothing has changed by accident, but who
 can write to the registry can replace them. In production, give the public keys from elsewhere.

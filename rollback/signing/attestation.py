@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from rollback.envelope import SignatureError, seal, unseal
-from rollback.keys import PublicKey, SigningKey
+from rollback.signing.envelope import SignatureError, seal, unseal
+from rollback.signing.keys import PublicKey, SigningKey
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

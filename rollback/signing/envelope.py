@@ -15,7 +15,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined]  # it lists none
 
-from rollback.keys import PublicKey, SigningKey
+from rollback.signing.keys import PublicKey, SigningKey
 
 # made once, at import: msgspec may crash where two threads are the first to decode a type
 _JSON: Final = msgspec.json.Decoder(dict[str, Any])

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.batch import Floats, Strings
-from rollback.onnx_layout import ImportRefused
+from rollback.onnx.layout import ImportRefused
 from rollback.scorer import BATCH_ROWS, Feeder, run_session
 
 TOLERANCE: Final = 1e-3

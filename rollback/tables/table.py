@@ -15,9 +15,9 @@ import numpy as np
 
 from detectors.batch import Floats, Ints, Strings
 from detectors.schema import UNSEEN
-from rollback.cells import Column, TableError, parse_floats, show_number
 from rollback.manifest import FeatureSpec
-from rollback.table_formats import read_columns, table_format, write_table
+from rollback.tables.cells import Column, TableError, parse_floats, show_number
+from rollback.tables.formats import read_columns, table_format, write_table
 
 __all__ = [
     "Column",

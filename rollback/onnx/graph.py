@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from rollback.protocol_buffer import NotOnnx, fields, integers, message, text
+from rollback.onnx.protocol_buffer import NotOnnx, fields, integers, message, text
 
 __all__ = ["GraphFacts", "NotOnnx", "read_graph"]
 

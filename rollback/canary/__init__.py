@@ -1,0 +1,1 @@
+"""Samples whose answers tell one version from another."""

@@ -1,0 +1,1 @@
+"""ONNX models as others made them: their graph, their weights, their answers."""

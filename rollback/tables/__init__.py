@@ -1,0 +1,1 @@
+"""Rows of a training buffer in a file: CSV, Parquet or NDJSON."""
