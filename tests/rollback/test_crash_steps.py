@@ -71,7 +71,9 @@ def harness(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.timeout(3600)
-def test_killed_before_any_step_the_story_ends_as_if_nothing_had_happened(harness: Harness) -> None:
+def test_killed_before_any_step_the_story_ends_as_if_nothing_had_happened(
+    harness: Harness, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = harness.play("whole", 0)
     assert (whole["codes"], whole["code"]) == ([0], 0), whole
     end = whole["told"]
@@ -82,7 +84,11 @@ def test_killed_before_any_step_the_story_ends_as_if_nothing_had_happened(harnes
     assert (end["versions"], end["pointers"]["serving"], end["told"]) == (["1", "2", "3"], "3", ["1", "3"])
     count = whole["counted"]
     assert count > 200
-    for step in sorted({round(s) for s in np.linspace(1, count, min(STEPS, count))}):
+    tried = sorted({round(s) for s in np.linspace(1, count, min(STEPS, count))})
+    for number, step in enumerate(tried):
+        if number % 25 == 0:
+            with capsys.disabled():
+                print(f"\ncrash harness: {number} of {len(tried)} kills, of {count} steps", flush=True)  # noqa: T201
         found = harness.play(f"step{step}", step, AGAIN)
         assert found["codes"] == [-9, -9, 0], (step, found)
         assert found["told"] == end, (step, found["told"])
