@@ -371,6 +371,24 @@ def test_events_are_read_from_kafka_by_time(
     assert result["counts"]["events"] == sum(line["ts"] >= start for line in past.lines[:1000])
     assert sum(read["messages"] for read in result["inputs"]) == result["counts"]["messages"]
     assert {read["offsets"]["topic"] for read in result["inputs"]} == {inference}
+    common = (
+        "hunt", "--registry", past.registry, "--name", NAME, "--incident", past.incident(tmp_path / "i.json"),
+        "--config", tmp_path / "tocsin.yaml", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    code, out, err = run(*common, "--offsets", "0:10-29", "--offsets", "1:5-5")
+    assert code == 0, err
+    read = [(each["messages"], each["offsets"]["first"], each["offsets"]["last"]) for each in json.loads(out)["inputs"]]
+    assert read == [(20, 10, 29), (1, 5, 5)]
+    for wrong, message in (
+        (["0:10-9"], "is no PARTITION:FIRST-LAST"),
+        (["x"], "is no PARTITION:FIRST-LAST"),
+        (["0:1-2", "0:4-5"], "partition 0 is named twice"),
+        (["7:0-1"], "partition 7: there is no such partition"),
+        (["0:0-99999"], "offsets 0 to 99999 are not all there"),
+    ):
+        code, _, err = run(*common, *(part for text in wrong for part in ("--offsets", text)))
+        assert code != 0
+        assert message in " ".join(err.replace("│", " ").split())
 
 
 def test_files_of_any_kind_and_number_tell_the_same(past: Past, hunt: Hunt, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,7 +16,7 @@ import msgspec
 import typer
 
 from monitor.capture.gather import Stretch
-from monitor.capture.kafka_stretch import kafka_chunks
+from monitor.capture.kafka_stretch import kafka_chunks, kafka_ranges
 from monitor.cli.hunt_report import in_a_sentence, report
 from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
@@ -33,7 +34,7 @@ from monitor.incident_file import IncidentFileError, find_incident, read_inciden
 from monitor.messages import Incident, OffsetRange
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_chunks import file_chunks
-from monitor.sources.source import Chunk
+from monitor.sources.kafka_settings import KafkaSettings
 from rollback.audit.log import FILE_NAME
 from rollback.durable import replace_file
 from rollback.registry.moves import check_name
@@ -47,6 +48,7 @@ OUTPUTS: Final = {
     STIX: "the same as STIX 2.1 indicators",
 }
 FOREVER: Final = float("inf")
+OFFSETS: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})-([0-9]{1,18})")
 
 
 def hunt(
@@ -80,6 +82,10 @@ def hunt(
         str | None, typer.Option("--from", help="Event time, included; since the version's first event unless said.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Event time, not included any more.")] = None,
+    offsets: Annotated[
+        list[str] | None,
+        typer.Option("--offsets", help="PARTITION:FIRST-LAST of the topic, instead of by time; may be repeated."),
+    ] = None,
     version: Annotated[
         list[str] | None, typer.Option("--version", help="Whose events; those that the incident blames unless said.")
     ] = None,
@@ -109,8 +115,11 @@ def hunt(
     digests = {str(path): _digest(path) for path in events or []}
     if events:
         chunks = file_chunks((path, "inference") for path in events)
+    elif offsets:
+        chunks = kafka_ranges(_inference(settings), _ranges(offsets))
     else:
-        chunks = _from_kafka(settings, (case.since or 0.0) if first is None else first, after)
+        stretch = Stretch((case.since or 0.0) if first is None else first, min(after, max(time.time(), 1.0)))
+        chunks = kafka_chunks(_inference(settings), stretch)
     scope = Scope(name, first or 0.0, after)
     compared = {one.version: one for one in case.versions}
     with Listing(out, most) as listing, Progress("hunting") as progress:
@@ -182,13 +191,28 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _from_kafka(settings: Config | None, start: float, end: float) -> Iterator[Chunk]:
+def _inference(settings: Config | None) -> KafkaSettings:
+    """The topic of inference events, alone."""
     if settings is None:
         raise typer.BadParameter("give event files, or a configuration that says where Kafka is", param_hint="--events")
     if settings.kafka is None:
         raise ConfigError(None, [Problem("kafka", "missing: it says where events are; or give --events")])
-    wanted = replace(kafka_settings(settings.kafka), topics={settings.kafka.inference_topic: "inference"})
-    return kafka_chunks(wanted, Stretch(start, min(end, max(time.time(), start + 1))))
+    return replace(kafka_settings(settings.kafka), topics={settings.kafka.inference_topic: "inference"})
+
+
+def _ranges(texts: Sequence[str]) -> dict[int, tuple[int, int]]:
+    """By partition the first offset, and the one after the last."""
+    found: dict[int, tuple[int, int]] = {}
+    for text in texts:
+        parts = OFFSETS.fullmatch(text)
+        if parts is None or int(parts[2]) > int(parts[3]):
+            raise typer.BadParameter(
+                f"{text!r} is no PARTITION:FIRST-LAST, such as 0:1500-2999", param_hint="--offsets"
+            )
+        if int(parts[1]) in found:
+            raise typer.BadParameter(f"partition {parts[1]} is named twice", param_hint="--offsets")
+        found[int(parts[1])] = (int(parts[2]), int(parts[3]) + 1)
+    return found
 
 
 def _result(case: Case, found: Hunt, digests: dict[str, str], out: Path) -> HuntResult:
