@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -15,48 +14,13 @@ from detectors.evidence import Budget, Detector, Evidence, Implicated, State
 from detectors.labels.claims import UNKNOWN
 from detectors.labels.ledger import FlipBets, Sessions
 from detectors.labels.noise import AssumedErrorRate, ErrorRate
+from detectors.labels.parameters import Parameters
 from detectors.labels.question import FlipQuestion
 from detectors.labels.scopes import Cells
 from detectors.nulls.margins import certainty
 from detectors.sequential import as_e_value, log_mean, session_mean, sessions_of
 
 _APPROVED: Final = float(np.log(20))  # the log e-value from which on trusted labels approve of a contradiction
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """How many sources, origins, sessions and starts are told apart, how much is asked, what an answer weighs.
-
-    ``sources``, ``origins``: slots. ``size``: labelled sessions that are remembered; ``starts``: points in time from
-    which flips may have begun. Untrusted labels carry ``untrusted`` of the weight. ``asked``, ``batch``: labels asked
-    for in one question, and in one window. A claim is false with ``false_poisoned`` or ``false_honest``. ``claims``
-    are kept; ``memory`` sessions are remembered as having voted. ``fewest`` labelled events must the reference have.
-    Where no model scores the reference, the served one is taken at its word, but for errors at ``unscored_error``.
-    """
-
-    sources: int = 24
-    origins: int = 8
-    size: int = 4096
-    starts: int = 16
-    untrusted: float = 0.7
-    asked: int = 16
-    batch: int = 8
-    false_poisoned: float = 0.9
-    false_honest: float = 0.1
-    claims: int = 512
-    memory: int = 20_000
-    fewest: int = 100
-    unscored_error: float = 0.03
-
-    def __post_init__(self) -> None:
-        for name in ("untrusted", "unscored_error"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
-        if not 0 < self.false_honest < self.false_poisoned < 1:
-            raise ValueError("need 0 < false_honest < false_poisoned < 1: poisoners lie more often")
-        names = ("sources", "origins", "size", "starts", "asked", "batch", "claims", "memory", "fewest")
-        if wrong := [name for name in names if getattr(self, name) < 1]:
-            raise ValueError(f"counts must be at least 1: {', '.join(wrong)}")
 
 
 class LabelAgreement(Detector):

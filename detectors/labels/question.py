@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,13 +13,11 @@ from detectors.batch import Bools, Floats, Ints, Labels, Strings
 from detectors.evidence import Ask, Budget, Contributor, Implicated, State
 from detectors.labels.claims import FALSE, TRUE, UNKNOWN, Claims, Verdicts
 from detectors.labels.ledger import FlipBets
+from detectors.labels.parameters import Parameters
 from detectors.labels.scopes import Cells
 from detectors.nulls.margins import log_scores
 from detectors.schema import Schema
 from detectors.sequential import sessions_of
-
-if TYPE_CHECKING:
-    from detectors.label_agreement import Parameters
 
 _SHORT: Final = 0.999 * DECISIVE
 _ENOUGH_TRUE: Final = 2  # true claims in a region from which on others there are doubted less
