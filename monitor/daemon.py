@@ -8,7 +8,7 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -127,7 +127,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         audit = AuditLog(config.state_dir / FILE_NAME, time.time, audit_keys(config))
         stack.callback(audit.close)
         anchors = Anchors(read_records(config.state_dir / FILE_NAME))
-        registries = {name: open_configured(config, name, anchors.of(name)) for name in config.models}
+        registries = {name: open_configured(config, name, anchors) for name in config.models}
         about = {"version": version, "mode": mode, "role": role, "models": sorted(config.models)}
         audit.append("start", about | key_ids(config))
         note_configuration(config, mode, audit)
@@ -174,10 +174,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         audit.append("stop", {})
 
 
-def open_configured(config: Config, name: str, digests: Mapping[str, str] | None = None) -> FileRegistry:
+def open_configured(config: Config, name: str, anchors: Anchors | None = None) -> FileRegistry:
     """The registry of a model with the keys of the configuration; its trial keys where none is named.
 
-    ``digests`` are those that versions had when they were first seen.
+    ``anchors`` are what the audit log holds of it.
     """
     signing = config.signing
     if signing.trusted_keys or signing.key_file:
@@ -185,7 +185,9 @@ def open_configured(config: Config, name: str, digests: Mapping[str, str] | None
     else:
         log.warning("no signing.trusted_keys are configured: bundles are checked with the registry's own trial keys")
         keys = Keys.trial(config.registry)
-    trust = Trust(digests or {}, frozenset(config.model(name).allow_unsigned))
+    known = anchors or Anchors(())
+    unsigned = frozenset(config.model(name).allow_unsigned)
+    trust = Trust(known.of(name), unsigned, partial(known.rewritten, name))
     return FileRegistry(config.registry, name, keys, time.time, trust, config.bundles.limits())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,8 @@ _Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 class PlainServer(ThreadingHTTPServer):
     """At an IPv4 or IPv6 address; its threads keep no process alive.
 
-    Of more than ``most`` connections at a time the newest are closed at once, and every one after ``longest`` seconds:
-    who opens many, or sends a byte now and then, takes no memory and no threads from what runs beside.
+    Of more than ``most`` connections at a time the oldest are cut, and every one after ``longest`` seconds: who opens
+    many and says nothing takes neither memory nor threads from what runs beside, nor its turn from who asks something.
     """
 
     daemon_threads = True
@@ -35,27 +36,34 @@ class PlainServer(ThreadingHTTPServer):
         longest: float = LONGEST_SECONDS,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._free = threading.BoundedSemaphore(most)
+        self._most = most
         self._longest = longest
+        self._since: dict[_Request, float] = {}
+        self._changing = threading.Lock()
         super().__init__(address, handler)
 
     def process_request(self, request: _Request, client_address: Any) -> None:
-        """Answer in a thread, if there is room."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Answer in a thread; the oldest of too many connections goes for it."""
+        with self._changing:
+            self._since[request] = time.monotonic()
+            oldest = list(self._since)[: -self._most]
+        for each in oldest:
+            _cut(each)
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: _Request, client_address: Any) -> None:
-        """Answer, and no longer than that."""
-        end = threading.Timer(self._longest, _cut, [request])
-        end.daemon = True
-        end.start()
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            end.cancel()
-            self._free.release()
+    def shutdown_request(self, request: _Request) -> None:
+        """It is over, however it went."""
+        with self._changing:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cut what has lasted too long; called while nothing else happens, too."""
+        before = time.monotonic() - self._longest
+        with self._changing:
+            old = [request for request, since in self._since.items() if since < before]
+        for request in old:
+            _cut(request)
 
     def handle_error(self, request: _Request, client_address: Any) -> None:
         """A connection that breaks off is its client's affair."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,11 +12,15 @@ import msgspec
 import typer
 
 from monitor.cli.output import show
+from monitor.cli.registry_options import By, Name, Root, open_registry
+from monitor.cli.who import user_name
+from monitor.daemon import audit_keys
 from monitor.explain import printable
 from monitor.settings.config import load_config
+from rollback.audit.anchors import Anchors
 from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.extract import check_extract, concerns, extract
-from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
+from rollback.audit.log import FILE_NAME, AuditError, AuditLog, Record, read_records, read_while_written
 from rollback.audit.verification import Verified, prove, prove_growth, verify
 from rollback.durable import replace_file
 from rollback.signing.keys import TRIAL_FOLDER, Keys
@@ -113,6 +118,36 @@ def prove_record(
         "path": [step.hex() for step in proof.path],
     }
     show(told, as_json=True, text="")
+
+
+@app.command("accept-history")
+def accept_history(
+    folder: Log,
+    *,
+    registry: Root,
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is another one; it is kept.", show_default=False)],
+    by: By = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The daemon's configuration: its key signs the log's checkpoint.")
+    ] = None,
+) -> None:
+    """Accept a registry's history that is not the one which the audit log holds, after looking into it.
+
+    Until then nothing is promoted and nothing rolled back: a quarantine may have been written out of it. The daemon
+    must not be running.
+
+    Example: tocsin audit accept-history state --registry registry --name nids --reason "restored from a backup"
+    """
+    (path,) = _logs(folder)[:1]
+    history = open_registry(registry, name).history()
+    keys = Keys.trial(path.parent) if config is None else audit_keys(load_config(config, os.environ))
+    log = AuditLog(path, time.time, keys if keys.signing else None)
+    try:
+        Anchors(read_records(path)).accept(name, history, by or user_name(), reason, log)
+    finally:
+        log.close()
+    typer.echo(f"accepted: {len(history)} entries of the history of {name}")
 
 
 @app.command("show")

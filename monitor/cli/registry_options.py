@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -71,9 +72,9 @@ def open_registry(
     if state is None:
         return FileRegistry(root, name, keys, time.time, Trust(unsigned=unsigned), bundle_limits())
     anchors = Anchors(read_while_written(_audit_log(state)))
-    keeper = FileRegistry(root, name, keys, time.time, Trust(anchors.of(name), unsigned), bundle_limits())
-    if problem := anchors.rewritten(name, keeper.history()):
-        raise RegistryError(f"{root}: by the audit log in {state} {problem}; compare: tocsin audit show {state}")
+    trust = Trust(anchors.of(name), unsigned, partial(anchors.rewritten, name))
+    keeper = FileRegistry(root, name, keys, time.time, trust, bundle_limits())
+    keeper.trusted_history()
     return keeper
 
 

@@ -15,6 +15,7 @@ from rollback.audit.log import (
     origin,
     read_checkpoint,
     read_records,
+    read_while_written,
     rewritten,
     unsealed,
 )
@@ -72,7 +73,7 @@ class Proof:
 
 def prove(path: Path, number: int) -> Proof:
     """The proof that record ``number`` (from 0) is in the log. Raises `AuditError`."""
-    records = list(read_records(path))
+    records = list(read_while_written(path))
     if not 0 <= number < len(records):
         raise AuditError(f"{path}: there is no record {number}: it has {len(records)}, numbered from 0")
     leaves = [leaf(record.line()) for record in records]
@@ -92,7 +93,7 @@ class Growth:
 
 def prove_growth(path: Path, first: int) -> Growth:
     """The proof that the log's first ``first`` records are the log that it was then. Raises `AuditError`."""
-    leaves = [leaf(record.line()) for record in read_records(path)]
+    leaves = [leaf(record.line()) for record in read_while_written(path)]
     if not 1 <= first <= len(leaves):
         raise AuditError(f"{path}: it never had {first} records: it has {len(leaves)}; give a number from 1 to that")
     way = tuple(consistency(leaves, first))

@@ -45,11 +45,13 @@ class Trust:
     """What is believed besides signatures.
 
     ``digests`` are those that versions' manifests are known to have: a version that is another one now is refused,
-    whoever signed it. Versions that are ``unsigned`` are believed without a signature.
+    whoever signed it. Versions that are ``unsigned`` are believed without a signature. ``rewritten`` says what is wrong
+    with a history, empty for nothing: nothing is moved by a wrong one, for quarantine stands in it.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict)
     unsigned: Collection[str] = ()
+    rewritten: Callable[[Sequence[Move]], str] = lambda _: ""
 
 
 class FileRegistry:
@@ -161,7 +163,7 @@ class FileRegistry:
             bundle.check_content()
             moves.refuse_shadow(bundle.manifest)
             wanted = Move(self._clock(), "promote", version, expected, by, reason)
-            for move in moves.promotion(self.pointers(), self.history(), wanted, known_good=known_good):
+            for move in moves.promotion(self.pointers(), self.trusted_history(), wanted, known_good=known_good):
                 self._apply(move)
             return self.pointers()
 
@@ -172,7 +174,7 @@ class FileRegistry:
             to = target if target is not None else moves.default_target(now)
             self.load(to).check_content()
             wanted = Move(self._clock(), "rollback", to, expected, by, reason)
-            for move in moves.rollback(now, self.history(), wanted):
+            for move in moves.rollback(now, self.trusted_history(), wanted):
                 moves.require(move.version, self.versions(), self._name)
                 self._apply(move)
             return self.pointers()
@@ -181,13 +183,15 @@ class FileRegistry:
         """See `Registry.quarantine`."""
         with self._locked():
             moves.refuse_needed(self.pointers(), moves.require(version, self.versions(), self._name), "quarantined")
-            if version not in moves.quarantined(self.history()):
+            if version not in moves.quarantined(self.trusted_history()):
                 self._apply(Move(self._clock(), "quarantine", version, None, by, reason))
 
     def release(self, version: str, *, by: str, reason: str) -> None:
         """See `Registry.release`."""
         with self._locked():
-            self._apply(moves.released(self.history(), Move(self._clock(), "release", version, None, by, reason)))
+            self._apply(
+                moves.released(self.trusted_history(), Move(self._clock(), "release", version, None, by, reason))
+            )
 
     def remove(self, version: str, *, by: str, reason: str) -> None:
         """See `Registry.remove`. A folder that a crash left is deleted by the next command that writes."""
@@ -218,6 +222,13 @@ class FileRegistry:
                 found.append(_MOVE.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise RegistryError(f"{path}: line {number}: is no entry of a history: {error}") from error
+        return found
+
+    def trusted_history(self) -> Sequence[Move]:
+        """See `Registry.trusted_history`."""
+        found = self.history()
+        if problem := self._trust.rewritten(found):
+            raise RegistryError(f"{self._folder / HISTORY}: {problem}")
         return found
 
     def buffer(self, version: str) -> Buffer | None:

@@ -131,6 +131,10 @@ class MemoryRegistry:
         """See `Registry.history`."""
         return list(self._history)
 
+    def trusted_history(self) -> Sequence[Move]:
+        """See `Registry.trusted_history`; nobody else can write here."""
+        return self.history()
+
     def buffer(self, version: str) -> Buffer | None:
         """See `Registry.buffer`."""
         entry = self.load(version).manifest.lineage.get("buffer")

@@ -117,6 +117,9 @@ class Registry(Protocol):
     def history(self) -> Sequence[Move]:
         """Every move, oldest first."""
 
+    def trusted_history(self) -> Sequence[Move]:
+        """The history, if it goes on from what is known of it elsewhere; raises `RegistryError` where it does not."""
+
     def buffer(self, version: str) -> Buffer | None:
         """The training buffer of a version, its digest checked; None where it has none.
 

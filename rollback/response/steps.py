@@ -48,7 +48,7 @@ def perform(case: Case, target: Target) -> Result:
 
 def _verify(case: Case, target: Target) -> Result:
     """Nothing is touched before it is known that the target is what was signed, and answers as it did then."""
-    refuse_quarantined(target.registry.history(), case.target)
+    refuse_quarantined(target.registry.trusted_history(), case.target)
     bundle = target.registry.load(case.target)  # not its training buffer: nothing of that is served
     bundle.check_content()
     share = _own_agreement(bundle)

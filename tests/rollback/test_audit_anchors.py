@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from monitor.decoding.reject import Reject
 from monitor.jobs.registry_verification import check_registry
 from monitor.settings.config import Config, SigningConfig
 from monitor.sources.source import Partition
-from rollback.audit.anchors import MOVES, REWRITTEN, VERSION, Anchors
+from rollback.audit.anchors import ACCEPTED, MOVES, REWRITTEN, VERSION, Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.bundle import ATTESTATION, IntegrityError
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry, Trust
+from rollback.registry.registry import RegistryError
 from rollback.signing.keys import Keys, new_signing_key
 
 KEYS = Keys.of(new_signing_key())
@@ -39,7 +41,7 @@ class Place:
 
     def start(self, *unsigned: str) -> None:
         self.anchors = Anchors(read_records(self.path))
-        self.registry = self.opened(Trust(self.anchors.of("nids"), unsigned))
+        self.registry = self.opened(Trust(self.anchors.of("nids"), unsigned, partial(self.anchors.rewritten, "nids")))
         self.book = FindingsBook(self.anchors, self.log)
 
     def opened(self, trust: Trust | None = None) -> FileRegistry:
@@ -112,7 +114,7 @@ def test_commands_that_are_told_of_the_audit_log_believe_it(place: Place, tmp_pa
     for command in ("verify", "rollback"):
         code, _, err = run("registry", command, *options, "--state", tmp_path / "state")
         assert code == 1
-        assert "the first 2 entries of the history of model 'nids' are others than they were" in err
+        assert "the first 2 entries of the history of model 'nids' are others than the audit log holds" in err
     code, _, err = run("registry", "verify", *options, "--state", tmp_path)
     assert (code, f"{tmp_path / FILE_NAME}: there is no audit log" in err) == (1, True)
 
@@ -126,9 +128,44 @@ def test_a_history_that_was_written_anew_is_found_and_kept_as_it_is_then(place: 
     with structlog.testing.capture_logs() as logs:
         place.check()
         place.check()
-    assert [line["event"] for line in logs] == ["the registry's history was written anew"]
+    assert [line["event"] for line in logs] == ["the registry's history was written anew"] * 2
     (record,) = [record for record in read_records(place.path) if record.kind == REWRITTEN]
     assert {move["by"] for move in record.body["moves"]} == {"bob"}
+
+
+def test_a_quarantine_that_was_written_out_of_the_history_holds_until_somebody_accepts_that(
+    place: Place, tmp_path: Path, run: Run
+) -> None:
+    place.add(b"1")
+    place.add(b"2")
+    place.registry.quarantine("2", by="tocsin", reason="incident")
+    place.check()
+    file = tmp_path / "registry" / "nids" / "history.ndjson"
+    whole = file.read_bytes()
+    file.write_bytes(b"".join(line for line in whole.splitlines(keepends=True) if b'"quarantine"' not in line))
+    for _ in range(3):  # being told of it makes it no truer, nor does a restart
+        place.check()
+        place.start()
+        with pytest.raises(RegistryError, match="are others than the audit log holds"):
+            place.registry.promote("2", expected="1", known_good=False, by="eve", reason="")
+        with pytest.raises(RegistryError, match="are others than the audit log holds"):
+            place.registry.rollback(expected="2", by="tocsin", reason="", target="1")
+    assert place.kinds().count(REWRITTEN) == 1
+    file.write_bytes(whole)
+    place.check()
+    with pytest.raises(RegistryError, match="version 2 is in quarantine"):
+        place.registry.promote("2", expected="1", known_good=False, by="eve", reason="")
+    file.write_bytes(whole.replace(b'"by":"ann"', b'"by":"bob"'))
+    place.check()
+    place.log.close()
+    options = ("--registry", tmp_path / "registry", "--name", "nids", "--reason", "moved from another disk")
+    code, out, err = run("audit", "accept-history", tmp_path / "state", *options, "--by", "ann")
+    assert (code, "4 entries" in out) == (0, True), err
+    place.log = AuditLog(place.path, lambda: 0.0)
+    place.start()
+    place.registry.release("2", by="ann", reason="it was good")
+    place.check()
+    assert place.kinds()[-2:] == [ACCEPTED, MOVES]
 
 
 def test_a_version_without_a_signature_is_believed_only_where_it_is_named(place: Place, tmp_path: Path) -> None:
