@@ -75,7 +75,8 @@ def explain(state: Path, uid: str, registry: Callable[[str], Registry] | None = 
     keys = dict.fromkeys(r.body["case"]["key"] for r in records if isinstance(r.body.get("case"), dict))
     moves = [] if registry is None else _moves(registry(messages[-1]["model"]), messages[-1], list(keys))
     removed = {key: found for key in keys if (found := _removed(state / RETRAININGS / results_of(key) / REMOVED))}
-    return Explanation(uid, messages, windows, requests, records, moves, removed, _missed(state, uid))
+    missed = _missed(state, uid) or messages[-1].get("missed", "")
+    return Explanation(uid, messages, windows, requests, records, moves, removed, missed)
 
 
 def timeline(found: Explanation) -> Iterator[str]:

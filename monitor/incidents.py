@@ -144,7 +144,7 @@ class IncidentBook:
         if before is not None and (before.result, before.target) == (action.result, action.target):
             return []
         actions = list((told | {action.key: action}).values())
-        last |= {"action": actions, "activity": "update", "at": at, "status": "confirmed"}
+        last |= {"action": actions, "activity": "update", "at": max(last["at"], at), "status": "confirmed"}
         return [Incident(**last)]
 
     def hunted(self, uid: str, missed: str, at: float) -> list[Incident]:
@@ -153,13 +153,15 @@ class IncidentBook:
         One that is closed stays so: its last message is said again, with this. One that is not there yet (after a crash
         its window is judged again) says it when it is created.
         """
+        self._hunts.pop(uid, None)
         self._hunts[uid] = missed
         if len(self._hunts) > MOST_CLOSED:
             del self._hunts[next(iter(self._hunts))]
         last = self._last(uid)
         if last is None or last["missed"] == missed:
             return []
-        last |= {"missed": missed, "at": at}
+        summary = f"{last['summary'].removesuffix(last['missed']).rstrip()} {missed}"
+        last |= {"missed": missed, "summary": summary, "at": max(last["at"], at)}
         if last["activity"] == "create":
             last["activity"] = "update"
         return [Incident(**last)]
@@ -202,8 +204,9 @@ class IncidentBook:
 
     def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
         missed = case.last.get("missed") or self._hunts.get(case.uid, "")
+        fields = _fields(case, seen)
         kept = {"action": case.last.get("action", []), "missed": missed}
-        case.last = _fields(case, seen) | kept | {"activity": activity}
+        case.last = fields | kept | {"activity": activity, "summary": f"{fields['summary']} {missed}".rstrip()}
         return Incident(**case.last)
 
     def state(self) -> State:
@@ -320,9 +323,9 @@ def hypothesis_confidence(verdict: Verdict) -> float:
 
 def evidence_item(e: Evidence) -> EvidenceItem:
     """A detector's evidence as published."""
-    top = [TopItem(c.name, float(c.contribution)) for c in e.top]
+    top = [TopItem(c.name, figure(c.contribution)) for c in e.top]
     e_value = None if e.e_value is None else figure(e.e_value)
-    return EvidenceItem(e.detector, e.status, float(e.score), float(e.threshold), e_value, top)
+    return EvidenceItem(e.detector, e.status, figure(e.score), figure(e.threshold), e_value, top)
 
 
 def _implicated(verdict: Verdict) -> ImplicatedItem:

@@ -120,19 +120,19 @@ class Alternative(msgspec.Struct, frozen=True):
 
 
 class TopItem(msgspec.Struct, frozen=True):
-    """A feature or slice and how much it added to a detector's score, in the detector's own unit."""
+    """A feature or slice and how much it added to a detector's score, in the detector's own unit; null: beyond all."""
 
     name: str
-    contribution: float
+    contribution: float | None
 
 
 class EvidenceItem(msgspec.Struct, frozen=True):
-    """What one detector said about the window. ``e_value`` is null for a detector that has none."""
+    """What one detector said about the window. A figure that is not finite is null, as is ``e_value`` without one."""
 
     detector: str
     status: DetectorStatus
-    score: float
-    threshold: float
+    score: float | None
+    threshold: float | None
     e_value: float | None = None
     top: list[TopItem] = []
 

@@ -189,8 +189,7 @@ def _jobs(
             yield Job("canary_probe", chosen.canary_probe_seconds, probe, model)
         verification = RegistryVerification(model, registry, metrics, inbox, clock)
         yield Job("registry_verification", chosen.registry_verification_seconds, verification, model)
-        if chosen.registry_verification_seconds:
-            yield Job("first_sight", chosen.new_versions_seconds, FirstSight(registry, verification), model)
+        yield Job("first_sight", chosen.new_versions_seconds, FirstSight(registry, verification), model)
     yield Job("hunt_results", chosen.hunt_results_seconds, HuntResults(state_dir, inbox))
     housekeeping = Housekeeping(state_dir, chosen.keep_retrainings_days, metrics, clock)
     yield Job("housekeeping", chosen.housekeeping_seconds, housekeeping)

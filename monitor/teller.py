@@ -139,7 +139,7 @@ class Teller:
         """Tell what a hunt about an incident has found; whether there was anything to tell."""
         told = self._book.hunted(uid, missed, self._at)
         for incident in told:
-            self._publish(incident)
+            self._tell(incident)  # nothing has happened to it: it is not counted again
         return bool(told)
 
     def _response(self, uid: str, judged: Judged, model: str, version: str) -> list[Incident]:
@@ -175,11 +175,14 @@ class Teller:
             hypothesis=incident.hypothesis,
             confidence=incident.confidence,
         )
-        told = msgspec.structs.replace(incident, audit_checkpoint=self._responding.checkpoint())
-        self._outlets.incidents.append(self._encode(told))
+        self._tell(incident)
         self._metrics.incident(incident.model, incident.family, incident.activity)
         if incident.activity == "close":
             self._desk.close(incident.uid)
+
+    def _tell(self, incident: Incident) -> None:
+        told = msgspec.structs.replace(incident, audit_checkpoint=self._responding.checkpoint())
+        self._outlets.incidents.append(self._encode(told))
 
     def _ranges(self, closed: ClosedWindow) -> list[OffsetRange]:
         return [

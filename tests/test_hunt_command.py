@@ -391,6 +391,20 @@ def test_events_are_read_from_kafka_by_time(
         assert message in " ".join(err.replace("│", " ").split())
 
 
+def test_what_an_earlier_hunt_has_found_stays_until_there_is_something_in_its_place(
+    past: Past, hunt: Hunt, run: Run, tmp_path: Path
+) -> None:
+    hunt()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    fixed = ("hunt", "--registry", past.registry, "--name", NAME, "--incident", tmp_path / "incident.json")
+    (tmp_path / "broken.ndjson.gz").write_bytes(b"\x1f\x8bgarbage")
+    for wrong in ("--offsets banana", "--events none", f"--events {tmp_path / 'broken.ndjson.gz'}"):
+        assert run(*fixed, "--out", tmp_path / "out", *wrong.split())[0] != 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    code, _, err = run(*fixed, "--out", tmp_path / "out", "--events", past.events, "--offsets", "0:1-2")
+    assert (code, "not both" in err) == (2, True)
+
+
 def test_files_of_any_kind_and_number_tell_the_same(past: Past, hunt: Hunt, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow: pip install 'tocsin[data]'")
     parquet = pytest.importorskip("pyarrow.parquet")

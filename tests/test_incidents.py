@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from detectors.evidence import Evidence, Implicated
+from detectors.evidence import Contributor, Evidence, Implicated
 from detectors.verdict import Verdict
 from monitor.incidents import MOST_CLOSED, IncidentBook, Sighting, incident_uid
 from monitor.messages import ActionTaken, Incident, WindowItem
@@ -104,6 +104,10 @@ def test_an_incident_is_plain_json_even_where_evidence_is_infinite() -> None:
     (create,) = told(IncidentBook(), POISON)
     again = msgspec.json.decode(msgspec.json.encode(create), type=Incident)
     assert again.evidence[0].e_value is None
+    endless = Evidence("input_similarity", "fired", float("inf"), 2.0, top=(Contributor("bytes", float("inf")),))
+    (other,) = IncidentBook().consider(replace(sighting(POISON), evidence=(endless,)))
+    read = msgspec.json.decode(msgspec.json.encode(other), type=Incident).evidence[0]
+    assert (read.score, read.threshold, read.top[0].contribution) == (None, 2.0, None)
     assert again.implicated.features == {"urgent": 2.0}
     assert again.atlas == ["AML.T0020", "AML.T0018.000", "AML.T0043.004", "AML.T0015"]
     assert again.summary.count(". ") == 1
@@ -131,6 +135,9 @@ def test_what_a_hunt_has_found_is_told_once_and_stays_in_every_later_message() -
     assert acted.missed == "17 attacks passed."
     (again,) = book.hunted(created.uid, "18 attacks passed.", 108.0)
     assert again.missed == "18 attacks passed."
+    assert again.summary == f"{created.summary} 18 attacks passed."
+    (drifted,) = book.consider(sighting(replace(POISON, hypothesis="label_flip"), 9))
+    assert drifted.summary.endswith(" 18 attacks passed.")
 
 
 def test_a_hunt_about_a_closed_incident_is_told_and_leaves_it_closed() -> None:
@@ -140,7 +147,8 @@ def test_a_hunt_about_a_closed_incident_is_told_and_leaves_it_closed() -> None:
     kept = IncidentBook(quiet_windows=1)
     kept.restore(book.state())
     (said,) = kept.hunted(created.uid, "17 attacks passed.", 105.0)
-    assert said == msgspec.structs.replace(closed, missed="17 attacks passed.", at=105.0)
+    summary = f"{closed.summary} 17 attacks passed."
+    assert said == msgspec.structs.replace(closed, missed="17 attacks passed.", summary=summary, at=105.0)
     assert kept.remedied(created.uid, 106.0) == []
     assert kept.open_for("nids") == 0
 

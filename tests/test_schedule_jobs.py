@@ -352,3 +352,7 @@ def test_a_version_is_verified_when_it_is_first_seen_and_not_again(figures: Figu
     (second,) = figures.inbox.drain()
     assert isinstance(second, RegistryChecked)
     assert set(second.versions) == {*first.versions, "3"}
+    verification()
+    assert len(figures.inbox.drain()) == 1
+    look()
+    assert figures.inbox.drain() == []

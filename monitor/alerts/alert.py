@@ -84,7 +84,9 @@ def read_incident(line: bytes) -> IncidentMessage:
         head = msgspec.convert(fields, IncidentHead)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableIncidentError(f"not a tocsin.incident.v1: {error}") from error
-    return IncidentMessage(head, fields, f"{head.uid}-{head.activity}-{digest_of(line).hex()[:16]}")
+    # the log may have grown by what a crash and a restart added, when the same is told again
+    content = msgspec.json.encode({name: value for name, value in fields.items() if name != "audit_checkpoint"})
+    return IncidentMessage(head, fields, f"{head.uid}-{head.activity}-{digest_of(content).hex()[:16]}")
 
 
 def grade(severity: int) -> Grade:

@@ -7,9 +7,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
 import msgspec
@@ -104,6 +106,8 @@ def hunt(
     Example: tocsin hunt --registry registry --name nids --incident incident.json --events day1.ndjson.gz --out hunt
     """
     settings = load_config(config, os.environ) if config is not None else None
+    if events and offsets:
+        raise typer.BadParameter("events come from files or from Kafka's offsets, not both", param_hint="--offsets")
     told = _incident(incident, incidents or (settings.state_dir if settings else None), name)
     out = out or _own_folder(settings, told.uid)
     first, after = _stretch(start, end)
@@ -111,7 +115,6 @@ def hunt(
     keeper = open_registry(registry, name, keys, state=_watched(settings))
     with Busy("comparing the versions"):
         case = open_case(keeper, told, version or (), known_good)
-    _make_room(out, events or [])
     digests = {str(path): _digest(path) for path in events or []}
     if events:
         chunks = file_chunks((path, "inference") for path in events)
@@ -122,14 +125,15 @@ def hunt(
         chunks = kafka_chunks(_inference(settings), stretch)
     scope = Scope(name, first or 0.0, after)
     compared = {one.version: one for one in case.versions}
-    with Listing(out, most) as listing, Progress("hunting") as progress:
-        found = Hunt(scope, compared, listing, secrets.token_bytes(32))
-        for chunk in chunks:
-            found.take(chunk)
-            progress.update(found.events)
-        listing.finish()
-    result = _result(case, found, digests, out)
-    replace_file(out / SUMMARY, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    with _replacing(out, events or []) as part:
+        with Listing(part, most) as listing, Progress("hunting") as progress:
+            found = Hunt(scope, compared, listing, secrets.token_bytes(32))
+            for chunk in chunks:
+                found.take(chunk)
+                progress.update(found.events)
+            listing.finish()
+        result = _result(case, found, digests, part)
+        replace_file(part / SUMMARY, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
     show(msgspec.to_builtins(result), as_json=as_json, text=report(result))
@@ -171,19 +175,24 @@ def _stretch(start: str | None, end: str | None) -> tuple[float | None, float]:
     return first, after
 
 
-def _make_room(out: Path, inputs: Sequence[Path]) -> None:
-    """Take away what an earlier hunt left, once it is sure that every input can be read and is kept."""
+@contextmanager
+def _replacing(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
+    """A folder to write in; what is there at the end takes the place of an earlier hunt's, which stays until then."""
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is no folder", param_hint="--out")
     outputs = [out / name for name in OUTPUTS]
     for path in inputs:
         if path.resolve() in [output.resolve() for output in outputs]:
             raise typer.BadParameter(f"{path} would be overwritten: it is an output; move it first", param_hint="--out")
-        with path.open("rb"):
-            pass
     out.mkdir(parents=True, exist_ok=True)
-    for output in outputs:
-        output.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix=".hunt.", dir=out) as folder:
+        part = Path(folder)
+        yield part
+        for name in sorted(OUTPUTS, key=lambda name: name == SUMMARY):  # the summary last: it says what there is
+            if (part / name).exists():
+                (part / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

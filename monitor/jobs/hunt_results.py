@@ -3,59 +3,66 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from monitor.explain import HUNTS
+from monitor.explain import HUNTS, printable
 from monitor.hunting.messages import HuntResult
 from monitor.inbox import Hunted, Inbox
+from monitor.incident_file import IncidentFileError, find_incident
+from rollback.durable import read_plain
 
 SUMMARY: Final = "summary.json"
+MOST_BYTES: Final = 16_000_000
+LONGEST: Final = 500
+"""Characters of a sentence that an incident can hold; the file holds all of it."""
 _RESULT: Final = msgspec.json.Decoder(HuntResult)
 
 
 class HuntResultError(Exception):
-    """Something in the folder of hunts is no hunt's result; the message names the file."""
+    """Something in the folder of hunts is no hunt's result; the message names every such file, and why."""
 
 
 class HuntResults:
-    """Puts the result of every hunt below ``state_dir`` into ``inbox``: once, and again where it was replaced."""
+    """Puts the result of every hunt below ``state_dir`` into ``inbox``: once, and again where it was replaced.
+
+    Of incidents that were never told there are none to put: one that a crash has taken back is told again first.
+    """
 
     def __init__(self, state_dir: Path, inbox: Inbox) -> None:
-        self._folder = state_dir / HUNTS
+        self._state = state_dir
         self._inbox = inbox
-        self._seen: dict[str, bytes] = {}
+        self._put: dict[str, str] = {}
 
     def __call__(self) -> None:
-        """Look. Raises `HuntResultError` after every other result was taken."""
-        wrong: list[HuntResultError] = []
-        for path in self._summaries():
+        """Look. Raises `HuntResultError`, after every good result was put, while there is a bad one."""
+        wrong = []
+        for path in sorted((self._state / HUNTS).glob(f"*/{SUMMARY}")):
             try:
                 self._look(path)
-            except HuntResultError as error:
-                wrong.append(error)
+            except FileNotFoundError:  # a new hunt replaces it this moment
+                continue
+            except OSError as error:
+                wrong.append(f"{path}: cannot be read: {error.strerror}")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                wrong.append(f"{path}: is no tocsin.hunt.v1: {error}; hunt again, or remove it")
+            except IncidentFileError as error:
+                wrong.append(f"{path}: {error}")
         if wrong:
-            raise wrong[0]
-
-    def _summaries(self) -> Iterator[Path]:
-        yield from sorted(self._folder.glob(f"*/{SUMMARY}"))
+            raise HuntResultError("; ".join(wrong))
 
     def _look(self, path: Path) -> None:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:  # a new hunt takes the old one's result away first
+        content = read_plain(path, MOST_BYTES)
+        digest = hashlib.sha256(content).hexdigest()
+        name = path.parent.name
+        if self._put.get(name) == digest:
             return
-        digest = hashlib.sha256(content).digest()
-        if self._seen.get(path.parent.name) == digest:
-            return
-        self._seen[path.parent.name] = digest
-        try:
-            result = _RESULT.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise HuntResultError(f"{path}: is no tocsin.hunt.v1: {error}; hunt again, or remove it") from error
-        if result.incident != path.parent.name:
-            raise HuntResultError(f"{path}: is about incident {result.incident!r}, not its folder's; move it")
-        self._inbox.put(Hunted(result.incident, result.summary, digest.hex()))
+        result = _RESULT.decode(content)
+        if result.incident != name:
+            raise IncidentFileError(f"is about incident {result.incident!r}, not its folder's; move it")
+        find_incident(self._state, name)
+        sentence = printable(result.summary)
+        self._inbox.put(Hunted(name, sentence if len(sentence) <= LONGEST else f"{sentence[:LONGEST]}...", digest))
+        self._put[name] = digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import structlog
@@ -27,9 +28,19 @@ class RegistryVerification:
         self._metrics = metrics
         self._inbox = inbox
         self._clock = clock
+        self._turn = threading.Lock()
+        self.verified: frozenset[str] = frozenset()
+        """The versions that were there the last time, whatever was found."""
 
     def __call__(self) -> None:
-        """Verify everything once. Raises `RegistryError` where the versions cannot even be listed."""
+        """Verify everything once. Raises `RegistryError` where the versions cannot even be listed.
+
+        One at a time: what an older look has found must not come after what a newer one has.
+        """
+        with self._turn:
+            self._verify()
+
+    def _verify(self) -> None:
         found = check_registry(self._model, self._registry, self._clock())
         for version, reason in found.failed.items():
             known_good = version == found.last_known_good
@@ -38,26 +49,24 @@ class RegistryVerification:
             log.error("pointers_not_accounted_for", model=self._model, problem=problem)
         verified = {version: version not in found.failed for version in self._registry.versions()}
         self._metrics.verified(self._model, verified, pointers=not found.pointers)
+        self.verified = frozenset(verified)
         self._inbox.put(found)
 
 
 class FirstSight:
-    """Verifies when a version has come that was not there at the last look.
+    """Verifies when a version has come that was not there at the last ``verification``.
 
     The sooner the audit log holds its digest, the less time there is to swap it together with its signature.
     """
 
-    def __init__(self, registry: Registry, verification: Callable[[], None]) -> None:
+    def __init__(self, registry: Registry, verification: RegistryVerification) -> None:
         self._registry = registry
         self._verification = verification
-        self._seen: set[str] = set()
 
     def __call__(self) -> None:
         """Look. Raises `RegistryError` where the versions cannot be listed."""
-        now = set(self._registry.versions())
-        if now - self._seen:
+        if set(self._registry.versions()) - self._verification.verified:
             self._verification()
-        self._seen = now
 
 
 def check_registry(model: str, registry: Registry, at: float) -> RegistryChecked:
