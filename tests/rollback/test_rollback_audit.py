@@ -243,6 +243,19 @@ def test_of_a_thousand_one_byte_edits_each_is_found_and_the_record_named(tmp_pat
         assert int(named[1]) in {line, line + 1 if content[place] == ord("\n") else line}
 
 
+def test_every_one_byte_edit_of_the_checkpoint_beside_it_is_found_too(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    sealed(path, keys, 3)
+    beside = checkpoint_of(path)
+    content = beside.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        beside.write_bytes(changed)
+        with pytest.raises(AuditError, match="checkpoint"):
+            verify(path, keys=keys)
+
+
 def _write_without_room(path: Path, answers: Any) -> None:
     """The file may grow by half a record only: what a full disk does, without one."""
     log = AuditLog(path, lambda: 12.5)
