@@ -30,6 +30,7 @@ from monitor.jobs.housekeeping import Housekeeping
 from monitor.jobs.hunt_results import HuntResults
 from monitor.jobs.new_versions import NewVersions
 from monitor.jobs.registry_verification import FirstSight, RegistryVerification
+from monitor.jobs.trusted_keys import TrustedKeys
 from monitor.new_version import Preparation
 from monitor.outlets import Outlet
 from monitor.settings.config import Config
@@ -192,5 +193,6 @@ def _jobs(
         if chosen.registry_verification_seconds:
             yield Job("first_sight", chosen.new_versions_seconds, FirstSight(registry, verification), model)
     yield Job("hunt_results", chosen.hunt_results_seconds, HuntResults(state_dir, inbox))
+    yield Job("trusted_keys", chosen.trusted_keys_seconds, TrustedKeys(config, inbox, clock))
     housekeeping = Housekeeping(state_dir, chosen.keep_retrainings_days, metrics, clock)
     yield Job("housekeeping", chosen.housekeeping_seconds, housekeeping)

@@ -156,6 +156,11 @@ class Server:
         with _Deadline(self._connection(seconds), seconds) as deadline:
             return deadline.exchange(method, self._address.prefix + path, sent, headers, self._limit)
 
+    def reach(self, seconds: float) -> None:
+        """Connect, and send nothing. Raises as every call does."""
+        with _Deadline(self._connection(seconds), seconds) as deadline:
+            deadline.connect()
+
     def _connection(self, seconds: float) -> http.client.HTTPConnection:
         host, port = self._address.host, self._address.port
         if self._address.secure:
@@ -196,6 +201,17 @@ class _Deadline:
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         self._connection.close()
+
+    def connect(self) -> None:
+        """Open the connection. Raises as `Server` says."""
+        try:
+            self._connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise ReloadRefusedError(f"its certificate is not trusted: {error.verify_message}") from error
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, TimeoutError) or self._over():
+                raise self._late() from error
+            raise ReloadRetryableError(f"it takes no connection: {_in_words(error)}") from error
 
     def exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], limit: int) -> Reply:
         """The answer. Raises as `Server` says; `AnswerError` for a body beyond ``limit``."""

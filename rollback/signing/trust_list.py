@@ -122,6 +122,16 @@ def keys_from_files(trusted: Sequence[Path], signing: Path | None = None) -> Key
     return Keys(known, own)
 
 
+def refused_now(keys: Keys, now: datetime) -> str:
+    """Why nothing would be believed that the own key signs ``now``; empty where it would be, or there is none."""
+    if keys.signing is None:
+        return ""
+    own = keys.signing.public.key_id
+    if own not in keys.trusted:
+        return f"key {own} is not among the trusted keys ({', '.join(keys.trusted) or 'none'})"
+    return keys.trusted[own].refused(now)
+
+
 def _agreed(one: PublicKey, other: PublicKey, path: Path) -> PublicKey:
     """What two files say of a key: revoked wins, and a different validity is an error."""
     if one.revoked or other.revoked:
