@@ -39,8 +39,8 @@ def collect(
 ) -> None:
     """Remove versions that nothing needs: all but what serves, last known good, those of open incidents, the newest.
 
-    Names of removed versions are never given again, and the history stays. What an open incident names only the daemon's
-    state folder tells: give --state, or say with --no-state that there is none.
+    Names of removed versions are never given again, and the history stays. Only the daemon's state folder tells what
+    open incidents name: give --state, or say with --no-state that there is no daemon.
 
     Example: tocsin registry gc --registry registry --name nids --newest 10 --state state --yes
     """
