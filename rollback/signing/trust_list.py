@@ -96,8 +96,11 @@ def added(entries: TrustList, new: TrustedKey) -> TrustList:
 
 
 def revoked(entries: TrustList, key_id: str, at: datetime, by: str, reason: str) -> TrustList:
-    """The list in which a key is believed no more. Raises `KeyFileError` where there is no such key."""
-    fitting = [entry for entry in entries.keys if key_id and entry.key_id.startswith(key_id)]
+    """The list in which a key is believed no more, named by its id, the beginning of it, or its name.
+
+    Raises `KeyFileError` where that is not one key.
+    """
+    fitting = [e for e in entries.keys if key_id and (e.key_id.startswith(key_id) or e.name == key_id)]
     if len(fitting) != 1:
         there = ", ".join(entry.key_id for entry in entries.keys) or "none"
         raise KeyFileError(f"{key_id!r} names no single key; there are: {there}")
