@@ -100,8 +100,8 @@ def revoke(
 ) -> None:
     """Revoke a key: nothing that it signed is believed any more, whenever it says it was signed.
 
-    A daemon notes it, and believes it when it is started again. Versions that only this key has signed are then refused:
-    add them anew. Where it signed the audit log: tocsin audit reseal.
+    A daemon notes it, and believes it when it is started again. Versions that only this key has signed are then
+    refused: add them anew. Where it signed the audit log: tocsin audit reseal.
 
     Example: tocsin keys revoke 4f2a --trust keys/trust.json --reason "laptop stolen"
     """

@@ -20,6 +20,8 @@ from monitor.settings.config import Config, ConfigError, load_config
 from monitor.settings.problems import Problem
 from monitor.settings.response_sections import ServingConfig
 from rollback.audit.log import AuditError
+from rollback.reload.exchange import Credentials
+from rollback.reload.reloader import ReloadRefusedError
 from rollback.signing.keys import KeyFileError
 
 
@@ -41,7 +43,10 @@ def validate(
 
 def check_for_run(config: Config, path: Path | None) -> None:
     """`ConfigError` with everything that `tocsin run` would lack."""
-    if problems := [*_missing_sections(config), *_missing_files(config)] or [*_unusable_secrets(config)]:
+    if problems := [*_missing_sections(config), *_missing_files(config)] or [
+        *_unusable_keys(config),
+        *_unusable_secrets(config),
+    ]:
         raise ConfigError(path, problems)
 
 
@@ -104,17 +109,23 @@ def _missing_files(config: Config) -> Iterator[Problem]:
             yield Problem(field, f"{path} cannot be read: permission denied")
 
 
-def _unusable_secrets(config: Config) -> Iterator[Problem]:
-    """Of files that are there: keys that are none or not believed, a token that is too short, empty passwords."""
+def _unusable_keys(config: Config) -> Iterator[Problem]:
+    """Of files that are there: keys that are none, or not believed."""
     try:
         if why := objection(config, datetime.now(UTC)):
             yield Problem("signing.key_file", why)
-    except (KeyFileError, AuditError) as error:
+    except KeyFileError as error:
         yield Problem("signing", str(error))
+    except AuditError as error:  # the log that is there is not signed by these keys
+        yield Problem("state_dir", str(error))
     try:
         house(config)
     except KeyFileError as error:
         yield Problem("approvers", str(error))
+
+
+def _unusable_secrets(config: Config) -> Iterator[Problem]:
+    """Of files that are there: a token that is too short, empty passwords, certificates that are none."""
     for read in _secrets(config):
         try:
             read()
@@ -126,6 +137,21 @@ def _unusable_secrets(config: Config) -> Iterator[Problem]:
                 tls_context(sink)
             except OSError as error:
                 yield Problem(f"sinks.{name}", str(error))
+
+    for name, model in config.models.items():
+        for field, path in _files_of_servers(model.serving):
+            yield from _unusable_credential(f"models.{name}.serving.{field}", path)
+
+
+def _unusable_credential(field: str, path: Path) -> Iterator[Problem]:
+    """A token that is none, certificates that cannot be used."""
+    try:
+        if field.endswith(".token_file"):
+            Credentials(token_file=path).headers()
+        elif field.endswith(".ca_file"):
+            Credentials(ca_file=path).context()
+    except ReloadRefusedError as error:
+        yield Problem(field, str(error))
 
 
 def _secrets(config: Config) -> Iterator[Callable[[], object]]:
