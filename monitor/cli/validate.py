@@ -43,10 +43,8 @@ def validate(
 
 def check_for_run(config: Config, path: Path | None) -> None:
     """`ConfigError` with everything that `tocsin run` would lack."""
-    if problems := [*_missing_sections(config), *_missing_files(config)] or [
-        *_unusable_keys(config),
-        *_unusable_secrets(config),
-    ]:
+    problems = [*_missing_sections(config), *_missing_files(config)]
+    if problems := problems or [*_unusable_keys(config), *_unusable_secrets(config)]:
         raise ConfigError(path, problems)
 
 
@@ -137,7 +135,6 @@ def _unusable_secrets(config: Config) -> Iterator[Problem]:
                 tls_context(sink)
             except OSError as error:
                 yield Problem(f"sinks.{name}", str(error))
-
     for name, model in config.models.items():
         for field, path in _files_of_servers(model.serving):
             yield from _unusable_credential(f"models.{name}.serving.{field}", path)
