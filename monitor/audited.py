@@ -11,13 +11,13 @@ import msgspec
 import structlog
 
 from monitor.decoding.quarantine import Quarantine
-from monitor.inbox import Hunted, RegistryChecked, ServedOtherwise
+from monitor.inbox import Hunted, KeysRead, RegistryChecked, ServedOtherwise
+from monitor.key_use import KeyBook
 from monitor.settings.config import Config
 from monitor.verification_record import VerificationRecord
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import AuditLog, read_records
 from rollback.response.policy import Mode
-from rollback.signing.trust_list import keys_from_files
 
 log = structlog.get_logger()
 
@@ -38,14 +38,6 @@ def note_configuration(config: Config, mode: Mode, audit: AuditLog) -> None:
         audit.append(CONFIGURATION, {"sha256": digest, "settings": settings})
 
 
-def key_ids(config: Config) -> dict[str, Any]:
-    """Which keys are used: the one that signs, and those that are trusted. Raises `KeyFileError`."""
-    signing = config.signing
-    keys = keys_from_files(signing.trusted_keys, signing.key_file)
-    signer = None if keys.signing is None else keys.signing.public.key_id
-    return {"signing_key": signer, "trusted_keys": sorted(keys.trusted)}
-
-
 class Recording(Protocol):
     """Hears of what scheduled jobs have found."""
 
@@ -57,6 +49,9 @@ class Recording(Protocol):
 
     def hunted(self, found: Hunted) -> None:
         """Somebody has hunted."""
+
+    def keys(self, found: KeysRead) -> None:
+        """The files of keys were read."""
 
 
 class QuarantineBook:
@@ -92,6 +87,7 @@ class FindingsBook:
         self._anchors = anchors
         self._audit = audit
         self._record = VerificationRecord(audit.append)
+        self._keys = KeyBook(audit)
         self._hunts: dict[str, str] | None = None
 
     def served(self, found: ServedOtherwise) -> None:
@@ -106,6 +102,10 @@ class FindingsBook:
         self._record.checked(found)
         if problem := self._anchors.notice(found.model, found.versions, found.history, self._audit):
             log.error("the registry's history was written anew", model=found.model, problem=problem)
+
+    def keys(self, found: KeysRead) -> None:
+        """Note keys that were trusted, revoked or exchanged."""
+        self._keys.note(found)
 
     def hunted(self, found: Hunted) -> None:
         """Note what a hunt has found, unless it is what the log holds of it."""

@@ -8,8 +8,9 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,9 +22,11 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
 from monitor.assemble import Assembly, Surroundings, assemble
-from monitor.audited import FindingsBook, QuarantineBook, Recording, key_ids, note_configuration
+from monitor.audit_keys import audit_keys
+from monitor.audited import FindingsBook, QuarantineBook, Recording, note_configuration
 from monitor.charges import charges, open_responder
-from monitor.inbox import Hunted, Inbox, ServedOtherwise
+from monitor.inbox import Hunted, Inbox, KeysRead, ServedOtherwise
+from monitor.key_use import START, key_ids, key_notes
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
@@ -124,13 +127,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
         listener = stack.enter_context(HttpListener(config.http.listen, registry, health))
         log.info("listening", listen=config.http.listen, port=listener.port)
-        audit = AuditLog(config.state_dir / FILE_NAME, time.time, audit_keys(config))
-        stack.callback(audit.close)
+        audit = _open_audit(stack, config, {"version": version, "mode": mode, "role": role})
+        note_configuration(config, mode, audit)
         anchors = Anchors(read_records(config.state_dir / FILE_NAME))
         registries = {name: open_configured(config, name, anchors) for name in config.models}
-        about = {"version": version, "mode": mode, "role": role, "models": sorted(config.models)}
-        audit.append("start", about | key_ids(config))
-        note_configuration(config, mode, audit)
         charged = charges(config, registries, os.environ)
         responding: Responding = NoResponse()
         if role == "both":
@@ -191,12 +191,17 @@ def open_configured(config: Config, name: str, anchors: Anchors | None = None) -
     return FileRegistry(config.registry, name, keys, time.time, trust, config.bundles.limits())
 
 
-def audit_keys(config: Config) -> Keys:
-    """What the audit log's checkpoints are signed with: the configured key, else trial keys in the state folder."""
-    signing = config.signing
-    if signing.key_file is not None:
-        return keys_from_files(signing.trusted_keys, signing.key_file)
-    return Keys.trial(config.state_dir, make=True)
+def _open_audit(stack: ExitStack, config: Config, about: Mapping[str, str]) -> AuditLog:
+    """The log, with a record of this start and of the keys that are used."""
+    for note in key_notes(config, datetime.now(UTC)):
+        log.warning("keys", note=note)
+    keys = audit_keys(config)
+    audit = AuditLog(config.state_dir / FILE_NAME, time.time, keys)
+    stack.callback(audit.close)
+    sealer = None if keys.signing is None else keys.signing.public.key_id
+    models = sorted(config.models)
+    audit.append(START, {**about, "models": models, **key_ids(config), "checkpoint_key": sealer})
+    return audit
 
 
 def _admin(stack: ExitStack, config: Config) -> None:
@@ -233,6 +238,8 @@ def take_findings(inbox: Inbox, responding: Responding, news: deque[Prepared | H
         elif isinstance(found, Hunted):
             record.hunted(found)
             news.append(found)
+        elif isinstance(found, KeysRead):
+            record.keys(found)
         elif isinstance(found, ServedOtherwise):
             record.served(found)
             responding.probed(found.model, found.version, found.problem, found.at)

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from monitor.new_version import Prepared
 from rollback.audit.anchors import Seen
@@ -61,7 +61,14 @@ class Hunted:
     sha256: str
 
 
-Found: TypeAlias = ServedOtherwise | RegistryChecked | Prepared | Hunted
+@dataclass(frozen=True, slots=True)
+class KeysRead:
+    """Which keys the configuration's files hold now, as `monitor.key_use.key_ids` tells them."""
+
+    keys: Mapping[str, Any]
+
+
+Found: TypeAlias = ServedOtherwise | RegistryChecked | Prepared | Hunted | KeysRead
 
 
 class Inbox:

@@ -30,6 +30,7 @@ from monitor.jobs.housekeeping import Housekeeping
 from monitor.jobs.hunt_results import HuntResults
 from monitor.jobs.new_versions import NewVersions
 from monitor.jobs.registry_verification import FirstSight, RegistryVerification
+from monitor.jobs.trusted_keys import TrustedKeys
 from monitor.new_version import Preparation
 from monitor.outlets import Outlet
 from monitor.settings.config import Config
@@ -191,5 +192,6 @@ def _jobs(
         yield Job("registry_verification", chosen.registry_verification_seconds, verification, model)
         yield Job("first_sight", chosen.new_versions_seconds, FirstSight(registry, verification), model)
     yield Job("hunt_results", chosen.hunt_results_seconds, HuntResults(state_dir, inbox))
+    yield Job("trusted_keys", chosen.trusted_keys_seconds, TrustedKeys(config, inbox, clock))
     housekeeping = Housekeeping(state_dir, chosen.keep_retrainings_days, metrics, clock)
     yield Job("housekeeping", chosen.housekeeping_seconds, housekeeping)

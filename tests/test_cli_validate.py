@@ -13,6 +13,8 @@ GOOD = """
 kafka: {bootstrap_servers: [localhost:9092], inference_topic: soc.inference, trusted_feedback_topic: soc.vetted}
 models: {nids: {trusted_origins: [sandbox]}}
 """
+LOGIN = "security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, sasl_username: soc, sasl_password_file:"
+SERVERS = "sandbox], serving: {{adapter: mlflow, mlflow: {{tracking_uri: 'http://a:1', alias: b, {}: empty}}}}"
 
 
 @pytest.fixture
@@ -21,6 +23,7 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "tocsin.yaml"
     path.write_text(GOOD)
     (tmp_path / "short").write_text("abc")
+    (tmp_path / "empty").write_text("\n")
     return path
 
 
@@ -61,6 +64,10 @@ def test_the_summary_comes_as_json(file: Path, capsys: pytest.CaptureFixture[str
         (GOOD + "approvers: {ann: tocsin.yaml}", "approvers: "),
         (GOOD + "admin: {listen: '127.0.0.1:0', token_file: none}", "none does not exist"),
         (GOOD + "admin: {listen: '127.0.0.1:0', token_file: short}", "must hold at least"),
+        (GOOD.replace("{boot", f"{{{LOGIN} empty, boot"), "kafka.sasl_password_file: "),
+        (GOOD + "sinks: {siem: {type: syslog_tls, address: 'a:1', cafile: short}}", "sinks.siem: cafile "),
+        (GOOD.replace("sandbox]", SERVERS.format("token_file")), "models.nids.serving.mlflow.token_file: "),
+        (GOOD.replace("sandbox]", SERVERS.format("ca_file")), "models.nids.serving.mlflow.ca_file: "),
         ("kafka: [", "line 1, column 9"),
     ],
 )

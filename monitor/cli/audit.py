@@ -11,30 +11,26 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from monitor.audit_keys import audit_keys
+from monitor.cli.audit_options import Log, TrustedKeys, kept_checkpoint, keys_for
+from monitor.cli.audit_reseal import reseal_log
 from monitor.cli.output import show
 from monitor.cli.registry_options import By, Name, Root, open_registry
 from monitor.cli.who import user_name
-from monitor.daemon import audit_keys
 from monitor.explain import printable
 from monitor.settings.config import load_config
 from rollback.audit.anchors import Anchors
-from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.extract import check_extract, concerns, extract
 from rollback.audit.log import FILE_NAME, AuditError, AuditLog, Record, read_records, read_while_written
 from rollback.audit.verification import Verified, prove, prove_growth, verify
 from rollback.durable import replace_file
-from rollback.signing.keys import TRIAL_FOLDER, Keys
+from rollback.signing.keys import Keys
 from rollback.signing.trust_list import keys_from_files
 
 LONGEST: Final = 200
 
 app = typer.Typer(no_args_is_help=True)
-
-Log = Annotated[Path, typer.Argument(metavar="DIR", help="A state folder or an output folder.", show_default=False)]
-TrustedKeys = Annotated[
-    list[Path] | None,
-    typer.Option("--trusted-key", help="Public key that signs checkpoints; else those of the folder's trial keys."),
-]
+app.command("reseal")(reseal_log)
 
 
 @app.callback()
@@ -71,10 +67,9 @@ def verify_folder(
         _verify_extract(folder, trusted, as_json=as_json)
         return
     found = {}
-    named = _configured(config) if config is not None else None
     for path in _logs(folder):
-        keys = named or _keys(path, trusted)
-        found[str(path)] = verify(path, head, keys, [_kept(file, keys) for file in kept or []])
+        keys = keys_for(path, trusted, config)
+        found[str(path)] = verify(path, head, keys, [kept_checkpoint(file, keys) for file in kept or []])
     text = "\n".join(f"{path}: {_told(each)}" for path, each in found.items())
     shown: dict[str, Any] = {
         "verified": True,
@@ -227,38 +222,6 @@ def _logs(folder: Path) -> list[Path]:
     if not logs:
         raise AuditError(f"{folder}: no {FILE_NAME} in this folder")
     return logs
-
-
-def _configured(config: Path) -> Keys | None:
-    """The keys that a configuration trusts; None where it names none."""
-    signing = load_config(config, os.environ).signing
-    if signing.trusted_keys:
-        return keys_from_files(signing.trusted_keys)
-    return None if signing.key_file is None else keys_from_files([], signing.key_file)
-
-
-def _keys(path: Path, trusted: list[Path] | None) -> Keys:
-    """The keys that were given; else the trial keys beside the log, which whoever can write there can replace."""
-    if trusted:
-        return keys_from_files(trusted)
-    if not (path.parent / TRIAL_FOLDER).is_dir():
-        why = "no key to check its signed checkpoint with; give --trusted-key, or --config"
-        raise AuditError(f"{path}: {why}")
-    typer.echo(
-        f"note: {path.parent / TRIAL_FOLDER} holds the keys that this is checked with; who can write there can replace "
-        "log and keys together. Give --trusted-key, or --checkpoint with one that was kept elsewhere",
-        err=True,
-    )
-    return Keys.trial(path.parent)
-
-
-def _kept(file: Path, keys: Keys) -> Checkpoint:
-    try:
-        return read_signed(file.read_bytes(), keys.trusted)
-    except OSError as error:
-        raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
-    except CheckpointError as error:
-        raise AuditError(f"{file}: {error}") from error
 
 
 def _told(found: Verified) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from detectors.batch import Reference, Scorer
 from monitor.cli.output import Busy, show
-from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, open_registry
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
 from monitor.release_gate import Release, ReleaseGateError, judge_candidate
@@ -60,6 +60,7 @@ def gate(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides which rows are asked about.")] = 0,
     trusted_key: Trusted = None,
+    state: State = None,
     reproduce: Annotated[
         bool,
         typer.Option("--reproduce", help="Train its recipe on its buffer again: changed weights show. Takes minutes."),
@@ -77,7 +78,7 @@ def gate(
         raise typer.BadParameter("say which column holds the classes", param_hint="--label")
     if out.is_dir():
         raise typer.BadParameter(f"{out} is a folder; name a file", param_hint="--out")
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     answers = {} if vetting is None else read_answers(vetting)
     found = None if buffer is None else Buffer(buffer, label or "", source, session)
     with Busy(f"judging version {candidate} of {name}"):

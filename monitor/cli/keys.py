@@ -93,14 +93,15 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or the first letters of it.")],
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, the first letters of it, or its name.")],
     trust: TrustFile,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.", show_default=False)],
     by: Annotated[str | None, typer.Option("--by", help="Who revokes it; your user name unless said.")] = None,
 ) -> None:
     """Revoke a key: nothing that it signed is believed any more, whenever it says it was signed.
 
-    A daemon sees that when it is started again. Versions that only this key has signed are then refused: add them anew.
+    A daemon notes it, and believes it when it is started again. Versions that only this key has signed are then
+    refused: add them anew. Where it signed the audit log: tocsin audit reseal.
 
     Example: tocsin keys revoke 4f2a --trust keys/trust.json --reason "laptop stolen"
     """

@@ -131,6 +131,7 @@ def shadow(
     reason: Reason = "to compare with while nobody has vouched for a version",
     trusted_key: Trusted = None,
     signing_key: SigningKeyFile = None,
+    state: State = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -146,7 +147,7 @@ def shadow(
 
     Example: tocsin registry shadow --registry registry --name nids
     """
-    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     now = keeper.pointers()
     chosen = version or now.last_known_good
     if chosen is None:
@@ -198,13 +199,19 @@ def list_versions(registry: Root, name: Name, trusted_key: Trusted = None, *, as
 
 @app.command("show")
 def show_version(
-    registry: Root, name: Name, version: Version = None, trusted_key: Trusted = None, *, as_json: AsJson = False
+    registry: Root,
+    name: Name,
+    version: Version = None,
+    trusted_key: Trusted = None,
+    state: State = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Show a version: classes, features, digests, lineage, and every move of the pointers to it.
 
     Example: tocsin registry show --registry registry --name nids --version 2
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     bundle = keeper.load(serving(keeper, name) if version is None else version)
     manifest = bundle.manifest
     history = [

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.output import show
-from monitor.cli.registry_options import AsJson, Name, Root, Trusted, Version, open_registry, serving
+from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, Version, open_registry, serving
 from rollback.durable import sync_folder, write_new
 from rollback.registry.registry import RegistryError
 from rollback.signing.openssf import sign
@@ -25,13 +25,14 @@ def export(
         typer.Option("--openssf-key", help="Private key (PEM, elliptic curve): sign the folder as OpenSSF does."),
     ] = None,
     trusted_key: Trusted = None,
+    state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a version's files to a new folder, after verifying them; with a key, an OpenSSF signature as OUT.sig.
 
     Example: tocsin registry export --registry registry --name nids --version 2 --out nids-2 --openssf-key ec.pem
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     bundle = keeper.verify(serving(keeper, name) if version is None else version)
     signature = out.with_name(f"{out.name}.sig")
     if there := [str(path) for path in (out, signature) if path.exists()]:

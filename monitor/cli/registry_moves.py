@@ -22,8 +22,16 @@ def collect(
     name: Name,
     newest: Annotated[int, typer.Option("--newest", min=0, help="Keep so many of the newest versions.")] = 10,
     state: Annotated[
-        Path | None, typer.Option("--state", help="The daemon's state folder: what open incidents name is kept.")
+        Path | None,
+        typer.Option(
+            "--state",
+            help="The daemon's state folder: what open incidents name is kept, and versions must be what its audit log "
+            "saw first.",
+        ),
     ] = None,
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="No daemon watches the model: there are no incidents to keep it for.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it is only said what would be removed.")] = False,
     by: By = None,
     trusted_key: Trusted = None,
@@ -31,12 +39,14 @@ def collect(
 ) -> None:
     """Remove versions that nothing needs: all but what serves, last known good, those of open incidents, the newest.
 
-    Names of removed versions are never given again, and the history stays. Give --state where a daemon watches the
-    model.
+    Names of removed versions are never given again, and the history stays. Only the daemon's state folder tells what
+    open incidents name: give --state, or say with --no-state that there is no daemon.
 
     Example: tocsin registry gc --registry registry --name nids --newest 10 --state state --yes
     """
-    keeper = open_registry(registry, name, trusted_key)
+    if (state is None) != no_state:
+        raise typer.BadParameter("give the daemon's state folder, or else --no-state", param_hint="--state")
+    keeper = open_registry(registry, name, trusted_key, state=state)
     needed = versions_named(open_incidents(state), name) if state is not None else set()
     going = moves.overdue(keeper.versions(), keeper.pointers(), needed, newest)
     for version in going if yes else ():
@@ -100,13 +110,20 @@ def rollback(
 
 
 def quarantine(
-    *, registry: Root, name: Name, version: Held, by: By = None, reason: Reason = "", trusted_key: Trusted = None
+    *,
+    registry: Root,
+    name: Name,
+    version: Held,
+    by: By = None,
+    reason: Reason = "",
+    trusted_key: Trusted = None,
+    state: State = None,
 ) -> None:
     """Keep a version from ever being promoted, until it is released; a rollback does that to what it rolls back from.
 
     Example: tocsin registry quarantine --registry registry --name nids --version 2 --reason "incident 4f2a"
     """
-    open_registry(registry, name, trusted_key).quarantine(version, by=by or user_name(), reason=reason)
+    open_registry(registry, name, trusted_key, state=state).quarantine(version, by=by or user_name(), reason=reason)
     typer.echo(f"version {version} is in quarantine")
 
 
@@ -118,10 +135,11 @@ def release(
     reason: Annotated[str, typer.Option("--reason", help="Why it may serve; it is kept.", show_default=False)],
     by: By = None,
     trusted_key: Trusted = None,
+    state: State = None,
 ) -> None:
     """Take a version out of quarantine: from then on it can be promoted again.
 
     Example: tocsin registry release --registry registry --name nids --version 2 --reason "incident 4f2a was refuted"
     """
-    open_registry(registry, name, trusted_key).release(version, by=by or user_name(), reason=reason)
+    open_registry(registry, name, trusted_key, state=state).release(version, by=by or user_name(), reason=reason)
     typer.echo(f"version {version} is released from quarantine")

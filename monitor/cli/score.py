@@ -10,7 +10,7 @@ import typer
 
 from detectors.batch import Floats
 from monitor.cli.output import Busy, Progress, show
-from monitor.cli.registry_options import AsJson, Name, Root, Trusted, Version, open_registry, serving
+from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, Version, open_registry, serving
 from rollback.registry.registry import RegistryError
 from rollback.tables.append import append_columns
 from rollback.tables.table import encode, read_table
@@ -28,13 +28,14 @@ def score(
     ],
     version: Version = None,
     trusted_key: Trusted = None,
+    state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a table with a model version; every column of the table is kept.
 
     Example: tocsin score --registry registry --name nids --data flows.csv --out scored.csv
     """
-    keeper = open_registry(registry, name, trusted_key)
+    keeper = open_registry(registry, name, trusted_key, state=state)
     bundle = keeper.load(serving(keeper, name) if version is None else version)
     scorer = bundle.scorer()
     if scorer is None:

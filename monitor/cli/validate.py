@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from monitor.audited import key_ids
+from monitor.alerts.send.syslog_tls import tls_context
+from monitor.audit_keys import objection
 from monitor.charges import house
 from monitor.cli.output import show
+from monitor.key_use import key_notes
 from monitor.settings.config import Config, ConfigError, load_config
 from monitor.settings.problems import Problem
 from monitor.settings.response_sections import ServingConfig
+from rollback.audit.log import AuditError
+from rollback.reload.exchange import Credentials
+from rollback.reload.reloader import ReloadRefusedError
 from rollback.signing.keys import KeyFileError
 
 
@@ -24,18 +30,21 @@ def validate(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Check a configuration file, and that the files it names are there.
+    """Check a configuration file, and that the files it names are there and hold what they should.
 
     Example: tocsin validate --config tocsin.yaml
     """
     loaded = load_config(config, os.environ)
     check_for_run(loaded, config)
-    show({"valid": True, **summary(loaded)}, as_json=as_json, text=_in_words(loaded))
+    notes = [*key_notes(loaded, datetime.now(UTC))]
+    text = "\n".join([_in_words(loaded), *(f"note: {note}" for note in notes)])
+    show({"valid": True, **summary(loaded), "notes": notes}, as_json=as_json, text=text)
 
 
 def check_for_run(config: Config, path: Path | None) -> None:
     """`ConfigError` with everything that `tocsin run` would lack."""
-    if problems := [*_missing_sections(config), *_missing_files(config)] or [*_unusable_secrets(config)]:
+    problems = [*_missing_sections(config), *_missing_files(config)]
+    if problems := problems or [*_unusable_keys(config), *_unusable_secrets(config)]:
         raise ConfigError(path, problems)
 
 
@@ -98,18 +107,57 @@ def _missing_files(config: Config) -> Iterator[Problem]:
             yield Problem(field, f"{path} cannot be read: permission denied")
 
 
+def _unusable_keys(config: Config) -> Iterator[Problem]:
+    """Of files that are there: keys that are none, or not believed."""
+    try:
+        if why := objection(config, datetime.now(UTC)):
+            yield Problem("signing.key_file", why)
+    except KeyFileError as error:
+        yield Problem("signing", str(error))
+    except AuditError as error:  # the log that is there is not signed by these keys
+        yield Problem("state_dir", str(error))
+    try:
+        house(config)
+    except KeyFileError as error:
+        yield Problem("approvers", str(error))
+
+
 def _unusable_secrets(config: Config) -> Iterator[Problem]:
-    """Of files that are there: keys that are none, a token that is too short."""
-    for field, read in (("signing", key_ids), ("approvers", house)):
+    """Of files that are there: a token that is too short, empty passwords, certificates that are none."""
+    for read in _secrets(config):
         try:
-            read(config)
-        except KeyFileError as error:
-            yield Problem(field, str(error))
-    if config.admin.listen is not None:
-        try:
-            config.admin.token()
+            read()
         except ConfigError as error:
             yield from error.problems
+    for name, sink in config.sinks.items():
+        if sink.type == "syslog_tls":
+            try:
+                tls_context(sink)
+            except OSError as error:
+                yield Problem(f"sinks.{name}", str(error))
+    for name, model in config.models.items():
+        for field, path in _files_of_servers(model.serving):
+            yield from _unusable_credential(f"models.{name}.serving.{field}", path)
+
+
+def _unusable_credential(field: str, path: Path) -> Iterator[Problem]:
+    """A token that is none, certificates that cannot be used."""
+    try:
+        if field.endswith(".token_file"):
+            Credentials(token_file=path).headers()
+        elif field.endswith(".ca_file"):
+            Credentials(ca_file=path).context()
+    except ReloadRefusedError as error:
+        yield Problem(field, str(error))
+
+
+def _secrets(config: Config) -> Iterator[Callable[[], object]]:
+    """Each reads a file that must hold something; raises `ConfigError`."""
+    if config.admin.listen is not None:
+        yield config.admin.token
+    if config.kafka is not None:
+        yield config.kafka.sasl_password
+        yield config.kafka.ssl_password
 
 
 def _named_files(config: Config) -> Iterator[tuple[str, Path]]:

@@ -23,7 +23,7 @@ from monitor.doctor.registry import check_models, open_registry
 from monitor.doctor.servers import check_servers, seconds_for
 from monitor.doctor.sinks import SECONDS as SINK_SECONDS
 from monitor.doctor.sinks import check_sink
-from monitor.doctor.state import check_audit, check_state
+from monitor.doctor.state import check_audit, check_seal, check_state
 from monitor.settings.config import Config
 from rollback.audit.log import AuditError
 from rollback.registry.registry import RegistryError
@@ -72,6 +72,7 @@ def first_checks(config: Config, path: Path) -> Iterator[Check]:
     yield Check("packages", check_packages)
     yield Check("state", partial(check_state, config.state_dir, house(config)))
     yield Check("audit", partial(check_audit, config.state_dir), DISK_SECONDS)
+    yield Check("seal", partial(check_seal, config))
     yield Check("registry", partial(check_models, config), DISK_SECONDS * max(1, len(config.models)))
     yield Check("kafka", partial(check_kafka, config), KAFKA_SECONDS)
     endpoints = [url for model in config.models.values() for url in model.serving.endpoints]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
+from monitor.audit_keys import unusable
 from monitor.doctor.check import Result, ok, problem, warning
 from monitor.jobs.registry_verification import check_registry
+from monitor.key_use import lapse, lapses
 from monitor.settings.config import Config
 from monitor.training_buffer import training_buffer
 from rollback.bundle import IntegrityError
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Registry, RegistryError
-from rollback.signing.keys import KeyFileError, Keys
-from rollback.signing.trust_list import keys_from_files
+from rollback.signing.keys import TRIAL_FOLDER, KeyFileError, Keys
+from rollback.signing.trust_list import keys_from_files, refused_now
 
 KEYS = "keys"
 
@@ -49,8 +52,13 @@ def check_models(config: Config) -> Iterator[Result]:
 
 def check_keys(config: Config) -> Iterator[Result]:
     """Whose signatures are believed."""
-    keys = open_keys(config)
-    known = ", ".join(keys.trusted) or "none"
+    keys, now = open_keys(config), datetime.now(UTC)
+    known = ", ".join(key.key_id for key in keys.trusted.values() if not lapse(key, now)) or "none"
+    if why := refused_now(keys, now):
+        yield problem(KEYS, unusable(config, why), "until then tocsin run does not start")
+        return
+    for note in lapses(keys, now):
+        yield warning(KEYS, note, "tocsin keys list --config FILE shows all; docs/rollback.md says how to change keys")
     if not (config.signing.trusted_keys or config.signing.key_file):
         yield warning(
             KEYS,
@@ -60,11 +68,12 @@ def check_keys(config: Config) -> Iterator[Result]:
     elif config.signing.key_file is None:
         yield warning(
             KEYS,
-            f"trusted: {known}; there is no key to sign a retrained candidate with",
-            "set signing.key_file, if Tocsin is to retrain",
+            f"trusted: {known}; there is no key to sign a retrained candidate with, and the audit log's checkpoints "
+            f"are signed with a trial key in {config.state_dir / TRIAL_FOLDER}",
+            "set signing.key_file: it signs the audit log, too",
         )
     else:
-        yield ok(KEYS, f"trusted: {known}; candidates are signed by a key of their own")
+        yield ok(KEYS, f"trusted: {known}; candidates and the audit log are signed by {own_key(keys)}")
 
 
 def check_versions(config: Config, name: str) -> Iterator[Result]:
@@ -79,15 +88,27 @@ def check_versions(config: Config, name: str) -> Iterator[Result]:
     found = check_registry(name, registry, time.time())
     for version, reason in found.failed.items():
         role = ", the last known good one" if version == found.last_known_good else ""
-        yield problem(
-            subject,
-            f"version {version}{role}: {reason}",
-            "find out who changed it, or which key is missing in signing.trusted_keys; add it again as a new version",
-        )
+        yield problem(subject, f"version {version}{role}: {reason}", _advice(config, version, reason, where))
     for each in found.pointers:
         yield problem(subject, each, f"tocsin registry promote {where} --version VERSION, one that you trust")
     if not found.failed and not found.pointers:
         yield from _pointers(subject, registry, where)
+
+
+def own_key(keys: Keys) -> str:
+    """The id of the key that signs."""
+    return "none" if keys.signing is None else f"key {keys.signing.public.key_id}"
+
+
+def _advice(config: Config, version: str, reason: str, where: str) -> str:
+    """What to do about a version that is not believed: nobody has changed it where only its key was revoked."""
+    if any(key.revoked and key.refused(None) in reason for key in open_keys(config).trusted.values()):
+        return (
+            "its key was revoked, the version may be unchanged: take it out with the old public key (tocsin registry "
+            f"export {where} --version {version} --trusted-key OLD.pub.pem --out DIR), and add it as a new version "
+            "signed by another (tocsin registry add --signing-key); see docs/rollback.md, Keys"
+        )
+    return "find out who changed it, or which key is missing in signing.trusted_keys; add it again as a new version"
 
 
 def check_buffer(config: Config, name: str) -> Iterator[Result]:

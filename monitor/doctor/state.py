@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from monitor.audit_keys import keys_to_check
 from monitor.doctor.check import Result, ok, problem, warning
 from monitor.doctor.filesystem import check_place
 from monitor.open_requests import CHECKPOINTS
 from monitor.response import ANSWERS
+from monitor.settings.config import Config
 from monitor.state.checkpoint import CheckpointError, latest_state
-from rollback.audit.log import FILE_NAME, START, AuditError, read_while_written
+from rollback.audit.log import FILE_NAME, START, AuditError, read_checkpoint, read_while_written
 from rollback.response.desk import FolderDesk, House
+from rollback.signing.keys import KeyFileError
 
 LOCKS: Final = Path("/proc/locks")
 
@@ -52,6 +55,21 @@ def check_audit(state_dir: Path) -> Iterator[Result]:
         yield problem("audit", f"{path}: the record that the checkpoint names is missing: its end was cut off", mend)
     else:
         yield ok("audit", f"{len(hashes)} records, chain intact")
+
+
+def check_seal(config: Config) -> Iterator[Result]:
+    """Whether the audit log's checkpoint is signed by a key that `tocsin run` would believe."""
+    try:
+        keys = keys_to_check(config)
+    except KeyFileError:  # the check of keys says it
+        return
+    try:
+        found = read_checkpoint(config.state_dir / FILE_NAME, keys)
+    except AuditError as error:
+        yield problem("seal", str(error), "tocsin run does not start before; docs/rollback.md, Keys")
+        return
+    if found is not None:
+        yield ok("seal", f"{found.size} records of the audit log are signed by a key that is trusted")
 
 
 def holder_of(state_dir: Path, locks: Path = LOCKS) -> int | None:

@@ -22,6 +22,8 @@ class ScheduleConfig(Section):
     """The audit log's signed checkpoint is sent to `kafka.audit_topic`, where it has changed."""
     hunt_results_seconds: float = Field(default=10.0, ge=0)
     """What `tocsin hunt` has found is told by the incident, and kept in the audit log."""
+    trusted_keys_seconds: float = Field(default=60.0, ge=0)
+    """The files of signing keys are read again, and what has changed is kept in the audit log."""
     housekeeping_seconds: float = Field(default=86_400.0, ge=0)
     """What is over is removed from state_dir."""
     keep_retrainings_days: float = Field(default=30.0, gt=0)

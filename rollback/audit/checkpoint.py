@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +21,15 @@ from rollback.signing.keys import PublicKey, SigningKey
 _ED25519: Final = b"\x01"
 _ROOT_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
+_KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class CheckpointError(Exception):
     """A checkpoint is malformed, altered, or signed by nobody who is trusted."""
+
+
+class SignerError(CheckpointError):
+    """A checkpoint is well-formed and signed by nobody who is trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +79,17 @@ def read_signed(note: bytes, trusted: Mapping[str, PublicKey]) -> Checkpoint:
         raise CheckpointError("is no signed checkpoint: it is not written as one")
     lines = signatures.split("\n")
     if lines.pop() != "" or not any(_holds(line, checkpoint, trusted) for line in lines):
-        raise CheckpointError(f"no valid signature by a trusted key; trusted: {', '.join(trusted) or 'none'}")
+        raise SignerError(f"no valid signature by a trusted key: {_who(lines, trusted)}")
     return checkpoint
+
+
+def _who(lines: Sequence[str], trusted: Mapping[str, PublicKey]) -> str:
+    """Who is said to have signed, and why that is not believed."""
+    names = [name for line in lines for name in line.split(" ")[1:2] if _KEY_ID.fullmatch(name)]
+    why = [trusted[name].refused(None) for name in names if name in trusted and trusted[name].refused(None)]
+    known = ", ".join(name for name, key in trusted.items() if not key.refused(None)) or "none"
+    signers = ", ".join(names) or "nobody"
+    return "; ".join([f"signed by {signers}, trusted: {known}", *why])
 
 
 def _holds(line: str, checkpoint: Checkpoint, trusted: Mapping[str, PublicKey]) -> bool:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed, signed
+from rollback.audit.checkpoint import Checkpoint, CheckpointError, SignerError, read_signed, signed
 from rollback.audit.merkle import Tree, leaf
 from rollback.durable import replace_file
-from rollback.signing.keys import Keys
+from rollback.signing.keys import Keys, SigningKey
 
 FILE_NAME: Final = "audit.ndjson"
 CHECKPOINT_SUFFIX: Final = ".checkpoint"
@@ -134,6 +134,14 @@ class AuditLog:
         self._origin = self._origin or origin(record)
         self.head = record.hash or record.digest()
 
+    def seal(self, key: SigningKey) -> None:
+        """Sign the checkpoint with another key, now and from now on. Raises `AuditError`."""
+        self._keys = Keys.of(key)
+        try:
+            self._seal()
+        except OSError as error:
+            raise AuditError(f"{checkpoint_of(self._path)}: cannot be written: {error.strerror}") from error
+
     def _seal(self) -> None:
         if self._keys is not None and self._keys.signing is not None and self.checkpoint is not None:
             note = signed(self.checkpoint, self._keys.signing)
@@ -243,17 +251,30 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def read_checkpoint(path: Path, keys: Keys) -> Checkpoint | None:
-    """The signed checkpoint of a log, None where there is none. Raises `AuditError`."""
+    """The signed checkpoint of a log, None where there is none. Raises `AuditError`.
+
+    The own key is believed unless it is known to be revoked.
+    """
     file = checkpoint_of(path)
     own = {} if keys.signing is None else {keys.signing.public.key_id: keys.signing.public}
     try:
-        return read_signed(file.read_bytes(), {**keys.trusted, **own})
+        return read_signed(file.read_bytes(), {**own, **keys.trusted})
     except FileNotFoundError:
         return None
     except OSError as error:
         raise AuditError(f"{file}: cannot be read: {error.strerror}") from error
+    except SignerError as error:
+        raise AuditError(f"{file}: {error}; {how_to_reseal(path.parent)}") from error
     except CheckpointError as error:
         raise AuditError(f"{file}: {error}") from error
+
+
+def how_to_reseal(folder: Path) -> str:
+    """What to do where the key of a log has changed."""
+    return (
+        f"where the key was changed: tocsin audit reseal {folder} --old-key OLD.pub.pem --config FILE --reason WHY, "
+        "while no daemon runs"
+    )
 
 
 def rewritten(path: Path, known: Checkpoint) -> str:

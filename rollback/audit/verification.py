@@ -94,7 +94,9 @@ class Growth:
 def prove_growth(path: Path, first: int) -> Growth:
     """The proof that the log's first ``first`` records are the log that it was then. Raises `AuditError`."""
     leaves = [leaf(record.line()) for record in read_while_written(path)]
-    if not 1 <= first <= len(leaves):
+    if first < 1:
+        raise AuditError(f"{path}: nothing is to be proved of {first} records: give a number from 1 to {len(leaves)}")
+    if first > len(leaves):
         raise AuditError(f"{path}: it never had {first} records: it has {len(leaves)}; give a number from 1 to that")
     way = tuple(consistency(leaves, first))
     return Growth(first, Tree(leaves[:first]).root(), len(leaves), Tree(leaves).root(), way)

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -156,6 +156,11 @@ class Server:
         with _Deadline(self._connection(seconds), seconds) as deadline:
             return deadline.exchange(method, self._address.prefix + path, sent, headers, self._limit)
 
+    def reach(self, seconds: float) -> None:
+        """Connect, and send nothing. Raises as every call does."""
+        with _Deadline(self._connection(seconds), seconds) as deadline:
+            deadline.connect()
+
     def _connection(self, seconds: float) -> http.client.HTTPConnection:
         host, port = self._address.host, self._address.port
         if self._address.secure:
@@ -197,23 +202,34 @@ class _Deadline:
         self._timer.cancel()
         self._connection.close()
 
+    def connect(self) -> None:
+        """Open the connection. Raises as `Server` says."""
+        with self._failures("it takes no connection"):
+            self._connection.connect()
+
     def exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], limit: int) -> Reply:
         """The answer. Raises as `Server` says; `AnswerError` for a body beyond ``limit``."""
-        try:
+        with self._failures(f"{method} {path}"):
             self._connection.connect()
             self._socket = self._connection.sock  # http.client forgets it once the answer has begun
             self._connection.request(method, path, body, dict(headers))
             response = self._connection.getresponse()
             answer = self._read(response, limit)
+        if self._over():  # what was read may have been cut
+            raise self._late()
+        return Reply(response.status, answer)
+
+    @contextlib.contextmanager
+    def _failures(self, what: str) -> Iterator[None]:
+        """Those of a connection, as `Server` raises them."""
+        try:
+            yield
         except ssl.SSLCertVerificationError as error:
             raise ReloadRefusedError(f"its certificate is not trusted: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, TimeoutError) or self._over():
                 raise self._late() from error
-            raise ReloadRetryableError(f"{method} {path}: {_in_words(error)}") from error
-        if self._over():  # what was read may have been cut
-            raise self._late()
-        return Reply(response.status, answer)
+            raise ReloadRetryableError(f"{what}: {_in_words(error)}") from error
 
     def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         answer = bytearray()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from rollback.canary.canaries import Canaries
 from rollback.reload.adapter import STRICT, Site
-from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, tell_all
+from rollback.reload.endpoints import GRACE_SECONDS, MAX_ENDPOINTS, Endpoints, ask_all, tell_all, trouble_of
 from rollback.reload.exchange import Server, split_url
 from rollback.reload.reloader import Observation, Reloader
 from rollback.reload.settle import settle
@@ -68,14 +68,22 @@ class PointerReloader:
         return self._endpoints.observe(version, canaries)
 
     def obstacles(self) -> tuple[str, ...]:
-        """See `Reloader.obstacles`: a hook cannot be tried without being used."""
-        return ()
+        """See `Reloader.obstacles`: whether each hook takes a connection; more cannot be tried without using it."""
+        seconds = self._site.asking.timeout_seconds
+        late = f"no answer within {seconds:g} s"
+        found = ask_all(self._hooks, lambda hook: hook.unreachable(seconds), seconds + GRACE_SECONDS, late)
+        return tuple(f"{url}: {trouble}" for url, trouble in zip(self._urls, found, strict=True) if trouble)
 
 
 class _Hook:
     def __init__(self, url: str) -> None:
         base, self._path = split_url(url)
         self._server = Server(base)
+
+    def unreachable(self, seconds: float) -> str:
+        """Why no connection can be made, "" where one can. Nothing is sent."""
+        trouble = trouble_of(lambda: self._server.reach(seconds))
+        return "" if trouble is None else str(trouble)
 
     def tell(self, message: Mapping[str, str], seconds: float) -> None:
         self._server.demand("POST", self._path, message, seconds)

@@ -61,7 +61,12 @@ def check_attestation(envelope: bytes, trusted: Mapping[str, PublicKey]) -> Atte
     ``trusted`` maps key ids to keys. When it was signed is what the statement says: who has the key can say anything,
     which is why a revoked key is believed at no time.
     """
-    payload, key = unseal(envelope, PAYLOAD_TYPE, trusted)
+    try:
+        payload, key = unseal(envelope, PAYLOAD_TYPE, trusted)
+    except SignatureError as error:
+        if trusted:
+            raise
+        raise SignatureError(f"{error}; give --trusted-key, or set signing.trusted_keys") from error
     try:
         statement = _STATEMENT.decode(payload)
         digests = {subject.name: subject.digest["sha256"] for subject in statement.subject}

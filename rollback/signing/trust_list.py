@@ -96,8 +96,11 @@ def added(entries: TrustList, new: TrustedKey) -> TrustList:
 
 
 def revoked(entries: TrustList, key_id: str, at: datetime, by: str, reason: str) -> TrustList:
-    """The list in which a key is believed no more. Raises `KeyFileError` where there is no such key."""
-    fitting = [entry for entry in entries.keys if key_id and entry.key_id.startswith(key_id)]
+    """The list in which a key is believed no more, named by its id, the beginning of it, or its name.
+
+    Raises `KeyFileError` where that is not one key.
+    """
+    fitting = [e for e in entries.keys if key_id and (e.key_id.startswith(key_id) or e.name == key_id)]
     if len(fitting) != 1:
         there = ", ".join(entry.key_id for entry in entries.keys) or "none"
         raise KeyFileError(f"{key_id!r} names no single key; there are: {there}")
@@ -120,6 +123,16 @@ def keys_from_files(trusted: Sequence[Path], signing: Path | None = None) -> Key
         for key in _read(path):
             known[key.key_id] = _agreed(known.get(key.key_id, key), key, path)
     return Keys(known, own)
+
+
+def refused_now(keys: Keys, now: datetime) -> str:
+    """Why nothing would be believed that the own key signs ``now``; empty where it would be, or there is none."""
+    if keys.signing is None:
+        return ""
+    own = keys.signing.public.key_id
+    if own not in keys.trusted:
+        return f"key {own} is not among the trusted keys ({', '.join(keys.trusted) or 'none'})"
+    return keys.trusted[own].refused(now)
 
 
 def _agreed(one: PublicKey, other: PublicKey, path: Path) -> PublicKey:

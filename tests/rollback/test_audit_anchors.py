@@ -12,10 +12,11 @@ import pytest
 import structlog
 from in_process import Run
 
-from monitor.audited import CONFIGURATION, FindingsBook, QuarantineBook, key_ids, note_configuration
+from monitor.audited import CONFIGURATION, FindingsBook, QuarantineBook, note_configuration
 from monitor.decoding.quarantine import Quarantine
 from monitor.decoding.reject import Reject
 from monitor.jobs.registry_verification import check_registry
+from monitor.key_use import key_ids
 from monitor.settings.config import Config, SigningConfig
 from monitor.sources.source import Partition
 from rollback.audit.anchors import ACCEPTED, MOVES, REWRITTEN, VERSION, Anchors
@@ -238,5 +239,5 @@ def test_the_keys_that_are_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "k.pem").write_bytes(key.pem())
     (tmp_path / "k.pem").chmod(0o600)
     used = key_ids(Config(signing=SigningConfig(key_file=tmp_path / "k.pem")))
-    assert used == {"signing_key": key.public.key_id, "trusted_keys": [key.public.key_id]}
-    assert key_ids(Config()) == {"signing_key": None, "trusted_keys": []}
+    assert used == {"signing_key": key.public.key_id, "trusted_keys": [key.public.key_id], "refused_keys": {}}
+    assert key_ids(Config()) == {"signing_key": None, "trusted_keys": [], "refused_keys": {}}

@@ -11,6 +11,7 @@ from in_process import Run
 
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.open_incidents import INCIDENTS, IncidentsError, open_incidents, versions_named
+from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry
 from rollback.signing.keys import Keys
@@ -44,7 +45,9 @@ def written(state: Path, *incidents: Incident, end: bytes = b"") -> Path:
 
 
 def gc(run: Run, tmp_path: Path, *more: object) -> dict[str, list[str]]:
-    code, out, err = run("registry", "gc", "--registry", tmp_path / "registry", "--name", "nids", "--json", *more)
+    state = () if "--state" in more else ("--no-state",)
+    options = ("--registry", tmp_path / "registry", "--name", "nids", "--json")
+    code, out, err = run("registry", "gc", *options, *state, *more)
     assert (code, err) == (0, "")
     found: dict[str, list[str]] = json.loads(out)
     return found
@@ -70,7 +73,19 @@ def test_what_an_open_incident_names_is_kept(run: Run, tmp_path: Path, registry:
     state = written(
         tmp_path / "state", incident("i", "3", first_poisoned="2"), incident("j", "5"), incident("j", "5", "close")
     )
+    AuditLog(state / FILE_NAME, lambda: 0.0).close()
     assert gc(run, tmp_path, "--newest", 0, "--state", state)["removable"] == ["5", "6"]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_whether_there_are_incidents_must_be_said(
+    run: Run, tmp_path: Path, registry: FileRegistry, *, both: bool
+) -> None:
+    said = ("--state", tmp_path, "--no-state") if both else ()
+    options = ("--registry", tmp_path / "registry", "--name", "nids", "--newest", 0, "--yes")
+    code, _, err = run("registry", "gc", *options, *said)
+    assert (code, "or else --no-state" in err) == (2, True)
+    assert len(registry.versions()) == 6
 
 
 def test_open_incidents_are_the_last_word_about_each(tmp_path: Path) -> None:

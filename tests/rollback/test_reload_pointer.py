@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from http import HTTPStatus
 
 import msgspec
@@ -49,6 +50,24 @@ def test_a_hook_that_fails_is_named(status: int, error: type[Exception]) -> None
         pytest.raises(error, match=f"^{server.url}/reload: POST /reload: status {status}$"),
     ):
         PointerReloader(Settings((f"{server.url}/reload",)), Site(NAME)).start("1", "2")
+
+
+def test_a_hook_that_takes_no_connection_is_an_obstacle_and_none_is_used_to_find_out() -> None:
+    told: list[Request] = []
+
+    def respond(request: Request) -> Reply:
+        told.append(request)
+        return Reply(HTTPStatus.OK, b"{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, JsonServer(("127.0.0.1", 0), respond) as server:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/reload"
+        taken.close()
+        hooks = Settings((f"{server.url}/reload", address))
+        obstacles = PointerReloader(hooks, Site(NAME)).obstacles()
+    assert told == []
+    assert [each.partition(": ")[::2] for each in obstacles] == [
+        (address, "it takes no connection: ConnectionRefusedError: Connection refused")
+    ]
 
 
 @pytest.mark.parametrize("asks", [1, 3])
