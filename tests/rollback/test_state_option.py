@@ -48,7 +48,7 @@ def test_a_history_that_was_written_anew_is_believed_by_no_command(folder: Path,
     history.write_bytes(history.read_bytes().replace(b"ann", b"eve"))
     before = history.read_bytes()
     code, _, err = run(*asked(folder, command, folder / "state"))
-    assert (code, "of the history of model 'nids' are others than they were" in err) == (1, True)
+    assert (code, "of the history of model 'nids' are others than the audit log holds" in err) == (1, True)
     assert history.read_bytes() == before
 
 
