@@ -22,7 +22,7 @@ $(CHARTS): $(STAMP) requirements/charts.lock
 	touch $@
 
 test: setup $(CHARTS) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -23,8 +23,24 @@ settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
 
 
+LONG: Final = frozenset(
+    {
+        "test_crash_steps.py",
+        "test_daemon_act.py",
+        "test_daemon_crash.py",
+        "test_demo.py",
+        "test_grafana_daemon.py",
+        "test_retrain_child.py",
+        "test_retrain_kill.py",
+        "test_separation_ratchet.py",
+    }
+)
+"""Files that take minutes come first: at the end one of them would keep a single process busy."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """kafka-python leaves connections that a broker refused to the garbage collector: no fault of these tests."""
+    items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
         if _speaks_kafka(item):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
