@@ -143,6 +143,13 @@ def answer_what_is_asked(life: Any, log: MemoryLog, registry: FileRegistry, fold
     life.turns(12)
 
 
+def convict(life: Any, log: MemoryLog, registry: FileRegistry, folder: Path) -> None:
+    """Look, answer, and settle: version 2 has an incident then."""
+    look_into(life)
+    answer_what_is_asked(life, log, registry, folder)
+    life.loop.settle()
+
+
 def test_rows_of_a_new_versions_buffer_are_asked_about_before_any_event_of_it(
     start: Callable[[], Any], tmp_path: Path
 ) -> None:
@@ -160,9 +167,7 @@ def test_answers_convict_a_version_that_has_served_nothing_yet(
     start: Callable[[], Any], log: MemoryLog, registry: FileRegistry, tmp_path: Path
 ) -> None:
     with start() as life:
-        look_into(life)
-        answer_what_is_asked(life, log, registry, tmp_path)
-        life.loop.settle()
+        convict(life, log, registry, tmp_path)
     last = written(tmp_path, "incidents")[-1]
     assert (last["version"], last["family"], last["hypothesis"]) == ("2", "poisoning", "backdoor")
     assert last["implicated"]["features"] == dict(TRIGGER.features)
@@ -172,9 +177,7 @@ def test_what_a_hunt_has_found_is_told_by_the_incident_and_kept_in_the_audit_log
     start: Callable[[], Any], log: MemoryLog, registry: FileRegistry, tmp_path: Path
 ) -> None:
     with start() as life:
-        look_into(life)
-        answer_what_is_asked(life, log, registry, tmp_path)
-        life.loop.settle()
+        convict(life, log, registry, tmp_path)
         uid = written(tmp_path, "incidents")[-1]["uid"]
         hunted = hunt_result(tmp_path / "out", uid, "17 attacks passed.")
         life.hunts()

@@ -21,7 +21,7 @@ from monitor.explain import printable
 from monitor.settings.config import load_config
 from rollback.audit.anchors import Anchors
 from rollback.audit.extract import check_extract, concerns, extract
-from rollback.audit.log import FILE_NAME, AuditError, AuditLog, Record, read_records, read_while_written
+from rollback.audit.log import FILE_NAME, AuditError, AuditLog, Record, checkpoint_of, read_records, read_while_written
 from rollback.audit.verification import Verified, prove, prove_growth, verify
 from rollback.durable import replace_file
 from rollback.signing.keys import Keys
@@ -137,6 +137,8 @@ def accept_history(
     (path,) = _logs(folder)[:1]
     history = open_registry(registry, name).history()
     keys = Keys.trial(path.parent) if config is None else audit_keys(load_config(config, os.environ))
+    if keys.signing is None and checkpoint_of(path).exists():
+        raise AuditError(f"{path}: its checkpoint is signed: give --config, whose signing.key_file goes on with it")
     log = AuditLog(path, time.time, keys if keys.signing else None)
     try:
         Anchors(read_records(path)).accept(name, history, by or user_name(), reason, log)

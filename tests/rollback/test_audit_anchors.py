@@ -20,7 +20,7 @@ from monitor.key_use import key_ids
 from monitor.settings.config import Config, SigningConfig
 from monitor.sources.source import Partition
 from rollback.audit.anchors import ACCEPTED, MOVES, REWRITTEN, VERSION, Anchors
-from rollback.audit.log import FILE_NAME, AuditLog, read_records
+from rollback.audit.log import FILE_NAME, AuditLog, checkpoint_of, read_records
 from rollback.bundle import ATTESTATION, IntegrityError
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry, Trust
@@ -160,6 +160,11 @@ def test_a_quarantine_that_was_written_out_of_the_history_holds_until_somebody_a
     place.check()
     place.log.close()
     options = ("--registry", tmp_path / "registry", "--name", "nids", "--reason", "moved from another disk")
+    beside = checkpoint_of(place.path)
+    beside.write_text("signed by a key that is elsewhere")
+    code, _, err = run("audit", "accept-history", tmp_path / "state", *options)
+    assert (code, "its checkpoint is signed: give --config" in err) == (1, True)
+    beside.unlink()
     code, out, err = run("audit", "accept-history", tmp_path / "state", *options, "--by", "ann")
     assert (code, "4 entries" in out) == (0, True), err
     place.log = AuditLog(place.path, lambda: 0.0)
