@@ -156,7 +156,9 @@ class AuditLog:
                 raise AuditError(rewritten(self._path, known))
         if known is not None and known.size > self._tree.size:
             raise AuditError(cut_off(self._path, self._tree.size, known))
-        # a crash may come between the first record and its checkpoint
+        # a crash may come between a record and its checkpoint: one record is without, never more
+        if known is not None and self._tree.size > known.size + 1:
+            raise AuditError(unsigned_end(self._path, known))
         if known is None and self._keys is not None and self._keys.signing is not None and self._tree.size > 1:
             raise AuditError(unsealed(self._path))
 
@@ -282,6 +284,14 @@ def rewritten(path: Path, known: Checkpoint) -> str:
     return (
         f"{path}: its first {known.size} records are not those that were signed: one of them was replaced, and all "
         "that follow it were written again; compare it with a copy"
+    )
+
+
+def unsigned_end(path: Path, known: Checkpoint) -> str:
+    """What to say of a log with more records beyond its checkpoint than a crash leaves."""
+    return (
+        f"{path}: line {known.size + 1}: more than one record follows what {checkpoint_of(path)} stands for: a daemon "
+        "signs after every one, so somebody without its key has written them; keep the file, and take them off"
     )
 
 

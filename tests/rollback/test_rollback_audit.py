@@ -243,6 +243,17 @@ def test_of_a_thousand_one_byte_edits_each_is_found_and_the_record_named(tmp_pat
         assert int(named[1]) in {line, line + 1 if content[place] == ord("\n") else line}
 
 
+def test_records_that_somebody_without_the_key_has_appended_are_never_signed(tmp_path: Path, keys: Keys) -> None:
+    path = tmp_path / "audit.ndjson"
+    sealed(path, keys, 3)
+    forged = AuditLog(path, lambda: 1.0)
+    forged.append("registry.accepted", {})
+    forged.append("registry.accepted", {})
+    forged.close()
+    with pytest.raises(AuditError, match=r"audit\.ndjson: line 4: more than one record follows"):
+        AuditLog(path, lambda: 1.0, keys)
+
+
 def test_every_one_byte_edit_of_the_checkpoint_beside_it_is_found_too(tmp_path: Path, keys: Keys) -> None:
     path = tmp_path / "audit.ndjson"
     sealed(path, keys, 3)
