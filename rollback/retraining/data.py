@@ -15,12 +15,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from detectors.batch import Bools, Strings
+from detectors.batch import Bools, Floats, Strings
 from detectors.schema import Schema
 from rollback.bundle import Bundle
 from rollback.manifest import FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
+from rollback.repair.event_time import event_times
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
 from rollback.tables.table import Column, Table, TableError, read_table
@@ -59,6 +60,8 @@ class Data:
     unlabelled: Strings
     base_from: str
     remarks: tuple[str, ...]
+    new_ts: Floats | None = None
+    """When the new rows happened [n], seconds since the epoch; None where the buffer does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         raise RetrainRefusedError(_no_base(lkg, base, schema))
 
     kept = labelled & ~trusted & ~answered
+    ts = event_times(table)
     everything = ReferenceRows.concat(reference) if reference else rows.take(np.zeros(len(rows), dtype=np.bool_))
     holdout = _holdout(tables, everything, features, schema)
     if not len(holdout):
@@ -118,6 +122,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         unlabelled=ids[~labelled],
         base_from=base_from,
         remarks=tuple(remarks),
+        new_ts=None if ts is None else ts[kept],
     )
 
 

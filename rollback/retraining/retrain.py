@@ -35,6 +35,14 @@ from rollback.retraining.out import (
     Out,
     Result,
 )
+from rollback.retraining.repairing import (
+    BATCHES,
+    REPAIRED,
+    batch_report,
+    repaired,
+    repaired_columns,
+    repairing,
+)
 from rollback.retraining.report import removed_columns, retained_columns, sanitising
 from rollback.retraining.vetting import Settled, read_answers, requests, settle
 from rollback.sanitise.case import Hint
@@ -137,6 +145,7 @@ def _make(
     scorer = _scorer(lkg)
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
     data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
+    data, mended = repaired(data, asked.seed, progress)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
@@ -149,11 +158,14 @@ def _make(
             "parent": lkg.manifest.version,
             "base": {"from": data.base_from, "rows": len(data.base), "reference": len(data.reference)},
             "buffer": {"file": asked.tables.buffer.path.name, "sha256": _digest(asked.tables.buffer.path)},
+            "repairing": repairing(mended),
             "sanitising": sanitising(data, found, settled.returned),
             "incident": asked.incident,
             "seed": asked.seed,
         }
     }
+    out.write_columns(REPAIRED, repaired_columns(data, mended))
+    out.write(BATCHES, msgspec.json.format(msgspec.json.encode(batch_report(mended)), indent=2) + b"\n")
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
     out.write_lines(VETTING, requests(settled, data.new, data.new_id))
