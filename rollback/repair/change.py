@@ -62,13 +62,22 @@ def _category(feature: Feature, now: Floats, past: Floats, here: Floats, there: 
 
 
 def _number(now: Floats, past: Floats) -> Change:
+    other = Change("shape", "has another distribution")
     if not len(now) or not len(past):
-        return Change("shape", "has another distribution")
+        return other
+    return _clipped(now, past) or _moved(now, past) or other
+
+
+def _clipped(now: Floats, past: Floats) -> Change | None:
     top, bottom = now.max(), now.min()
     if np.mean(past > top) >= TAIL and np.mean(now == top) >= MUCH > np.mean(past == top) + TAIL:
         return Change("clipped", f"cut off at {top:g}: {np.mean(past > top):.0%} of the base is larger")
     if np.mean(past < bottom) >= TAIL and np.mean(now == bottom) >= MUCH > np.mean(past == bottom) + TAIL:
         return Change("clipped", f"cut off at {bottom:g}: {np.mean(past < bottom):.0%} of the base is smaller")
+    return None
+
+
+def _moved(now: Floats, past: Floats) -> Change | None:
     log = log_ratios(now, past)
     if len(log) and abs(np.median(log)) > np.log(1.5) and np.ptp(log) <= ALIKE * 2 * abs(np.median(log)):
         return Change("factor", f"{np.exp(np.median(log)):.4g} times as large")
@@ -79,7 +88,7 @@ def _number(now: Floats, past: Floats) -> Change:
     spread = float(np.subtract(*np.quantile(now, [0.75, 0.25])))
     if width > 0 and not 1 / 1.5 < spread / width < 1.5:  # noqa: PLR2004 - half as wide again
         return Change("spread", f"its middle half is {spread / width:.3g} times as wide")
-    return Change("shape", "has another distribution")
+    return None
 
 
 def log_ratios(now: Floats, past: Floats) -> Floats:

@@ -45,6 +45,6 @@ def _coded(pair: Pair, x: Floats, pool: Floats, others: list[int]) -> Floats:
             columns += [np.where(x[:, j] == v, np.sqrt(0.5), 0.0) for v in np.unique(pool[:, j])[:16]]
             continue
         ranked = np.sort(pool[:, j][~np.isnan(pool[:, j])])
-        low, high = (np.searchsorted(ranked, x[:, j], side=side) for side in ("left", "right"))  # type: ignore[call-overload]  # both are sides
+        low, high = (np.searchsorted(ranked, x[:, j], side=side) for side in ("left", "right"))
         columns.append(np.where(np.isnan(x[:, j]), -0.5, (low + high) / 2 / max(len(ranked), 1)))
     return np.column_stack(columns)

@@ -105,7 +105,7 @@ def misfit(pair: Pair, j: int, fault: Callable[[Floats], Floats]) -> float:
 
 
 def equal(shares: list[Share]) -> float:
-    """The p-value of the null that all shares are the same: the largest |difference| / error, Bonferroni over the pairs."""
+    """The p-value where all shares are the same: the largest |difference| / error, Bonferroni over the pairs."""
     z = [
         abs(a.share - b.share) / max(float(np.hypot(a.error, b.error)), 1e-9)
         for i, a in enumerate(shares)

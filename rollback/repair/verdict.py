@@ -1,4 +1,7 @@
-"""Fault or not: what a proposal has to show before a value is changed. In doubt rows stay as they are, for the screens."""
+"""Fault or not: what a proposal has to show before a value is changed.
+
+In doubt rows stay as they are, for the screens.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from rollback.repair.touched import Contrast, counted, mixture
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A fault of all rows touches at least ``nearly_all`` of each label, a fault of some rows shares of the labels that
+    """What a fault is.
+
+    A fault of all rows touches at least ``nearly_all`` of each label, a fault of some rows shares of the labels that
     surely (95%) lie within ``within`` times of each other. ``level`` is that of the test of equal shares; a difference
     of less than ``slack`` does not count. At least ``judged`` of the rows are of labels that can be judged. In less
     than ``alike`` of the other batches the same is seen. At most ``confined`` features of a batch (or a quarter of

@@ -22,8 +22,8 @@ CLOSE: Final = 0.1
 class Parameters:
     """``factors`` that units differ by (and their inverses), the likelier of close ones first.
 
-    A quotient is one of them if it is nearer than ``tolerance`` on the natural logarithmic scale. ``fewest`` numbers other than 0 are
-    needed on each side.
+    A quotient is one of them if it is nearer than ``tolerance`` on the natural logarithmic scale. ``fewest``
+    numbers other than 0 are needed on each side.
     """
 
     factors: tuple[float, ...] = (
