@@ -100,6 +100,7 @@ def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trai
         [sys.executable, "-m", "monitor"],
         config.registry,
         clock=time.monotonic,
+        now=time.time,
         environ=environ,
         limits=Limits(timeout_seconds=retrain.timeout_seconds, memory_bytes=retrain.memory_mib * 2**20),
         options=options,

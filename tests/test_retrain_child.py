@@ -17,6 +17,7 @@ from small_registry import NAME, TRIGGER, Small, make_small
 
 from rollback.registry.registry import Buffer
 from rollback.train.child import LOG, ChildTrainer, Limits
+from rollback.train.death import cause
 from rollback.train.trainer import Order, Retrained
 
 INCIDENT = {
@@ -52,7 +53,7 @@ def python(started: list[ChildTrainer], code: str, clock: Any = time.monotonic, 
     """A trainer whose command is a line of Python."""
     allowed = Limits(**{"timeout_seconds": 100, "memory_bytes": 2**30, **limits})
     command = [sys.executable, "-c", code]
-    trainer = ChildTrainer(command, Path("registry"), clock=clock, environ={}, limits=allowed)
+    trainer = ChildTrainer(command, Path("registry"), clock=clock, now=clock, environ={}, limits=allowed)
     started.append(trainer)
     return trainer
 
@@ -96,6 +97,7 @@ def test_a_killed_child_has_failed_and_that_is_said(started: list[ChildTrainer],
     made = wait(trainer)
     assert (made.result, made.candidate) == ("failed", None)
     assert "ended by SIGKILL: perhaps the system was out of memory" in made.detail
+    assert "what serves was not touched" in made.detail
 
 
 def test_a_child_that_takes_more_memory_than_it_may_fails_with_its_last_words(
@@ -105,7 +107,108 @@ def test_a_child_that_takes_more_memory_than_it_may_fails_with_its_last_words(
     trainer.start(order(tmp_path))
     made = wait(trainer)
     assert made.result == "failed"
+    assert "ran out of memory: it may use 256 MiB (retrain.memory_mib)" in made.detail
     assert "MemoryError" in made.detail
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "SystemError: error return without exception set",
+        "SystemError: <built-in function f> returned NULL without setting an exception",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 GiB for an array with shape (1, 2)",
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB",
+        "onnxruntime.capi.onnxruntime_pybind11_state.Fail: bfc_arena.cc:376 Failed to allocate memory for requested",
+        "OSError: [Errno 12] Cannot allocate memory",
+        "ImportError: libx.so: failed to map segment from shared object",
+        "tocsin: MemoryError: no details (set TOCSIN_DEBUG=1 for the traceback)",
+    ],
+)
+@pytest.mark.parametrize("code", [1, 134, -signal.SIGABRT])
+def test_want_of_memory_is_called_so_whatever_form_it_takes(tmp_path: Path, said: str, code: int) -> None:
+    log = tmp_path / LOG
+    log.write_text(f"Traceback\n{said}\n")
+    assert cause(code, log, 0, 2**30).startswith("ran out of memory: it may use 1024 MiB (retrain.memory_mib)")
+    assert "memory" not in cause(1, log, log.stat().st_size, 2**30)  # an earlier attempt's words are not this one's
+
+
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGKILL])
+def test_a_death_without_words_may_be_want_of_memory(tmp_path: Path, code: int) -> None:
+    assert "perhaps" in cause(code, tmp_path / "none", 0, 2**30)
+    assert "memory" in cause(code, tmp_path / "none", 0, 2**30)
+
+
+def test_another_failure_is_not_called_want_of_memory(tmp_path: Path) -> None:
+    (tmp_path / LOG).write_text("ValueError: no\n")
+    assert cause(1, tmp_path / LOG, 0, 2**30) == "ended with exit code 1"
+    assert cause(-signal.SIGTERM, tmp_path / LOG, 0, 2**30) == "was ended by SIGTERM"
+
+
+def test_what_a_child_has_started_ends_with_it(started: list[ChildTrainer], tmp_path: Path) -> None:
+    mark = f"tocsin-left-{tmp_path.name}"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)', '{mark}'])"
+    trainer = python(started, code)
+    trainer.start(order(tmp_path))
+    assert wait(trainer).result == "failed"
+    deadline = time.monotonic() + 10
+    while children(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_time_limit_counts_from_the_first_start_across_restarts(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    clock = Clock()
+    first = python(started, "import time; time.sleep(99)", clock)
+    first.start(order(tmp_path))
+    clock.now = 60.0
+    first.close()
+    second = python(started, "import time; time.sleep(99)", clock)
+    second.start(order(tmp_path))
+    clock.now = 99.0
+    assert second.poll("key") is None
+    clock.now = 100.0
+    late = second.poll("key")
+    assert late is not None
+    assert "took longer than 100 s (restarts included)" in late.detail
+
+    second.start(order(tmp_path))  # tried again: it has its whole time
+    clock.now = 199.0
+    assert second.poll("key") is None
+
+
+def test_an_order_whose_time_went_by_while_nobody_was_there_is_not_begun_again(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    clock = Clock()
+    first = python(started, "import time; time.sleep(99)", clock)
+    first.start(order(tmp_path))
+    first.close()
+    clock.now = 500.0
+    (tmp_path / "out" / LOG).unlink()
+    second = python(started, "import time; time.sleep(99)", clock)
+    second.start(order(tmp_path))
+    late = second.poll("key")
+    assert late is not None
+    assert (late.result, (tmp_path / "out" / LOG).exists()) == ("failed", False)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"at": 1e9}'])
+def test_a_start_that_cannot_be_read_or_lies_ahead_gives_the_whole_time(
+    started: list[ChildTrainer], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "started.json").write_bytes(content)
+    clock = Clock()
+    trainer = python(started, "import time; time.sleep(99)", clock)
+    trainer.start(order(tmp_path))
+    clock.now = 99.0
+    assert trainer.poll("key") is None
+    clock.now = 100.0
+    assert trainer.poll("key") is not None
 
 
 def test_a_child_that_takes_too_long_is_ended_with_all_that_it_started(
@@ -138,7 +241,7 @@ def test_the_child_is_nice_and_has_few_threads(started: list[ChildTrainer], tmp_
 
 
 def test_a_command_that_does_not_exist_is_a_failed_order(started: list[ChildTrainer], tmp_path: Path) -> None:
-    trainer = ChildTrainer(["/no/such/command"], Path("r"), clock=time.monotonic, environ={})
+    trainer = ChildTrainer(["/no/such/command"], Path("r"), clock=time.monotonic, now=time.time, environ={})
     trainer.start(order(tmp_path))
     made = trainer.poll("key")
     assert made is not None
@@ -173,7 +276,7 @@ def test_the_death_of_the_real_command_touches_nothing_and_starting_it_again_wor
     buffer = Buffer(small.buffer, "label", "source", "session")
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     trainer = ChildTrainer(
-        [sys.executable, "-m", "monitor"], small.root / "registry", clock=time.monotonic, environ=environ
+        [sys.executable, "-m", "monitor"], small.root / "registry", clock=time.monotonic, now=time.time, environ=environ
     )
     started.append(trainer)
     before = small.registry.history()
@@ -244,7 +347,7 @@ def test_a_process_that_was_left_behind_is_ended_when_it_is_late_or_the_trainer_
             clock.now = 101.0
             made = trainer.poll("key")
             assert made is not None
-            assert "took longer than 100 s and was ended" in made.detail
+            assert "took longer than 100 s (restarts included) and was ended" in made.detail
         else:
             trainer.close()
         assert child.wait(30) == -signal.SIGKILL

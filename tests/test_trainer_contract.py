@@ -58,7 +58,12 @@ def child(folder: Path) -> Rig:
     script.write_text(COMMAND)
     limits = Limits(timeout_seconds=100, memory_bytes=2**30)
     trainer = ChildTrainer(
-        [sys.executable, str(script)], folder / "registry", clock=time.monotonic, environ={}, limits=limits
+        [sys.executable, str(script)],
+        folder / "registry",
+        clock=time.monotonic,
+        now=time.time,
+        environ={},
+        limits=limits,
     )
 
     def end(order: Order, result: str, version: str | None) -> None:

@@ -83,10 +83,11 @@ class Retraining:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
         files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
         buffer = self.tables.buffer
+        hint = self.hint
         asked: dict[str, Any] = {
             "files": [None if path is None else _digest(path) for path in files],
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
-            "hint": None if self.hint is None else [dict(self.hint.features), self.hint.sources, self.hint.label],
+            "hint": hint and [dict(hint.features), hint.sources, hint.label, hint.origins, hint.ids],
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

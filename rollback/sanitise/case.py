@@ -16,13 +16,15 @@ from rollback.sanitise.rows import Rows
 class Hint:
     """What an incident implicates. It is looked at first, and tested like everything else: it is never believed.
 
-    ``features`` {name: value, or [low, high]} (a category's name, a number, None for missing), ``sources``, and the
-    class ``label`` that the served model gave (None where not known).
+    ``features`` {name: value, or [low, high]} (a category's name, a number, None for missing), ``sources``, the class
+    ``label`` that the served model gave (None where not known), ``origins`` of labels, and ``ids`` of events.
     """
 
     features: Mapping[str, Any]
     sources: tuple[str, ...] = ()
     label: str | None = None
+    origins: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,14 @@ from rollback.retraining.out import (
     read_json,
     worker,
 )
+from rollback.train.deadline import over, seconds_left
+from rollback.train.death import cause, last_lines
 from rollback.train.trainer import Order, Retrained
 
 LOG: Final = "retrain.log"
 INCIDENT: Final = "incident.json"
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-LAST_LINES: Final = 5
-LAST_BYTES: Final = 4096
+UNTOUCHED: Final = "what serves was not touched"
 ENDED: Final = frozenset({0, 1, 3})
 """Exit codes with which the command says what the gate said."""
 
@@ -52,18 +53,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """``process`` is None for one that an earlier parent has left behind."""
+    """``process`` is None for one that an earlier parent has left behind; its log begins at byte ``log_start``."""
 
     order: Order
     process: subprocess.Popen[bytes] | None
     deadline: float
+    log_start: int
 
 
 class ChildTrainer:
     """Runs ``command`` (such as ``python -m monitor``) with ``retrain`` and its options; see `Trainer`.
 
-    ``options`` are added as they are (``--signing-key FILE``). ``clock`` gives seconds that never jump back;
-    ``environ`` is the child's, to which the number of threads is added.
+    ``options`` are added as they are (``--signing-key FILE``). ``clock`` gives seconds that never jump back, ``now``
+    those since the epoch: the time limit counts from an order's first start, across restarts. ``environ`` is the
+    child's, to which the number of threads is added.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ChildTrainer:
         registry: Path,
         *,
         clock: Callable[[], float],
+        now: Callable[[], float],
         environ: Mapping[str, str],
         limits: Limits | None = None,
         options: Sequence[str] = (),
@@ -79,6 +83,7 @@ class ChildTrainer:
         self._command = tuple(command)
         self._registry = registry
         self._clock = clock
+        self._now = now
         self._limits = limits or Limits()
         self._environ = dict(environ) | dict.fromkeys(THREADS, str(self._limits.threads))
         self._options = tuple(options)
@@ -94,11 +99,14 @@ class ChildTrainer:
             order.out.mkdir(parents=True, exist_ok=True)
             if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
                 replace_file(order.out / INCIDENT, order.incident)
-            process = None if at_work(order.out) else self._spawn(order)
+            deadline = self._clock() + seconds_left(order.out, self._limits.timeout_seconds, self._now)
+            start = _size(order.out / LOG)
+            process = None if at_work(order.out) or self._clock() >= deadline else self._spawn(order)
         except OSError as error:
-            self._results[order.key] = Retrained("failed", None, f"{order.out}: the retraining cannot start: {error}")
+            why = f"{order.out}: the retraining cannot start: {error}; {UNTOUCHED}"
+            self._results[order.key] = Retrained("failed", None, why)
             return
-        self._running[order.key] = _Running(order, process, self._clock() + self._limits.timeout_seconds)
+        self._running[order.key] = _Running(order, process, deadline, start)
 
     def poll(self, key: str) -> Retrained | None:
         """See `Trainer.poll`. Raises `KeyError` for an order that was never started."""
@@ -107,16 +115,13 @@ class ChildTrainer:
         late = self._clock() >= running.deadline
         if running.process is None:
             return self._poll_left_behind(running, late=late)
-        code = running.process.poll()
+        code = _ended(running.process)
         late = late and code is None
         if code is None and not late:
             return None
         if late:
             _kill(running.process)
-        del self._running[key]
-        why = f"took longer than {self._limits.timeout_seconds:g} s and was ended" if late else _why(code or 0)
-        self._results[key] = _result(running.order.out, None if late else code, why)
-        return self._results[key]
+        return self._over(running, None if late else code)
 
     def close(self) -> None:
         """See `Trainer.close`. Killing does no harm: every file appears complete, the candidate at most once."""
@@ -133,13 +138,22 @@ class ChildTrainer:
         key, out = running.order.key, running.order.out
         if not late and at_work(out):
             return None
-        del self._running[key]
         if not late:
+            del self._running[key]
             self.start(running.order)
             return None
         _kill_left_behind(out)
-        why = f"took longer than {self._limits.timeout_seconds:g} s and was ended"
-        self._results[key] = _result(out, None, why)
+        return self._over(running, None)
+
+    def _over(self, running: _Running, code: int | None) -> Retrained:
+        """Keep what came of it; without an exit ``code`` its time was up."""
+        key, log = running.order.key, running.order.out / LOG
+        why = f"took longer than {self._limits.timeout_seconds:g} s (restarts included) and was ended"
+        if code is not None:
+            why = cause(code, log, running.log_start, self._limits.memory_bytes)
+        over(running.order.out)
+        del self._running[key]
+        self._results[key] = _result(running.order.out, code, why, last_lines(log, running.log_start))
         return self._results[key]
 
     def _spawn(self, order: Order) -> subprocess.Popen[bytes]:
@@ -169,49 +183,54 @@ class ChildTrainer:
         return process
 
 
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code of a child that has ended, after whatever it had started was ended too; None while it runs.
+
+    Its number stays taken, and so that of its group, until it is waited for.
+    """
+    if process.returncode is not None:
+        return process.returncode
+    try:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+    except ChildProcessError:  # somebody else has waited for it: its number may be another's by now
+        return process.poll()
+    _kill(process)
+    return process.returncode
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the child and whatever it has started, and wait for it."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _kill_left_behind(out: Path) -> None:
-    """End the process that works in the folder, if it is known which."""
+    """End the process that works in the folder with whatever it has started, if it is known which."""
     if (number := worker(out)) is not None:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(number, signal.SIGKILL)
+            if os.getpgid(number) == number:  # a group of its own, as `_spawn` gives it
+                os.killpg(number, signal.SIGKILL)
+            else:
+                os.kill(number, signal.SIGKILL)
 
 
-def _why(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = ": perhaps the system was out of memory" if -code == signal.SIGKILL else ""
-        return f"was ended by {name}{hint}"
-    return f"ended with exit code {code}"
-
-
-def _result(out: Path, code: int | None, why: str) -> Retrained:
-    """What files and exit code say together."""
+def _result(out: Path, code: int | None, why: str, said: str) -> Retrained:
+    """What files and exit code say together; ``said`` is the end of the log."""
     if code not in ENDED:
-        return Retrained("failed", None, f"the retraining {why}{_last_lines(out)}")
+        return Retrained("failed", None, f"the retraining {why}; {UNTOUCHED}{said}")
     try:
         candidate, gate = read_json(out / CANDIDATE, Candidate), read_json(out / GATE, Gate)
     except OutFileError as error:
-        return Retrained("failed", None, str(error))
+        return Retrained("failed", None, f"{error}; {UNTOUCHED}")
     if candidate is None or gate is None or gate.exit_code != code:
-        return Retrained("failed", None, f"the retraining {why} without a candidate{_last_lines(out)}")
+        return Retrained("failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}")
     failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
     detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
     return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
-
-
-def _last_lines(out: Path) -> str:
-    """The end of the log, for a message."""
-    try:
-        with (out / LOG).open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
-            lines = file.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
-    except OSError as error:
-        return f" ({out / LOG} cannot be read: {error.strerror})"
-    return f": {' | '.join(lines)}" if lines else f" ({out / LOG} is empty)"
