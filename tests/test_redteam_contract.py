@@ -140,7 +140,7 @@ def test_rows_out_of_reach_are_left_alone_and_too_few_are_refused_or_all_taken(n
     parameters = made.parameters(rate=0.02, **({"trigger": TRIGGER} if name in TRIGGERED else {}))
     done = made.run(replace(on, reach=reach), parameters, np.random.default_rng(3))
     assert not done.rows[~reach].any()
-    with pytest.raises(ValueError, match="could be|reach"):
+    with pytest.raises(ValueError, match=r"could be|reach"):
         made.run(replace(on, reach=np.zeros(len(on.y), np.bool_)), parameters, np.random.default_rng(3))
 
 
@@ -159,7 +159,7 @@ def test_collision_moves_rows_towards_the_coming_ones_in_the_eyes_of_a_model() -
         hidden, goals = (model.hidden(model.encoding(part)) for part in (x[done.rows], on.coming))
         return float(np.mean(np.min(np.linalg.norm(hidden[:, None] - goals[None], axis=2), axis=1)))
 
-    assert distance(done.x) < 0.7 * distance(on.x)
+    assert distance(done.x) < 0.8 * distance(on.x)
 
 
 def test_matching_raises_the_cosine_of_the_gradients() -> None:

@@ -50,7 +50,8 @@ class Situation:
     @property
     def victims(self) -> Bools:
         """Rows bool[n] of the class (or classes) to be hidden."""
-        return (self.y != self.target) & (self.y >= 0) if self.victim is None else self.y == self.victim
+        wanted = (self.y != self.target) & (self.y >= 0) if self.victim is None else self.y == self.victim
+        return np.asarray(wanted, np.bool_)
 
     def count(self, rate: float) -> int:
         """So many rows are this share of all, at least one; raises `ValueError` for a rate outside of (0, 1]."""

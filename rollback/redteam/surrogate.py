@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -70,19 +71,20 @@ class Surrogate:
 
     @classmethod
     def fitted(cls, x: Floats, y: Ints, schema: Schema, rng: np.random.Generator) -> Self:
-        """Trained by Adam (D. Kingma, J. Ba 2015) on the labelled rows of x [n, d]; the same ``rng``, the same model."""
+        """Trained by Adam (D. Kingma, J. Ba 2015) on the labelled rows of x [n, d]; the same ``rng``, same model."""
         encoding = Encoding.fitted(schema, x)
         inputs, y = encoding(x[y >= 0]), y[y >= 0]
         sizes = (inputs.shape[1], HIDDEN, len(schema.classes))
-        weights = [rng.normal(0, np.sqrt(2 / a), (a + 1, b)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        weights = [rng.normal(0, np.sqrt(2 / a), (a + 1, b)) for a, b in pairwise(sizes)]
         mean, square = ([np.zeros_like(w) for w in weights] for _ in range(2))
         for step in range(1, STEPS + 1):
             part = rng.integers(0, len(y), BATCH)
             slope = cls(encoding, *weights).gradient(inputs[part], y[part])
-            for w, g, m, s in zip(weights, (slope.hidden, slope.last), mean, square, strict=True):
-                m += 0.1 * (g / BATCH - m)
-                s += 0.001 * ((g / BATCH) ** 2 - s)
-                w -= RATE * (m / (1 - 0.9**step)) / (np.sqrt(s / (1 - 0.999**step)) + 1e-8)
+            for i, g in enumerate((slope.hidden / BATCH, slope.last / BATCH)):
+                mean[i] = 0.9 * mean[i] + 0.1 * g
+                square[i] = 0.999 * square[i] + 0.001 * g**2
+                corrected = mean[i] / (1 - 0.9**step), np.sqrt(square[i] / (1 - 0.999**step))
+                weights[i] = weights[i] - RATE * corrected[0] / (corrected[1] + 1e-8)
         return cls(encoding, *weights)
 
     def scores(self, x: Floats) -> Floats:
