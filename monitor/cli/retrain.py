@@ -117,7 +117,7 @@ def _hint(incident: Incident) -> Hint:
     named = incident.implicated
     # with several labels it is open which one the served model gave
     label = named.labels[0] if len(named.labels) == 1 else None
-    return Hint(dict(named.features), tuple(named.sources), label)
+    return Hint(dict(named.features), tuple(named.sources), label, tuple(named.origins), tuple(named.events))
 
 
 def _tell(done: Outcome, out: Path, *, as_json: bool) -> None:

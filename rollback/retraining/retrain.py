@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +78,7 @@ class Retraining:
         asked: dict[str, Any] = {
             "files": [None if path is None else _digest(path) for path in files],
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
-            "hint": None if self.hint is None else [dict(self.hint.features), self.hint.sources, self.hint.label],
+            "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

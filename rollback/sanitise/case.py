@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.batch import Floats, Scorer
+from detectors.batch import Bools, Floats, Scorer
 from rollback.sanitise.rows import Rows
 
 
@@ -16,13 +16,24 @@ from rollback.sanitise.rows import Rows
 class Hint:
     """What an incident implicates. It is looked at first, and tested like everything else: it is never believed.
 
-    ``features`` {name: value, or [low, high]} (a category's name, a number, None for missing), ``sources``, and the
-    class ``label`` that the served model gave (None where not known).
+    ``features`` {name: value, or [low, high]} (a category's name, a number, None for missing), ``sources``, the class
+    ``label`` that the served model gave (None where not known), ``origins`` of labels, and ``ids`` of events.
     """
 
     features: Mapping[str, Any]
     sources: tuple[str, ...] = ()
     label: str | None = None
+    origins: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def implicates(self, rows: Rows) -> Bools:
+        """The rows bool[n] of its sources, its origins or its ids; what rows do not say is passed over."""
+        said = ((rows.source, self.sources), (rows.origin, self.origins), (rows.id, self.ids))
+        found = np.zeros(len(rows), np.bool_)
+        for column, named in said:
+            if column is not None and named:
+                found |= np.isin(column, named)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
