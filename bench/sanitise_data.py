@@ -55,13 +55,13 @@ def phishing(folder: Path, seed: int) -> Data:
     """7000 rows of UCI Phishing Websites (label 1 is legitimate) with its 30 attributes, and 2300 others to test on."""
     table = read_table(folder / "phishing" / "phishing_uci.parquet")
     one_hot = [name for name in table.columns if name.startswith("attribute_")]
-    attributes = _joined(np.column_stack([table.floats(name) for name in one_hot]))
+    attributes = joined(np.column_stack([table.floats(name) for name in one_hot]))
     columns = {f"attribute_{i}": np.array(["a", "b", "c"])[c] for i, c in enumerate(attributes)}
     y = 1 - table.floats("label")
     return _data(Table("phishing", columns, table.line), list(columns), ("benign", "attack"), y, (7000, 2300), seed)
 
 
-def _joined(x: Floats) -> list[Ints]:
+def joined(x: Floats) -> list[Ints]:
     """Attributes out of columns with ones: three in a row that always sum to one are one attribute of three values."""
     found, j = [], 0
     while j < x.shape[1]:
@@ -82,14 +82,14 @@ def _data(
     x = encode(Table(table.path, columns, picked), specs)
     y = label[picked].astype(np.int64)
     number = np.char.add("s", np.arange(len(picked)).astype(np.str_))
-    rows = Rows(schema=schema, x=x, y=y, source=_sources(x, rng), session=number)
+    rows = Rows(schema=schema, x=x, y=y, source=eight_sources(x, rng), session=number)
     kind = table.strings("class")[picked] if "class" in table.columns else np.full(len(picked), "")
     cut = round(BASE * sizes[0])
     new = slice(cut, sizes[0])
     return Data(rows.take(slice(0, cut)), rows.take(new), rows.take(slice(sizes[0], sum(sizes))), kind[new])
 
 
-def _sources(x: Floats, rng: np.random.Generator) -> np.ndarray:
+def eight_sources(x: Floats, rng: np.random.Generator) -> np.ndarray:
     """Eight sources, each with a mix of its own (Dirichlet 3) of ten clusters."""
     scaled = np.arcsinh(np.nan_to_num(x))
     scaled = (scaled - scaled.mean(axis=0)) / np.maximum(scaled.std(axis=0), 1e-9)

@@ -25,7 +25,8 @@ seeds = st.integers(0, 2**31)
 def counted(n: int, rng: np.random.Generator, items: int = 5) -> Counted:
     held = rng.random((n, items)) < 0.4
     source = np.array(["a", "b"])[rng.integers(0, 2, n)]
-    return Counted(held, 1 / rng.integers(1, 4, n), source, rng.random(n) < 0.3)
+    low, named = rng.random(n) < 0.3, rng.random(n) < 0.4
+    return Counted(held, 1 / rng.integers(1, 4, n), source, low, named)
 
 
 @settings(deadline=None, max_examples=25)
@@ -48,9 +49,11 @@ def test_what_is_expected_of_a_pair_is_what_is_expected_of_it_as_a_core(seed: in
         {None: side.total(), "a": side.total(side.source == "a"), "b": side.total(side.source == "b")}
         for side in (base, new)
     ]
-    comparison = Comparison(base, new, votes[0], votes[1])
-    tables = {scope: expected for scope, _, expected in comparison.tables()}
-    assert set(tables) == {Scope(s, low) for s in (None, "a", "b") for low in (False, True)}
+    comparison = Comparison(base, new, votes[0], votes[1], new.total(new.named))
+    scopes = [*comparison.scopes(), *comparison.named_scopes()]
+    tables = {scope: expected for scope, _, expected in comparison.tables(scopes)}
+    named = {Scope(None, low, named=True) for low in (False, True)}
+    assert set(tables) == {Scope(s, low) for s in (None, "a", "b") for low in (False, True)} | named
     for scope, expected in tables.items():
         core = base.carriers((1, 3))
         assert comparison.expected(scope, core) == pytest.approx(float(expected[1, 3]), rel=1e-4)
@@ -132,8 +135,10 @@ def test_a_row_that_a_slice_removes_has_its_core() -> None:
     assert found.removed[poison].all()
     best = found.slices[0]
     assert best.label == "benign"
-    assert best.features == {"bytes": 3.0, "service": "http", "urgent": 1.0}
-    assert set(best.core) <= set(best.features)
+    assert best.shared == {"bytes": 3.0, "service": "http", "urgent": 1.0}
+    assert set(best.features) <= set(best.shared)  # what most rows of that kind have anyway is not named
+    assert {"bytes", "urgent"} <= set(best.features)
+    assert set(best.core) <= set(best.shared)
     core = hinted_pattern(best.core, SCHEMA)
     assert core is not None
     assert core.carried_by(x[found.screen == "slice_mining"], 1.0).all()

@@ -162,7 +162,7 @@ def _coded(
     specs = infer_schema(made, exclude=[])
     x = encode(made, specs)
     features = tuple(Feature(s.name, s.kind, s.vocabulary) for s in specs)
-    kinds = _clusters(x, y, rng) if kind is None else _merged(kind, y)
+    kinds = clusters(x, y, rng) if kind is None else _merged(kind, y)
     return Rows(name, Schema(features, classes), x, np.asarray(y, np.int64), kinds, benign)
 
 
@@ -173,7 +173,8 @@ def _merged(kind: Strings, y: Ints) -> Strings:
     return np.where(rare, np.char.add("other ", y.astype(np.str_)), kind.astype(np.str_))
 
 
-def _clusters(x: Floats, y: Ints, rng: np.random.Generator) -> Strings:
+def clusters(x: Floats, y: Ints, rng: np.random.Generator) -> Strings:
+    """Six k-means clusters of each class, as kinds of a table that names none."""
     kinds = np.empty(len(y), dtype="<U16")
     scale = np.maximum(np.nanstd(x, axis=0), 1e-9)
     standard = np.nan_to_num((np.arcsinh(x) - np.nanmean(np.arcsinh(x), axis=0)) / np.maximum(np.arcsinh(scale), 1e-9))

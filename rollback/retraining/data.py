@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -114,7 +114,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         schema=schema,
         base=base,
         base_id=np.concatenate(part_ids)[whole.y >= 0],
-        new=as_rows(rows.take(kept), schema, "new"),
+        new=replace(as_rows(rows.take(kept), schema, "new"), id=ids[kept], origin=_origins(table, schema, kept)),
         new_id=ids[kept],
         answered=as_rows(rows.take(answered), schema, "answered"),
         holdout=holdout,
@@ -180,6 +180,11 @@ def as_columns(rows: Rows, ids: Strings, label: str, source: str | None, session
     if session is not None:
         columns[session] = np.where(np.char.startswith(rows.session, "\0"), "", rows.session)
     return columns if "id" in columns else {"id": ids, **columns}
+
+
+def _origins(table: Table, schema: Schema, rows: Bools) -> Strings | None:
+    """Who labelled the rows, where the buffer has a column ``origin`` that is no feature."""
+    return table.strings("origin")[rows] if "origin" in table.columns and "origin" not in schema.names else None
 
 
 def _trusted(table: Table, column: str | None) -> Bools:

@@ -145,7 +145,7 @@ def _patterns(data: Data, found: Sanitised, hint: Hint | None) -> list[Pattern]:
     """What was found in the removed rows, the largest slices first, and what the incident names."""
     classes = data.schema.classes
     largest = sorted(found.slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
-    wanted = [(f"slice_{i + 1}", s.features, classes.index(s.label)) for i, s in enumerate(largest)]
+    wanted = [(f"slice_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     if hint is not None and hint.features:
         labels = [hint.label] if hint.label in classes else classes
         names = ["incident"] if len(labels) == 1 else [f"incident.{label}" for label in labels]

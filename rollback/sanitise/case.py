@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.batch import Floats, Scorer
+from detectors.batch import Bools, Floats, Scorer
 from rollback.sanitise.rows import Rows
 
 
@@ -25,6 +25,15 @@ class Hint:
     label: str | None = None
     origins: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+
+    def implicates(self, rows: Rows) -> Bools:
+        """The rows bool[n] of its sources, its origins or its ids; what rows do not say is passed over."""
+        said = ((rows.source, self.sources), (rows.origin, self.origins), (rows.id, self.ids))
+        found = np.zeros(len(rows), np.bool_)
+        for column, named in said:
+            if column is not None and named:
+                found |= np.isin(column, named)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,14 +38,15 @@ def excess(counted: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
 class Counted:
     """Rows of one label, ready for counting.
 
-    ``held`` bool[n, items], ``weight`` [n] (a session has one vote), ``source`` [n], and ``low`` [n]: the label
-    surprises models of the base.
+    ``held`` bool[n, items], ``weight`` [n] (a session has one vote), ``source`` [n], ``low`` [n]: the label surprises
+    models of the base, and ``named`` [n]: an incident implicates the row.
     """
 
     held: Bools
     weight: Floats
     source: Strings
     low: Bools
+    named: Bools
 
     def total(self, rows: Bools | None = None) -> float:
         """The votes (of some rows)."""
@@ -74,14 +75,17 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a slice is looked for: one source or all (None); all rows or only ``low`` ones."""
+    """Where a slice is looked for: one source or all (None); all rows or only ``low`` ones; only ``named`` ones."""
 
     source: str | None
     low: bool
+    named: bool = False
 
     def rows(self, counted: Counted) -> Bools:
         """The rows of the scope."""
         inside = counted.low.copy() if self.low else np.ones(len(counted.low), np.bool_)
+        if self.named:
+            inside &= counted.named
         return inside if self.source is None else inside & (counted.source == self.source)
 
 
@@ -94,6 +98,14 @@ class Comparison:
     base_votes: Mapping[str | None, float]
     new_votes: Mapping[str | None, float]
     """Votes of each source (None: of all) with any label."""
+    named_votes: float = 0.0
+    """Votes of the implicated new rows with any label."""
+
+    def named_scopes(self) -> Iterator[Scope]:
+        """The implicated rows, where there are enough of them."""
+        if self.new.total(self.new.named) >= FEWEST:
+            yield Scope(None, low=False, named=True)
+            yield Scope(None, low=True, named=True)
 
     def scopes(self) -> Iterator[Scope]:
         """All scopes with enough new rows."""
@@ -105,13 +117,16 @@ class Comparison:
             yield Scope(source, low=False)
             yield Scope(source, low=True)
 
-    def exposures(self, source: str | None) -> tuple[float, float]:
+    def exposures(self, scope: Scope) -> tuple[float, float]:
         """Votes of new rows per vote of the base, and per vote of the base in the same source (0: too few there).
 
         The larger of the ratios among the label's rows and among all: neither another mix of labels nor rows that a
         wrong label took away from this one make the rest look like too many.
         """
+        source = scope.source
         label, every = self._in_source(self.new, source), self.new_votes.get(source, 0.0)
+        if scope.named:
+            label, every = self.new.total(self.new.named), self.named_votes
         overall = max(label / max(self.base.total(), 1.0), every / max(self.base_votes[None], 1.0))
         same, all_same = self._in_source(self.base, source), self.base_votes.get(source, 0.0)
         if source is None or same < FEWEST_IN_SOURCE:
@@ -122,14 +137,14 @@ class Comparison:
     def _in_source(counted: Counted, source: str | None) -> float:
         return counted.total() if source is None else counted.total(counted.source == source)
 
-    def tables(self) -> Iterator[tuple[Scope, Pairs, Pairs]]:
-        """Of every scope the votes of all pairs of items, n, and what the base lets expect, e.
+    def tables(self, scopes: Iterable[Scope]) -> Iterator[tuple[Scope, Pairs, Pairs]]:
+        """Of each of these scopes the votes of all pairs of items, n, and what the base lets expect, e.
 
         e = (base votes + 1/2) x exposure: the larger one of all base rows and those of the same source.
         """
         trusted = {low: self.base.pairs(Scope(None, low).rows(self.base)) for low in (False, True)}
-        for scope in self.scopes():
-            overall, same = self.exposures(scope.source)
+        for scope in scopes:
+            overall, same = self.exposures(scope)
             expected = (trusted[scope.low] + np.float32(0.5)) * np.float32(overall)
             if same:
                 own = (self.base.pairs(scope.rows(self.base)) + np.float32(0.5)) * np.float32(same)
@@ -138,7 +153,7 @@ class Comparison:
 
     def expected_singles(self, scope: Scope, core: Bools) -> Floats:
         """What the base lets expect of every item together with a core; ``core`` bool[m] are base rows with it."""
-        overall, same = self.exposures(scope.source)
+        overall, same = self.exposures(scope)
         expected = (self.base.singles(Scope(None, scope.low).rows(self.base) & core) + 0.5) * overall
         if same:
             expected = np.maximum(expected, (self.base.singles(scope.rows(self.base) & core) + 0.5) * same)
@@ -146,7 +161,7 @@ class Comparison:
 
     def expected(self, scope: Scope, core: Bools) -> float:
         """The same for a core itself."""
-        overall, same = self.exposures(scope.source)
+        overall, same = self.exposures(scope)
         expected = (self.base.total(Scope(None, scope.low).rows(self.base) & core) + 0.5) * overall
         return max(expected, (self.base.total(scope.rows(self.base) & core) + 0.5) * same) if same else expected
 
@@ -154,7 +169,7 @@ class Comparison:
 def highest_excess(comparison: Comparison, features: Ints) -> float:
     """The largest z of any pair in any scope."""
     allowed = allowed_pairs(features)
-    highest = [excess(n[allowed], e[allowed]).max(initial=0) for _, n, e in comparison.tables()]
+    highest = [excess(n[allowed], e[allowed]).max(initial=0) for _, n, e in comparison.tables(comparison.scopes())]
     return float(max(highest, default=0.0))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,26 @@ from detectors.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Rows(Columns):
-    """Labelled rows: x[n,d] (codes, UNSEEN, NaN missing), y[n] (class indices, none unknown), source and session[n]."""
+    """Labelled rows: x[n,d] (codes, UNSEEN, NaN missing), y[n] (class indices, none unknown), source and session[n].
+
+    ``origin`` [n] says who labelled a row, ``id`` [n] names it; None where that is not known of any.
+    """
 
     schema: Schema
     x: Floats
     y: Ints
     source: Strings
     session: Strings
+    origin: Strings | None = None
+    id: Strings | None = None
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """All rows; origin and id only where every part has them."""
+        names = parts[0].arrays()
+        common = [name for name in names if all(getattr(part, name) is not None for part in parts)]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in common}
+        return replace(parts[0], **{name: columns.get(name) for name in names})  # type: ignore[arg-type]  # by name
 
 
 Fit: TypeAlias = Callable[[Rows, int], Scorer]
@@ -38,7 +51,12 @@ class Slice:
     trusted rows of other classes that the current model moves to ``label`` when the values are stamped on them, minus
     the same for models of the trusted base (None where not measured). ``rows`` counts those it removed.
     ``core`` are the few of these values, or wider ranges ([low, high], None: without end), by which its rows were
-    taken: not all of its rows have every one of ``features``.
+    taken: not all of its rows have every one of ``features``. ``shared`` are all values that its rows have in common;
+    ``features`` are those of them that do not fit the rest of the rows (all, where each fits).
+
+    For a person who reviews it: the base lets ``expected`` such rows expect; models of the base contradict the label of
+    the share ``contradicted`` (p <= .05); ``sources`` {name: rows} sent them. ``held``: it may be a new family of the
+    benign class, which screens cannot tell from poison.
     """
 
     label: str
@@ -48,6 +66,11 @@ class Slice:
     rows: int
     swap: float | None = None
     core: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    expected: float | None = None
+    contradicted: float | None = None
+    sources: Mapping[str, int] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,8 @@ class Sanitised:
     ``error_rate`` is the stated share of clean rows that each screen removes. ``base_scorers`` are models fitted on the
     trusted base alone (each on other parts of it): what they disagree about among themselves is noise.
     ``counterexamples`` are more rows to train on: trusted ones with the found pattern stamped on, of their own class.
+    ``held_back`` are slices of which none were made, so that a gate can test a candidate by patterns that it was not
+    trained against.
     """
 
     removed: np.ndarray[Any, np.dtype[np.bool_]]
@@ -71,3 +96,4 @@ class Sanitised:
     base_scorers: tuple[Scorer, ...]
     counterexamples: Rows | None = None
     remarks: tuple[str, ...] = field(default=())
+    held_back: tuple[Slice, ...] = ()

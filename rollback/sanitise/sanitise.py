@@ -82,6 +82,7 @@ def sanitise(
         base_scorers=case.base_scorers,
         counterexamples=_joined([f.counterexamples for f in findings if f.counterexamples is not None]),
         remarks=tuple(r for f in findings for r in f.remarks),
+        held_back=tuple(s for f in findings for s in f.held_back),
     )
 
 
@@ -109,7 +110,8 @@ def _checked(base: Rows, new: Rows, settings: Settings) -> int:
 
 def _canonical(rows: Rows) -> Ints:
     """An order that depends on what the rows hold and not on where they stand."""
-    return np.asarray(np.lexsort((*rows.x.T, rows.y, rows.session, rows.source)), np.int64)
+    said = [column for column in (rows.id, rows.origin) if column is not None]
+    return np.asarray(np.lexsort((*said, *rows.x.T, rows.y, rows.session, rows.source)), np.int64)
 
 
 def _case(

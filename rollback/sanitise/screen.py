@@ -19,7 +19,10 @@ from rollback.sanitise.rows import Progress, Rows, Slice
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one screen says of n new rows: ``removed`` bool[n], ``score`` and ``reason`` [n] of those it removes."""
+    """What one screen says of n new rows: ``removed`` bool[n], ``score`` and ``reason`` [n] of those it removes.
+
+    ``held_back`` are slices that no counterexamples were made of.
+    """
 
     removed: Bools
     score: Floats
@@ -27,6 +30,7 @@ class Findings:
     slices: tuple[Slice, ...] = ()
     counterexamples: Rows | None = None
     remarks: tuple[str, ...] = ()
+    held_back: tuple[Slice, ...] = ()
 
     @classmethod
     def of(cls, removed: Bools, score: Floats, reason: Strings, **more: Any) -> Findings:

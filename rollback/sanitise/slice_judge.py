@@ -14,6 +14,7 @@ from rollback.sanitise.case import Case
 from rollback.sanitise.pair_excess import Comparison, Scope
 from rollback.sanitise.pattern import Pattern, Swap, SwapTest, named, shared_pattern
 from rollback.sanitise.rows import Slice
+from rollback.sanitise.slice_changed import changed
 from rollback.sanitise.slice_search import Core, SliceSearch
 
 ONE_SOURCE = 0.9
@@ -85,6 +86,9 @@ class Judge:
             members = self._comparison.new.carriers(core.items)
             carriers = members & core.scope.rows(self._comparison.new) & search.left
             pattern = self._pattern(core, carriers)
+            foreign = changed(
+                pattern, self._case.new.x[self._own[carriers]], self._case.base, self._case.rng("changed")
+            )
             swap = self._test.swap(pattern, self._label)
             effective = swap is not None and swap.least >= self._limits.swap
             accepted = effective or (core.pair_z >= self._strict and self._contradicts(members))
@@ -92,7 +96,7 @@ class Judge:
             if not accepted:
                 continue
             rows = self._narrowed(core, members)
-            one = self._slice(core, pattern, swap, carriers if rows is None else rows)
+            one = self._slice(core, (pattern, foreign), swap, carriers if rows is None else rows)
             if rows is None:
                 remarks.append(f"not removed, because too many clean rows would go with it: {describe(one)}")
                 continue
@@ -117,26 +121,44 @@ class Judge:
         return shared_pattern(items, self._case.new.x[self._own[carriers]], self._case.base.x)
 
     def _narrowed(self, core: Core, members: Bools) -> Bools | None:
-        """The widest scope in which the core's rows are mostly excess and not too many; None where there is none."""
-        comparison, source = self._comparison, core.scope.source
-        trusted = comparison.base.carriers(core.items)
-        wide_to_narrow = (Scope(s, low) for low in (False, True) for s in dict.fromkeys((None, source)))
-        for scope in wide_to_narrow:
-            rows = members & scope.rows(comparison.new)
-            votes = comparison.new.total(rows)
-            pure = votes - comparison.expected(scope, trusted) >= self._limits.purity * votes
-            if rows.any() and pure and rows.sum() <= self._limits.most * len(self._case.new):
-                return rows
-        return None
+        """The core's rows in its own scope, and in wider ones where those that join are mostly excess as well.
 
-    def _slice(self, core: Core, pattern: Pattern, swap: Swap | None, rows: Bools) -> Slice:
+        None where there is no scope in which they are, or where they are too many.
+        """
+        comparison, own = self._comparison, core.scope
+        trusted = comparison.base.carriers(core.items)
+        found: Bools | None = None
+        explained = 0.0
+        for scope in dict.fromkeys((own, Scope(own.source, low=False), Scope(None, own.low), Scope(None, low=False))):
+            rows = members & scope.rows(comparison.new)
+            if found is not None and not (rows & ~found).any():
+                continue
+            more = comparison.new.total(rows if found is None else rows & ~found)
+            expected = comparison.expected(scope, trusted)
+            pure = more - max(expected - explained, 0.0) >= self._limits.purity * more
+            if more and pure and rows.sum() <= self._limits.most * len(self._case.new):
+                found, explained = rows, expected
+        return found
+
+    def _slice(self, core: Core, patterns: tuple[Pattern, Pattern], swap: Swap | None, rows: Bools) -> Slice:
+        """The slice of ``rows`` [n of the label]; ``patterns`` are all that they share, and what of it is foreign."""
         new = self._case.new
         names, counts = np.unique(new.source[self._own[rows]], return_counts=True)
-        source = str(names[counts.argmax()]) if counts.max() >= ONE_SOURCE * counts.sum() else None
-        label = new.schema.classes[self._label]
-        measured = None if swap is None else swap.mean
-        taken = named([self._items[i] for i in core.items], new.schema)
-        return Slice(label, source, pattern.named(new.schema), core.z, int(rows.sum()), measured, taken)
+        shared, foreign = (pattern.named(new.schema) for pattern in patterns)
+        trusted = self._comparison.base.carriers(core.items)
+        return Slice(
+            label=new.schema.classes[self._label],
+            source=str(names[counts.argmax()]) if counts.max() >= ONE_SOURCE * counts.sum() else None,
+            features=foreign,
+            score=core.z,
+            rows=int(rows.sum()),
+            swap=None if swap is None else swap.mean,
+            core=named([self._items[i] for i in core.items], new.schema),
+            shared=shared,
+            expected=float(self._comparison.expected(core.scope, trusted)),
+            contradicted=float(np.mean(self._p[rows] <= LOW_P)),
+            sources=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        )
 
     def _whole(self, rows: Bools) -> Bools:
         """A mask over all new rows, from one over those of the label."""
@@ -154,10 +176,14 @@ def describe(one: Slice) -> str:
     return f"{one.rows} rows{where} labelled {one.label} share {shown}{more} (excess {one.score:.1f}{swap})"
 
 
-def like_a_family(one: Slice, case: Case) -> str | None:
-    """A remark where a removed slice may be something honest and new: a person has to say before promotion."""
-    if one.label != case.new.schema.classes[case.benign] or one.rows < FAMILY_ROWS or (one.swap or 0.0) >= CLEAR_SWAP:
-        return None
+def like_a_family(one: Slice, case: Case) -> bool:
+    """Whether a removed slice may be something honest and new: a person has to say before promotion."""
+    benign = one.label == case.new.schema.classes[case.benign]
+    return benign and one.rows >= FAMILY_ROWS and (one.swap or 0.0) < CLEAR_SWAP
+
+
+def family_remark(one: Slice) -> str:
+    """What a person is told of it."""
     return (
         f"may be a new benign family rather than poison; have some of its rows vetted before promotion: {describe(one)}"
     )

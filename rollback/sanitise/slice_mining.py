@@ -10,13 +10,13 @@ import numpy as np
 
 from detectors.batch import Bools, Floats, Strings
 from rollback.sanitise.case import Case
-from rollback.sanitise.counterexamples import counterexamples
+from rollback.sanitise.counterexamples import counterexamples, divided
 from rollback.sanitise.items import features_of, find_items
 from rollback.sanitise.pair_excess import FEWEST
 from rollback.sanitise.rows import Progress
 from rollback.sanitise.screen import Findings, Screen
 from rollback.sanitise.slice_hint import find_hinted
-from rollback.sanitise.slice_judge import Found, Judge, Limits, describe, like_a_family
+from rollback.sanitise.slice_judge import Found, Judge, Limits, describe, family_remark, like_a_family
 from rollback.sanitise.slice_null import Null, Side, chance_maxima, compare
 from rollback.sanitise.slice_search import SliceSearch
 
@@ -31,7 +31,8 @@ class Parameters:
 
     ``family_wise`` is the probability that a clean buffer has a strict slice, by ``draws`` draws of the null. ``low``
     is the p-value up to which a label counts as surprising. ``limits`` say what a slice may remove; one with a swap of
-    ``counter_swap`` gets counterexamples. ``match`` is the share of a hinted pattern that a row must carry.
+    ``counter_swap`` gets counterexamples, but for the share ``held_back`` of those found (one at least of two or more),
+    which a gate can test candidates by. ``match`` is the share of a hinted pattern that a row must carry.
     """
 
     family_wise: float = 0.01
@@ -40,6 +41,7 @@ class Parameters:
     limits: Limits = field(default_factory=Limits)
     counter_swap: float = 0.15
     match: float = 0.85
+    held_back: float = 0.25
 
     def __post_init__(self) -> None:
         if not all(0 < share < 1 for share in (self.family_wise, self.low, self.counter_swap)):
@@ -47,6 +49,8 @@ class Parameters:
                 "family_wise, low and counter_swap lie in (0, 1), got "
                 f"{self.family_wise}, {self.low} and {self.counter_swap}"
             )
+        if not 0 <= self.held_back < 1:
+            raise ValueError(f"held_back lies in [0, 1), got {self.held_back}")
         if not 0 < self.match <= 1 or self.draws < 3:  # noqa: PLR2004 - a spread needs three draws
             raise ValueError(f"match lies in (0, 1] and draws from 3 on, got {self.match} and {self.draws}")
 
@@ -88,11 +92,21 @@ class SliceMining(Screen):
         hinted = find_hinted(case, p.limits, p.match, remarks)
         found = [*hinted, *self._mined(case, null, hinted, remarks, progress)]
         removed, score, reason, kept = _merged(case, found)
-        extra = counterexamples(case, [(f.slice, f.pattern) for f in kept if f.swap >= p.counter_swap])
-        remarks += [remark for f in kept if (remark := like_a_family(f.slice, case))]
+        benign = case.new.schema.classes[case.benign]
+        answered = [f for f in kept if f.swap >= p.counter_swap and f.slice.label == benign]
+        unlearned, held_back = divided(answered, p.held_back)
+        extra = counterexamples(case, [f.pattern for f in unlearned])
+        remarks = [*dict.fromkeys(remarks)] + [family_remark(f.slice) for f in kept if f.slice.held]
         progress(TASK, 1.0)
-        slices = tuple(f.slice for f in kept)
-        return Findings.of(removed, score, reason, slices=slices, counterexamples=extra, remarks=tuple(remarks))
+        return Findings.of(
+            removed,
+            score,
+            reason,
+            slices=tuple(f.slice for f in kept),
+            counterexamples=extra,
+            remarks=tuple(remarks),
+            held_back=tuple(f.slice for f in held_back),
+        )
 
     def _null(self, case: Case, progress: Progress) -> Null:
         p = self._parameters
@@ -108,17 +122,19 @@ class SliceMining(Screen):
         p = self._parameters
         progress(TASK, 0.8)
         items = find_items(case.base.schema, case.base.x, case.new.x, FEWEST)
-        base, new = (
-            Side.of(rows, p_value <= p.low, items)
-            for rows, p_value in ((case.base, case.base_p), (case.new, case.new_p))
-        )
+        named = np.zeros(len(case.new), np.bool_) if case.hint is None else case.hint.implicates(case.new)
+        base = Side.of(case.base, case.base_p <= p.low, items)
+        new = Side.of(case.new, case.new_p <= p.low, items, named=named)
         known = np.any([f.rows for f in hinted], axis=0) if hinted else np.zeros(len(case.new), np.bool_)
         for label in np.unique(case.new.y).tolist():
-            comparison = compare(base, new, label)
-            judge = Judge(case, comparison, label, items, p.limits, null.strict)
-            search = SliceSearch(comparison, features_of(items))
-            search.set_aside(known[case.new.y == label])
-            yield from judge.slices(search, null.mean, remarks)
+            comparison, own = compare(base, new, label), case.new.y == label
+            # what an incident implicates comes first; it is no proof, so that the model has to answer to it
+            for scopes, strict in ((comparison.named_scopes(), np.inf), (comparison.scopes(), null.strict)):
+                search = SliceSearch(comparison, features_of(items), scopes)
+                search.set_aside(known[own])
+                for found in Judge(case, comparison, label, items, p.limits, strict).slices(search, null.mean, remarks):
+                    known = known | found.rows
+                    yield found
 
 
 def _merged(case: Case, found: list[Found]) -> tuple[Bools, Floats, Strings, list[Found]]:
@@ -130,6 +146,7 @@ def _merged(case: Case, found: list[Found]) -> tuple[Bools, Floats, Strings, lis
         fresh = f.rows & ~removed
         if fresh.any():
             one = replace(f.slice, rows=int(fresh.sum()))
+            one = replace(one, held=like_a_family(one, case))
             kept.append(replace(f, slice=one))
             score[fresh], reason[fresh] = one.score, describe(one)[:256]
             removed |= fresh

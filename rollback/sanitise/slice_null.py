@@ -53,22 +53,31 @@ def _prediction_factor(draws: int, error: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Base or new rows to be counted: ``low`` [n] (the label is surprising), ``weight`` [n], ``held`` [n, items]."""
+    """Base or new rows to be counted: ``low`` [n] (the label is surprising), ``weight`` [n], ``held`` [n, items].
+
+    ``named`` [n] are those that an incident implicates.
+    """
 
     rows: Rows
     low: Bools
     weight: Floats
     held: Bools
+    named: Bools
 
     @classmethod
-    def of(cls, rows: Rows, low: Bools, items: list[Item], weight: Floats | None = None) -> Side:
+    def of(
+        cls, rows: Rows, low: Bools, items: list[Item], weight: Floats | None = None, named: Bools | None = None
+    ) -> Side:
         """Rows with these items; a session has one vote unless the weights are known."""
-        return cls(rows, low, session_weights(rows) if weight is None else weight, membership(items, rows.x))
+        votes = session_weights(rows) if weight is None else weight
+        return cls(
+            rows, low, votes, membership(items, rows.x), np.zeros(len(rows), np.bool_) if named is None else named
+        )
 
     def counted(self, label: int) -> Counted:
         """The rows of a label."""
         own = self.rows.y == label
-        return Counted(self.held[own], self.weight[own], self.rows.source[own], self.low[own])
+        return Counted(self.held[own], self.weight[own], self.rows.source[own], self.low[own], self.named[own])
 
     def votes(self) -> dict[str | None, float]:
         """Pairs of session and label in each source, and in all (None)."""
@@ -79,7 +88,8 @@ class Side:
 
 def compare(base: Side, new: Side, label: int) -> Comparison:
     """Base and new rows of one label side by side."""
-    return Comparison(base.counted(label), new.counted(label), base.votes(), new.votes())
+    named = float(new.weight[new.named].sum())
+    return Comparison(base.counted(label), new.counted(label), base.votes(), new.votes(), named)
 
 
 def chance_maxima(

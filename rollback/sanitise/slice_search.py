@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +39,16 @@ class _Table:
 
 
 class SliceSearch:
-    """What is left to be explained of the new rows of one label. Rows that a slice explains are set aside."""
+    """What is left to be explained of the new rows of one label, in some scopes. Explained rows are set aside."""
 
-    def __init__(self, comparison: Comparison, features: Ints) -> None:
+    def __init__(self, comparison: Comparison, features: Ints, scopes: Iterable[Scope]) -> None:
         self._comparison = comparison
         self._features = features
         self._first, self._second = np.nonzero(allowed_pairs(features))
         self._left = np.ones(len(comparison.new.low), np.bool_)
         self._tables = [
-            _Table(scope, scope.rows(comparison.new), n, e, self._best(n, e)) for scope, n, e in comparison.tables()
+            _Table(scope, scope.rows(comparison.new), n, e, self._best(n, e))
+            for scope, n, e in comparison.tables(scopes)
         ]
 
     def next(self) -> Core | None:
