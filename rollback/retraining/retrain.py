@@ -6,8 +6,7 @@ Idempotent by its folder (`rollback.retraining.out`): whenever it is killed and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +15,8 @@ import numpy as np
 
 from detectors.batch import Scorer
 from rollback.bundle import Bundle
-from rollback.gates.check import Check
-from rollback.gates.gate import judge
+from rollback.gates.gate import Judgement, judge
+from rollback.gates.page import page
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
@@ -26,6 +25,7 @@ from rollback.retraining.out import (
     CANDIDATE,
     GATE,
     LEARNED,
+    PAGE,
     REMOVED,
     RETAINED,
     VETTING,
@@ -33,7 +33,6 @@ from rollback.retraining.out import (
     Candidate,
     Gate,
     Out,
-    Result,
 )
 from rollback.retraining.report import removed_columns, retained_columns, sanitising
 from rollback.retraining.vetting import Settled, read_answers, requests, settle
@@ -141,6 +140,7 @@ def _make(
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
     progress("judging the candidate", 0.0)
+    trial = replace(trial, canaries=lkg.canaries())
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
     lineage = {
@@ -157,6 +157,7 @@ def _make(
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
     out.write_lines(VETTING, requests(settled, data.new, data.new_id))
+    out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
     return made.told(lineage, msgspec.to_builtins(gate)), gate
 
@@ -171,14 +172,10 @@ def _scorer(lkg: Bundle) -> Scorer:
     return scorer
 
 
-def _gate(checks: Sequence[Check], settled: Settled, remarks: tuple[str, ...]) -> Gate:
+def _gate(said: Judgement, settled: Settled, remarks: tuple[str, ...]) -> Gate:
     """A failed check rejects; a question that only a person can answer holds."""
-    result: Result = "passed"
-    if settled.holds:
-        result = "vetting"
-    if not all(check.passed for check in checks):
-        result = "rejected"
-    return Gate(result == "passed", result, tuple(checks), remarks)
+    result = "vetting" if said.result == "passed" and settled.holds else said.result
+    return Gate(result == "passed", result, said.checks, remarks, said.figures, said.skipped, said.error_budget)
 
 
 def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made: Made, by: str) -> str:

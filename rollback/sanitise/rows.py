@@ -59,6 +59,7 @@ class Sanitised:
     ``error_rate`` is the stated share of clean rows that each screen removes. ``base_scorers`` are models fitted on the
     trusted base alone (each on other parts of it): what they disagree about among themselves is noise.
     ``counterexamples`` are more rows to train on: trusted ones with the found pattern stamped on, of their own class.
+    ``held_back`` are slices whose patterns no counterexample carries, so that the gate can try them on the candidate.
     """
 
     removed: np.ndarray[Any, np.dtype[np.bool_]]
@@ -70,4 +71,5 @@ class Sanitised:
     error_rate: Mapping[str, float]
     base_scorers: tuple[Scorer, ...]
     counterexamples: Rows | None = None
+    held_back: tuple[Slice, ...] = ()
     remarks: tuple[str, ...] = field(default=())
