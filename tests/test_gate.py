@@ -10,9 +10,12 @@ import pytest
 from detectors.batch import Floats, Scorer
 from detectors.schema import Feature, Schema
 from rollback.canary.canaries import Canaries
-from rollback.gates.gate import Check, GateError, GateSettings, Pattern, Trial, judge
-from rollback.gates.holdout import Right, accuracy_loss, negative_flips, recall_losses
+from rollback.gates.answers import Right
+from rollback.gates.gate import GateError, GateSettings, Judgement, Pattern, Trial, judge
 from rollback.gates.pattern import pattern_of, random_patterns, recovered, swaps
+from rollback.gates.requirements.accuracy_loss import accuracy_loss
+from rollback.gates.requirements.negative_flips import negative_flips
+from rollback.gates.requirements.recall_loss import recall_losses
 from rollback.sanitise.rows import Rows
 
 SCHEMA = Schema(
@@ -52,20 +55,22 @@ def trial(candidate: Scorer, reseeds: Sequence[Scorer] = tuple(RESEEDS), **more:
     return Trial(candidate, model(), reseeds, rows(), **more)  # type: ignore[arg-type]  # fields by name
 
 
-def failed(checks: Sequence[Check]) -> list[str]:
-    return [check.name for check in checks if not check.passed]
+def failed(said: Judgement) -> list[str]:
+    return [check.name for check in said.checks if not check.passed]
 
 
 def test_a_candidate_like_the_last_known_good_one_passes() -> None:
-    checks = judge(trial(model(0.51), patterns=(TRIGGER,)), seed=0)
-    assert failed(checks) == []
-    assert [c.name for c in checks] == [
-        "accuracy_loss", "negative_flips", "recall_loss.attack", "recall_loss.benign", "recovered_pattern.trigger",
+    said = judge(trial(model(0.51), patterns=(TRIGGER,)), seed=0)
+    assert failed(said) == []
+    assert said.result == "passed"
+    assert [c.name for c in said.checks] == [
+        "sane_scores", "accuracy_loss", "negative_flips", "recall_loss.attack", "recall_loss.benign",
+        "calibration.brier", "recovered_pattern.trigger", "slice_flips",
     ]  # fmt: skip
 
 
 def test_a_worse_candidate_fails_by_more_than_noise() -> None:
-    checks = {c.name: c for c in judge(trial(model(0.9)), seed=0)}
+    checks = {c.name: c for c in judge(trial(model(0.9)), seed=0).checks}
     assert not checks["accuracy_loss"].passed
     assert not checks["negative_flips"].passed
     assert not checks["recall_loss.benign"].passed
@@ -78,8 +83,8 @@ def test_a_candidate_that_obeys_the_trigger_fails_though_its_accuracy_is_perfect
 
 
 def test_rows_that_still_teach_the_trigger_fail_though_the_candidate_was_trained_against_it() -> None:
-    checks = judge(trial(model(), patterns=(TRIGGER,), probe=model(obeys=True)), seed=0)
-    assert failed(checks) == ["retained_rows.trigger"]
+    said = judge(trial(model(), patterns=(TRIGGER,), probe=model(obeys=True)), seed=0)
+    assert failed(said) == ["retained_rows.trigger"]
 
 
 def test_a_served_model_that_answers_otherwise_than_the_trained_one_fails() -> None:
@@ -102,7 +107,7 @@ def test_a_gate_without_rows_or_without_reseeds_refuses() -> None:
 
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="an error rate must be above 0"):
-        GateSettings(error_rate=0.0)
+        GateSettings(error_budget=0.0)
     with pytest.raises(ValueError, match="tolerance"):
         GateSettings(tolerance=0.0)
 
@@ -112,7 +117,7 @@ def draws(rng: np.random.Generator, k: int = 5, n: int = 2000) -> Right:
     ease = rng.beta(8, 0.4, n)
     skill = rng.normal(0, 0.01, k + 2)[:, None]
     right = rng.random((k + 2, n)) < np.clip(ease + skill, 0, 1)
-    return Right(right[0], right[1], right[2:])
+    return Right(right[0], right[1], right[2:], right[:0])
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
-"""What a check of the release gate says, and how far a figure may go before it is more than noise."""
+"""What the release gate says of a candidate: checks that decide, figures that are shown, and what could not run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-import numpy as np
-from scipy.special import stdtrit
-
-from detectors.batch import Floats
+Failing: TypeAlias = Literal["rejects", "holds"]
+"""What a failed check means: the candidate may not serve, or a person has to decide first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +14,7 @@ class Check:
     """One requirement: ``value`` may not exceed ``limit``.
 
     ``error_rate`` is the stated chance that a candidate trained on clean data fails it; None where nothing is left to
-    chance.
+    chance. ``why`` says in a sentence what was compared with what.
     """
 
     name: str
@@ -23,22 +22,37 @@ class Check:
     value: float
     limit: float
     error_rate: float | None
+    why: str = ""
+    failing: Failing = "rejects"
 
 
-def at_most(name: str, value: float, limit: float, error_rate: float | None) -> Check:
-    """The check that ``value`` <= ``limit``."""
-    return Check(name, bool(value <= limit), float(value), float(limit), error_rate)
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured ``value`` that is shown and decides nothing; ``why`` says what it is and why it does not decide."""
+
+    name: str
+    value: float
+    why: str
 
 
-def prediction_limit(values: Floats, error_rate: float) -> float:
-    """What one more draw from where ``values`` [K] came from exceeds with probability ``error_rate``.
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A requirement that did not run: the reason, and what to give so that it runs."""
 
-    mean + t(1 - error_rate; K - 1) s sqrt(1 + 1/K), exact for normal values (G. J. Hahn, "Factors for calculating
-    two-sided prediction intervals for samples from a normal distribution", JASA 64, 1969), and at least their maximum.
+    name: str
+    reason: str
+    give: str
 
-    >>> round(prediction_limit(np.array([1.0, 2.0, 3.0]), 0.05), 3)
-    5.372
+
+Finding: TypeAlias = Check | Figure | Skipped
+
+
+def at_most(
+    name: str, value: float, limit: float, error_rate: float | None, why: str = "", failing: Failing = "rejects"
+) -> Check:
+    """The check that ``value`` <= ``limit``; a value that is no number fails.
+
+    >>> at_most("loss", 0.2, 0.1, 0.01).passed
+    False
     """
-    k = len(values)
-    spread = float(np.std(values, ddof=1) * np.sqrt(1 + 1 / k))
-    return max(float(np.mean(values)) + float(stdtrit(k - 1, 1 - error_rate)) * spread, float(np.max(values)))
+    return Check(name, bool(value <= limit), float(value), float(limit), error_rate, why, failing)

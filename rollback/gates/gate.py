@@ -3,111 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 
-from detectors.batch import Scorer
-from rollback.canary.canaries import Canaries
-from rollback.gates.check import Check, at_most
-from rollback.gates.holdout import Right, accuracy_loss, negative_flips, recall_losses
-from rollback.gates.pattern import Pattern, noise, random_patterns, recovered, swaps
-from rollback.sanitise.rows import Rows
+from rollback.gates.answers import Answers
+from rollback.gates.check import Check, Figure, Finding, Skipped, at_most
+from rollback.gates.pattern import Pattern
+from rollback.gates.requirement import Case, Requirement, requirement_classes
+from rollback.gates.trial import GateError, GateSettings, Trial
 
-__all__ = ["Check", "GateError", "GateSettings", "Pattern", "Trial", "judge"]
+__all__ = ["Check", "GateError", "GateSettings", "Judgement", "Pattern", "Trial", "judge"]
 
+FIRST: Final = ("accuracy_loss", "negative_flips", "recall_loss")
+"""The order in which a person reads them; the others follow by name."""
 
-class GateError(Exception):
-    """There is too little to judge a candidate by; the message says what is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """``error_rate``: how often each check fails a clean candidate. ``tolerance``: how far a score may be off.
-
-    ``pattern_error_rate`` is that of all patterns together: higher, because clean models differ by so much where no
-    training data lies that a lower one would let most poisoned candidates pass.
-    """
-
-    error_rate: float = 0.01
-    pattern_error_rate: float = 0.05
-    tolerance: float = 1e-3
-
-    def __post_init__(self) -> None:
-        for rate in (self.error_rate, self.pattern_error_rate):
-            if not 0 < rate < 0.5:  # noqa: PLR2004 - at one half a check would be a coin
-                raise ValueError(f"an error rate must be above 0 and below 0.5, got {rate}")
-        if not self.tolerance > 0:
-            raise ValueError(f"tolerance must be above 0, got {self.tolerance}")
+SLACK: Final = 1e-3
+"""Scores are rounded: a little above 1 is still a probability."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What is judged, all in the terms of the holdout's schema.
+class Judgement:
+    """All that the gate says. ``error_budget`` is how often all ``checks`` together fail a clean candidate."""
 
-    ``reseeds`` (two at least, better five) are models of the trusted base alone that differ in their seed, ``parts``
-    models of other parts of it each. No model was trained on ``holdout``. ``patterns`` were found in removed rows or by
-    an incident. ``answers`` are what the trained model itself said of some rows. ``probe`` is a model of the
-    candidate's rows without counterexamples: one that was trained against the found patterns may obey them less than
-    its other rows would have made it.
-    """
+    checks: tuple[Check, ...]
+    figures: tuple[Figure, ...]
+    skipped: tuple[Skipped, ...]
+    error_budget: float
 
-    candidate: Scorer
-    lkg: Scorer
-    reseeds: Sequence[Scorer]
-    holdout: Rows
-    parts: Sequence[Scorer] = ()
-    patterns: Sequence[Pattern] = ()
-    answers: Canaries | None = None
-    probe: Scorer | None = None
+    @property
+    def result(self) -> Literal["passed", "rejected", "vetting"]:
+        """A failed check rejects, or holds the candidate until a person has decided (``vetting``)."""
+        failed = {check.failing for check in self.checks if not check.passed}
+        if "rejects" in failed:
+            return "rejected"
+        return "vetting" if failed else "passed"
 
 
-def judge(trial: Trial, *, seed: int, settings: GateSettings | None = None) -> tuple[Check, ...]:
-    """Every check, in a fixed order; the candidate passes when all of them do. The same arguments, the same answer.
+def judge(trial: Trial, *, seed: int, settings: GateSettings | None = None) -> Judgement:
+    """Every requirement, in a fixed order. The same arguments, the same answer; the order of the holdout is no matter.
 
     Raises `GateError`.
     """
     s = settings or GateSettings()
     _require_enough(trial)
-    right = _right(trial)
-    checks = [
-        accuracy_loss("accuracy_loss", right, s.error_rate),
-        negative_flips(right, s.error_rate),
-        *recall_losses(right, trial.holdout.y, trial.holdout.schema.classes, s.error_rate),
-    ]
-    if trial.answers is not None:
-        off = np.abs(trial.candidate(trial.answers.x) - trial.answers.scores)
-        checks.append(at_most("served_scores", float(off.max(initial=0.0)), s.tolerance, None))
-    return (*checks, *_obeys(trial, seed, s))
+    trial = _canonical(trial)
+    held = Answers.of(trial, trial.holdout.x)
+    sane = _scores_are_probabilities(held)
+    requirements = [cls() for cls in _ordered(requirement_classes())]
+    if not sane.passed:
+        why = "the candidate's scores are no probabilities"
+        return Judgement((sane,), (), tuple(Skipped(r.name, why, "a candidate that scores") for r in requirements), 0.0)
+    lacking = {r.name: r.missing(trial) for r in requirements}
+    running = [r for r in requirements if lacking[r.name] is None]
+    findings: list[Finding] = [sane, *(why for why in lacking.values() if why is not None)]
+    total = sum(r.share for r in running) or 1.0
+    for requirement in running:
+        rate = s.error_budget * requirement.share / total
+        findings += requirement.judge(Case(trial, held, rate, seed, s))
+    return _sorted(findings, s.error_budget)
+
+
+def _sorted(findings: Sequence[Finding], budget: float) -> Judgement:
+    return Judgement(
+        tuple(f for f in findings if isinstance(f, Check)),
+        tuple(f for f in findings if isinstance(f, Figure)),
+        tuple(f for f in findings if isinstance(f, Skipped)),
+        budget,
+    )
+
+
+def _ordered(classes: dict[str, type[Requirement]]) -> list[type[Requirement]]:
+    return [classes[name] for name in sorted(classes, key=lambda n: (n not in FIRST, n))]
 
 
 def _require_enough(trial: Trial) -> None:
     if not len(trial.holdout):
         raise GateError("the trusted holdout has no row: give one with --holdout, or trusted rows with --trusted")
+    if len(np.unique(trial.holdout.y)) < 2:  # noqa: PLR2004 - a classifier tells two classes apart
+        only = trial.holdout.schema.classes[int(trial.holdout.y[0])]
+        raise GateError(
+            f"all {len(trial.holdout)} rows of the trusted holdout are {only}: a candidate that says so of everything "
+            "would look perfect; give rows of at least two classes with --holdout"
+        )
     if len(trial.reseeds) < 2:  # noqa: PLR2004 - one has no spread
         raise GateError(f"{len(trial.reseeds)} reseeds of the trusted base; noise needs two at least")
+    width = np.asarray(trial.candidate(trial.holdout.x[:1])).shape[-1]
+    if width != len(trial.holdout.schema.classes):
+        raise GateError(
+            f"the candidate gives {width} scores a row, there are {len(trial.holdout.schema.classes)} classes: "
+            f"{', '.join(trial.holdout.schema.classes)}"
+        )
 
 
-def _right(trial: Trial) -> Right:
-    x, y = trial.holdout.x, trial.holdout.y
-    reseeds = np.array([scorer(x).argmax(axis=1) == y for scorer in trial.reseeds])
-    return Right(trial.candidate(x).argmax(axis=1) == y, trial.lkg(x).argmax(axis=1) == y, reseeds)
+def _canonical(trial: Trial) -> Trial:
+    """The holdout in an order that depends on what its rows hold and not on where they stand."""
+    rows = trial.holdout
+    order = np.lexsort((*rows.x.T, rows.y, rows.session, rows.source))
+    return replace(trial, holdout=rows.take(order))
 
 
-def _obeys(trial: Trial, seed: int, settings: GateSettings) -> list[Check]:
-    """The checks of the patterns that have rows to be stamped on."""
-    rng = np.random.default_rng([seed, 7])
-    rows = rng.permutation(len(trial.holdout))
-    x, y = trial.holdout.x[rows], trial.holdout.y[rows]
-    patterns = [p for p in trial.patterns if np.any(y != p.target)]
-    if not patterns:
-        return []
-    base = [*trial.reseeds, *trial.parts]
-    null = noise(random_patterns(patterns, x, y, rng), x, y, base)
-    models = {"recovered_pattern": trial.candidate, "retained_rows": trial.probe}
-    return [
-        check
-        for name, model in models.items()
-        if model is not None
-        for check in recovered(name, patterns, swaps(patterns, x, y, model, base), null, settings.pattern_error_rate)
-    ]
+def _scores_are_probabilities(held: Answers) -> Check:
+    """Nothing is left to chance: every score is a number from 0 to 1."""
+    inside = np.all((held.candidate >= -SLACK) & (held.candidate <= 1 + SLACK), axis=1)  # False where it is no number
+    why = "the share of holdout rows with a score that is no number from 0 to 1"
+    return at_most("sane_scores", float(np.mean(~inside)), 0.0, None, why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
 from rollback.retraining.data import Data, RetrainRefusedError
 from rollback.sanitise.case import Hint
-from rollback.sanitise.rows import Progress, Rows, Sanitised
+from rollback.sanitise.rows import Progress, Rows, Sanitised, Slice
 from rollback.scorer import OnnxScorer
 from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Trained, TrainingRows, load_recipe
@@ -59,6 +59,7 @@ class Learner:
                 f"version {lkg.version} gives independent scores; recipes train simplex ones only"
             )
         self._name = name
+        self._lkg_kin = name == lkg.recipe.get("name")
         self._recipe = load_recipe(name)
         self._seed = seed
         self._device = device
@@ -81,7 +82,7 @@ class Learner:
         draft = msgspec.structs.replace(draft, metrics=_metrics(self._scorer(trained), data.reference, draft.classes))
         files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
 
-        patterns = _patterns(data, found, hint)
+        patterns = _patterns(data, found.slices, hint)
         probe = None
         if found.counterexamples is not None and patterns:
             probe = self._scorer(self._train(learned, weight, self._seed, "training without counterexamples"))
@@ -94,6 +95,8 @@ class Learner:
             patterns=patterns,
             answers=trained.answers,
             probe=probe,
+            held_back=_patterns(data, found.held_back, None, "held_back"),
+            lkg_kin=self._lkg_kin,
         )
         ids = np.concatenate([data.base_id, data.new_id[kept]])
         return trial, Made(draft, with_canaries(draft, files), learned, ids)
@@ -141,11 +144,11 @@ def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...])
     return {f"reference_{name}": value for name, value in evaluate(scorer(known.x), known.y, classes).items()}
 
 
-def _patterns(data: Data, found: Sanitised, hint: Hint | None) -> list[Pattern]:
+def _patterns(data: Data, slices: Sequence[Slice], hint: Hint | None, name: str = "slice") -> list[Pattern]:
     """What was found in the removed rows, the largest slices first, and what the incident names."""
     classes = data.schema.classes
-    largest = sorted(found.slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
-    wanted = [(f"slice_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
+    largest = sorted(slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
+    wanted = [(f"{name}_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     if hint is not None and hint.features:
         labels = [hint.label] if hint.label in classes else classes
         names = ["incident"] if len(labels) == 1 else [f"incident.{label}" for label in labels]

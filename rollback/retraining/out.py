@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from rollback.durable import replace_file, sync_folder
-from rollback.gates.check import Check
+from rollback.gates.check import Check, Figure, Skipped
 from rollback.registry.registry import Registry
 from rollback.tables.table import Column, write_table
 
@@ -27,6 +27,7 @@ LOCK: Final = ".lock"
 ATTEMPT: Final = "attempt.json"
 CANDIDATE: Final = "candidate.json"
 GATE: Final = "gate.json"
+PAGE: Final = "gate.html"
 REMOVED: Final = "removed.parquet"
 RETAINED: Final = "retained.parquet"
 VETTING: Final = "vetting.ndjson"
@@ -57,12 +58,19 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """`gate.json`. ``result`` also tells a failed check from rows that a person has to label first."""
+    """`gate.json`. ``result`` also tells a failed check from rows that a person has to label first.
+
+    ``figures`` are shown and decide nothing, ``skipped`` could not run. ``error_budget`` is how often all checks
+    together fail a clean candidate.
+    """
 
     passed: bool
     result: Result
     checks: tuple[Check, ...]
     remarks: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    error_budget: float | None = None
 
     @property
     def exit_code(self) -> int:

@@ -16,8 +16,8 @@ import numpy as np
 
 from detectors.batch import Scorer
 from rollback.bundle import Bundle
-from rollback.gates.check import Check
-from rollback.gates.gate import judge
+from rollback.gates.gate import Judgement, judge
+from rollback.gates.page import page
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
@@ -26,6 +26,7 @@ from rollback.retraining.out import (
     CANDIDATE,
     GATE,
     LEARNED,
+    PAGE,
     REMOVED,
     RETAINED,
     VETTING,
@@ -33,7 +34,6 @@ from rollback.retraining.out import (
     Candidate,
     Gate,
     Out,
-    Result,
 )
 from rollback.retraining.repairing import (
     BATCHES,
@@ -150,6 +150,7 @@ def _make(
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
     progress("judging the candidate", 0.0)
+    trial = replace(trial, canaries=lkg.canaries())
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
     lineage = {
@@ -169,6 +170,7 @@ def _make(
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
     out.write_lines(VETTING, requests(settled, data.new, data.new_id))
+    out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
     return made.told(lineage, msgspec.to_builtins(gate)), gate
 
@@ -183,14 +185,10 @@ def _scorer(lkg: Bundle) -> Scorer:
     return scorer
 
 
-def _gate(checks: Sequence[Check], settled: Settled, remarks: tuple[str, ...]) -> Gate:
+def _gate(said: Judgement, settled: Settled, remarks: tuple[str, ...]) -> Gate:
     """A failed check rejects; a question that only a person can answer holds."""
-    result: Result = "passed"
-    if settled.holds:
-        result = "vetting"
-    if not all(check.passed for check in checks):
-        result = "rejected"
-    return Gate(result == "passed", result, tuple(checks), remarks)
+    result = "vetting" if said.result == "passed" and settled.holds else said.result
+    return Gate(result == "passed", result, said.checks, remarks, said.figures, said.skipped, said.error_budget)
 
 
 def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made: Made, by: str) -> str:
