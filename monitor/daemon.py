@@ -27,6 +27,7 @@ from monitor.audited import FindingsBook, QuarantineBook, Recording, note_config
 from monitor.charges import charges, open_responder
 from monitor.inbox import Hunted, Inbox, KeysRead, ServedOtherwise
 from monitor.key_use import START, key_ids, key_notes
+from monitor.labels.keeping import open_keeping
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
@@ -291,7 +292,17 @@ def _loop(
     kept: dict[str, Stateful] = {"response": responding, **parts.kept()}
     checkpoints = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
     loop = Loop(
-        Parts(connect, parts.intake, parts.watches, parts.teller, checkpoints, Elsewhere(), time.time, news),
+        Parts(
+            connect,
+            parts.intake,
+            parts.watches,
+            parts.teller,
+            checkpoints,
+            Elsewhere(),
+            time.time,
+            news,
+            open_keeping(config, time.time),
+        ),
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),
     )
     return loop, sources[0]

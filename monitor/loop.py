@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from monitor.inbox import Hunted
 from monitor.intake import Intake
+from monitor.labels.keeping import Keeping, NotKept
 from monitor.new_version import Prepared
 from monitor.oracle import Answering
 from monitor.sources.source import Chunk, Committed, Listener, Partition, Source
@@ -33,6 +34,7 @@ class Parts:
     ``connect`` makes the source that the loop listens to. ``answering`` answers vetting requests in a replay. ``clock``
     gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
     ``news`` is what was found beside the loop, which takes it from there: new versions, and results of hunts.
+    ``keeping`` gets labels that were joined with their events.
     """
 
     connect: Callable[[Listener], Source]
@@ -43,6 +45,7 @@ class Parts:
     answering: Answering
     clock: Callable[[], float]
     news: deque[Prepared | Hunted] = field(default_factory=deque)
+    keeping: Keeping = field(default_factory=NotKept)
 
 
 class Loop:
@@ -106,6 +109,7 @@ class Loop:
         self._commit()
         offsets = dict(self._parts.intake.positions)
         if self._unsettled and offsets:
+            self._parts.keeping.flush()
             self._uncommitted = (offsets, self._parts.settlement.save(offsets))
             self._unsettled = False
             self._commit()
@@ -150,7 +154,10 @@ class Loop:
         for answers in self._parts.answering.due(closed):
             intake.feedback(answers)
         watch.vetted(closed.version, intake.rows(closed.model, closed.version))
-        judged = watch.judge(window, intake.labels(closed.model, closed.version))
+        labels = intake.labels(closed.model, closed.version)
+        if labels is not None:
+            self._parts.keeping.labels(closed.model, watch.versions(closed.version).schema, labels)
+        judged = watch.judge(window, labels)
         self._parts.teller.tell(closed, judged, watch, at)
 
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:

@@ -46,6 +46,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Adds, lists, verifies, promotes and rolls back model versions.",
         "tocsin registry list --registry registry --name nids",
     ),
+    "store": Command(
+        "monitor.cli.store:app",
+        "Keeps labelled rows for training, and whom to trust.",
+        "tocsin store add --store store --data rows.csv --label label",
+    ),
     "keys": Command(
         "monitor.cli.keys:app",
         "Makes, lists, trusts and revokes signing keys.",

@@ -17,7 +17,7 @@ from rollback.audit.log import FILE_NAME, read_while_written
 from rollback.limits import BundleLimits
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Pointers, RegistryError
-from rollback.signing.keys import Keys
+from rollback.signing.keys import TRIAL_FOLDER, Keys
 from rollback.signing.trust_list import keys_from_files
 from rollback.train.recipe import Device
 
@@ -76,6 +76,17 @@ def open_registry(
     keeper = FileRegistry(root, name, keys, time.time, trust, bundle_limits())
     keeper.trusted_history()
     return keeper
+
+
+def registry_keys(root: Path, trusted: list[Path] | None = None, signing: Path | None = None) -> Keys | None:
+    """The keys of a registry for what lies beside it, such as a training store; None where there are none.
+
+    Trial keys that exist may sign; none are made. Raises `rollback.signing.keys.KeyFileError`.
+    """
+    if trusted or signing is not None:
+        return keys_from_files(trusted or [], signing)
+    keys = Keys.trial(root, make=(root / TRIAL_FOLDER / "signing.pem").exists())
+    return keys if keys.trusted else None
 
 
 def _audit_log(state: Path) -> Path:

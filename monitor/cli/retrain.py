@@ -19,6 +19,7 @@ from monitor.cli.registry_options import (
     TrainingDevice,
     Trusted,
     open_registry,
+    registry_keys,
 )
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
@@ -26,8 +27,11 @@ from monitor.messages import Incident
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
+from rollback.retraining.reading import MOST_ROWS
 from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.sanitise.sanitise import Hint, sanitise
+from rollback.signing.keys import Keys
+from rollback.store.table import LABEL, TRUSTED
 
 SAID: Final = {
     "passed": "passed the gate",
@@ -41,10 +45,17 @@ def retrain_command(
     registry: Root,
     name: Name,
     buffer: Annotated[
-        Path, typer.Option("--buffer", help="What the suspect version was trained on.", show_default=False)
+        Path,
+        typer.Option(
+            "--buffer",
+            help="What the suspect version was trained on: a table, or a training store.",
+            show_default=False,
+        ),
     ],
-    label: Annotated[str, typer.Option("--label", help="The column of classes.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="A folder for all that comes of it.", show_default=False)],
+    label: Annotated[
+        str | None, typer.Option("--label", help="The column of classes; a training store knows its own.")
+    ] = None,
     source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
     trusted: Annotated[
@@ -62,6 +73,9 @@ def retrain_command(
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="How to train; as last known good was, unless said.")
     ] = None,
+    most_rows: Annotated[
+        int, typer.Option("--most-rows", min=1, help="Of a larger buffer so many rows are drawn, by source and label.")
+    ] = MOST_ROWS,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides splits, screens and training.")] = 0,
     device: TrainingDevice = "auto",
     by: By = None,
@@ -78,10 +92,11 @@ def retrain_command(
     """
     # typer has read the options; what the incident says is only looked at first, never believed
     found = None if incident is None else _incident(incident, name)
+    keys = registry_keys(registry, trusted_key, signing_key) if buffer.is_dir() else None
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
-        tables=Tables(Buffer(buffer, label, source, session), trusted, holdout),
+        tables=_tables(buffer, (label, source, session, trusted), holdout, most_rows, keys),
         hint=None if found is None else _hint(found),
         incident=None if found is None else found.uid,
         vetting=vetting,
@@ -104,6 +119,22 @@ def retrain_command(
             raise typer.BadParameter(str(error), param_hint="--out") from error
     _tell(done, out, as_json=as_json)
     raise typer.Exit(done.gate.exit_code)
+
+
+def _tables(
+    buffer: Path,
+    named: tuple[str | None, str | None, str | None, str | None],
+    holdout: Path | None,
+    most: int,
+    keys: Keys | None,
+) -> Tables:
+    """A training store has its own columns; whom its operator trusts is in it."""
+    label, source, session, trusted = named
+    if buffer.is_dir():
+        return Tables(Buffer(buffer, LABEL, "source", "session"), TRUSTED, holdout, most, keys)
+    if label is None:
+        raise typer.BadParameter("say which column holds the classes", param_hint="--label")
+    return Tables(Buffer(buffer, label, source, session), trusted, holdout, most)
 
 
 def _incident(path: Path, model: str) -> Incident:

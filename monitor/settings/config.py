@@ -76,6 +76,8 @@ class Config(BaseSettings):
     """Everything that outlives a restart lies here, and only here."""
     registry: Path = Path("registry")
     """Folder of the model versions."""
+    store: Path | None = None
+    """Folder of training stores, one a model: events with their labels are kept there. Nothing is kept without."""
     kafka: KafkaConfig | None = None
     """Where events come from; not needed for `replay`."""
     models: dict[ModelName, ModelConfig] = {}

@@ -7,7 +7,7 @@ seen are UNSEEN.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,22 +15,25 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from detectors.batch import Bools, Floats, Strings
+from detectors.batch import Bools, Strings
 from detectors.schema import Schema
 from rollback.bundle import Bundle
 from rollback.manifest import FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
-from rollback.repair.event_time import event_times
+from rollback.retraining.about import TRUE, About, about_rows
+from rollback.retraining.answers import Answer, take_answers
+from rollback.retraining.reading import MOST_ROWS, read_at_most
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
+from rollback.signing.keys import Keys
+from rollback.tables.draw import Drawn
 from rollback.tables.table import Column, Table, TableError, read_table
 from rollback.train.split import hold_out
 
 HELD_SHARE: Final = 0.25
 """This share of trusted rows is held out, by whole sessions."""
 FEWEST_BASE: Final = 200
-TRUE: Final = frozenset({"1", "true", "yes"})
 FALSE: Final = frozenset({"0", "false", "no", ""})
 
 
@@ -44,7 +47,10 @@ class Data:
 
     ``base_id`` and ``new_id`` are the rows' ids, "" for those of a reference.
 
+    ``new_about`` and ``answered_about`` say whose rows they are, ``believed`` [rows of the buffer in base or holdout]
+    likewise, and ``held`` which of those no training sees.
     ``answered`` rows of the buffer carry the label that a trusted labeller gave them; they are in the base.
+    ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the ids of rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
     """
@@ -60,36 +66,53 @@ class Data:
     unlabelled: Strings
     base_from: str
     remarks: tuple[str, ...]
-    new_ts: Floats | None = None
-    """When the new rows happened [n], seconds since the epoch; None where the buffer does not say."""
+    new_about: About
+    answered_about: About
+    given: Rows
+    believed: About
+    held: Bools
+    drawn: Drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The files of a retraining. ``trusted`` names the column that says which rows of the buffer are believed."""
+    """The files of a retraining. ``trusted`` names the column that says which rows of the buffer are believed.
+
+    Of a buffer with more than ``most_rows`` rows as many are drawn (`rollback.tables.draw`). A buffer that is a folder
+    is a training store, which ``keys`` check.
+    """
 
     buffer: Buffer
     trusted: str | None = None
     holdout: Path | None = None
+    most_rows: int = MOST_ROWS
+    keys: Keys | None = None
 
 
-def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, str], rng: np.random.Generator) -> Data:
-    """Read and divide the rows; ``known`` is LKG's own training buffer, ``vetted`` {row id: true label} are answers.
+def gather(
+    lkg: Bundle, known: Buffer | None, tables: Tables, vetted: Iterable[Answer], rng: np.random.Generator
+) -> Data:
+    """Read and divide the rows; ``known`` is LKG's own training buffer, ``vetted`` are a trusted labeller's answers.
 
-    Vetted rows join the base with their true label. Raises `RetrainRefusedError` and `TableError`.
+    Vetted rows join the base with their true label. Raises `RetrainRefusedError`, `TableError` and
+    `rollback.store.segments.StoreError`.
     """
     features, schema = lkg.manifest.features, lkg.schema
-    table, rows, ids = read_buffer(tables.buffer, features, schema)
+    drawn = read_drawn(tables.buffer, features, schema, tables)
+    table = drawn.table
+    rows, ids = coded(drawn.table, tables.buffer, features, schema)
     if not len(rows):
         raise TableError(f"{tables.buffer.path}: has no rows")
     trusted = _trusted(table, tables.trusted)
-    rows = _corrected(rows, ids, vetted, schema, tables.buffer.path)
-    answered = np.isin(ids, list(vetted))
+    about = about_rows(table, rows, ids, schema, _taken(tables.buffer, schema))
+    told = take_answers(vetted, about, schema, tables.buffer.path)
+    given, answered = rows, told.y >= 0
+    rows = ReferenceRows(rows.x, np.where(answered, told.y, rows.y), rows.source, rows.session)
     labelled = rows.y >= 0
     held = _held(rows, trusted & labelled & ~answered, rng)
-    remarks = _remarks(table, tables, labelled)
+    remarks = [*_remarks(table, tables, labelled), *_draw_remarks(drawn), *told.remarks]
 
-    parts, part_ids, reference, base_from = _lkg_rows(lkg, known, features, schema, rng)
+    parts, part_ids, reference, base_from = _lkg_rows(lkg, known, tables, rng)
     believed = (trusted | answered) & labelled & ~held
     if believed.any():
         parts.append(rows.take(believed))
@@ -102,7 +125,6 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         raise RetrainRefusedError(_no_base(lkg, base, schema))
 
     kept = labelled & ~trusted & ~answered
-    ts = event_times(table)
     everything = ReferenceRows.concat(reference) if reference else rows.take(np.zeros(len(rows), dtype=np.bool_))
     holdout = _holdout(tables, everything, features, schema)
     if not len(holdout):
@@ -114,7 +136,7 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         schema=schema,
         base=base,
         base_id=np.concatenate(part_ids)[whole.y >= 0],
-        new=replace(as_rows(rows.take(kept), schema, "new"), id=ids[kept], origin=_origins(table, schema, kept)),
+        new=replace(as_rows(rows.take(kept), schema, "new"), id=ids[kept], origin=about.origin[kept]),
         new_id=ids[kept],
         answered=as_rows(rows.take(answered), schema, "answered"),
         holdout=holdout,
@@ -122,19 +144,46 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
         unlabelled=ids[~labelled],
         base_from=base_from,
         remarks=tuple(remarks),
-        new_ts=None if ts is None else ts[kept],
+        new_about=about.take(kept),
+        answered_about=about.take(answered),
+        given=Rows(schema, given.x, given.y, given.source, given.session).take(answered),
+        believed=about.take(believed | held),
+        held=held[believed | held],
+        drawn=drawn,
     )
+
+
+def read_drawn(buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema, tables: Tables) -> Drawn:
+    """The rows of a training buffer, of a large one a draw by source and label. Raises `TableError`."""
+    taken = _taken(buffer, schema)
+    text = [c for c in (buffer.source, buffer.session, "id", "origin") if c is not None and c not in schema.names]
+    text += [f.name for f in features if f.kind == "categorical"] if buffer.path.is_dir() else []
+    by = [
+        c for c in (tables.trusted if buffer is tables.buffer else None, buffer.source, buffer.label) if c is not None
+    ]
+    return read_at_most(buffer.path, text, by, lambda t: row_ids(t, taken), tables.most_rows, tables.keys)
+
+
+def coded(
+    table: Table, buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema
+) -> tuple[ReferenceRows, Strings]:
+    """The rows of a training buffer as the schema codes them, and their ids. Raises `TableError`."""
+    roles = {"label": buffer.label, "source": buffer.source, "session": buffer.session}
+    rows = reference_rows(table, features, schema.classes, **roles)  # type: ignore[arg-type]  # label is no None
+    return rows, row_ids(table, _taken(buffer, schema))
+
+
+def _taken(buffer: Buffer, schema: Schema) -> list[str]:
+    return [*schema.names, *filter(None, (buffer.label, buffer.source, buffer.session))]
 
 
 def read_buffer(
     buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema
 ) -> tuple[Table, ReferenceRows, Strings]:
-    """A training buffer: its table, its rows as the schema codes them, and their ids. Raises `TableError`."""
+    """A whole training buffer: its table, its rows as the schema codes them, and their ids. Raises `TableError`."""
     text = [c for c in (buffer.source, buffer.session, "id") if c is not None and c not in schema.names]
     table = read_table(buffer.path, text=text)
-    roles = {"label": buffer.label, "source": buffer.source, "session": buffer.session}
-    rows = reference_rows(table, features, schema.classes, **roles)  # type: ignore[arg-type]  # label is no None
-    return table, rows, row_ids(table, [*schema.names, *filter(None, roles.values())])
+    return table, *coded(table, buffer, features, schema)
 
 
 def as_rows(rows: ReferenceRows, schema: Schema, name: str) -> Rows:
@@ -150,6 +199,8 @@ def row_ids(table: Table, taken: Sequence[str]) -> Strings:
     The digest is SHA-256 over the row's cells by name: the same for the same row in any format.
     """
     given = table.strings("id") if "id" in table.columns and "id" not in taken else np.full(len(table), "")
+    if np.all(given != ""):
+        return given
     names = [name for name in sorted(table.columns) if name != "id" or "id" in taken]
     cells = zip(*(table.strings(name).tolist() for name in names), strict=True)
     encode = msgspec.json.Encoder().encode
@@ -182,11 +233,6 @@ def as_columns(rows: Rows, ids: Strings, label: str, source: str | None, session
     return columns if "id" in columns else {"id": ids, **columns}
 
 
-def _origins(table: Table, schema: Schema, rows: Bools) -> Strings | None:
-    """Who labelled the rows, where the buffer has a column ``origin`` that is no feature."""
-    return table.strings("origin")[rows] if "origin" in table.columns and "origin" not in schema.names else None
-
-
 def _trusted(table: Table, column: str | None) -> Bools:
     """Which rows the operator believes."""
     if column is None:
@@ -198,17 +244,6 @@ def _trusted(table: Table, column: str | None) -> Bools:
         row = int(bad[0])
         raise TableError(f"{table.where(row, column)}: {str(words[row])[:40]!r} is neither true nor false")
     return true
-
-
-def _corrected(rows: ReferenceRows, ids: Strings, vetted: dict[str, str], schema: Schema, path: Path) -> ReferenceRows:
-    """The rows with the labels that a trusted labeller has given."""
-    foreign = sorted(set(vetted.values()) - set(schema.classes))
-    if foreign:
-        raise TableError(f"{path}: a vetted label {foreign[0]!r} is none of the classes {', '.join(schema.classes)}")
-    y = rows.y.copy()
-    for ident, label in vetted.items():
-        y[ids == ident] = schema.classes.index(label)
-    return ReferenceRows(rows.x, y, rows.source, rows.session)
 
 
 def _held(rows: ReferenceRows, among: Bools, rng: np.random.Generator) -> Bools:
@@ -230,14 +265,26 @@ def _remarks(table: Table, tables: Tables, labelled: Bools) -> list[str]:
     return remarks
 
 
+def _draw_remarks(drawn: Drawn) -> list[str]:
+    remarks = [drawn.note] if drawn.note else []
+    if drawn.strata:
+        remarks.append(
+            f"of {drawn.total} rows {len(drawn.table)} were drawn, of every source and label its share (by a hash of "
+            "the row's id that only the whole buffer decides); the others were not looked at"
+        )
+    return remarks
+
+
 def _lkg_rows(
-    lkg: Bundle, known: Buffer | None, features: Sequence[FeatureSpec], schema: Schema, rng: np.random.Generator
+    lkg: Bundle, known: Buffer | None, tables: Tables, rng: np.random.Generator
 ) -> tuple[list[ReferenceRows], list[Strings], list[ReferenceRows], str]:
     """Rows of LKG to train on with their ids, those that are held out, and where they are from."""
     reference = lkg.reference()
     version = lkg.manifest.version
     if known is not None:
-        _, rows, ids = read_buffer(known, features, schema)
+        features, schema = lkg.manifest.features, lkg.schema
+        drawn = read_drawn(known, features, schema, tables)
+        rows, ids = coded(drawn.table, known, features, schema)
         return [rows], [ids], [] if reference is None else [reference], f"the training buffer of version {version}"
     if reference is None:
         return [], [], [], "nothing of the last known good version"

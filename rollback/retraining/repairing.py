@@ -20,7 +20,8 @@ BATCHES: Final = "batches.json"
 
 def repaired(data: Data, seed: int, progress: Progress) -> tuple[Data, Mended]:
     """The data with the faults of its new rows undone, which are said in its remarks."""
-    mended = mend(data.base, data.new, data.new_ts, seed=seed, progress=progress)
+    ts = data.new_about.ts
+    mended = mend(data.base, data.new, None if np.isnan(ts).all() else ts, seed=seed, progress=progress)
     return replace(data, new=mended.rows, remarks=(*data.remarks, *mended.remarks)), mended
 
 

@@ -6,7 +6,6 @@ Idempotent by its folder (`rollback.retraining.out`): whenever it is killed and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from rollback.gates.gate import Judgement, judge
 from rollback.gates.page import page
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
+from rollback.retraining.answers import read_bound_answers
 from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
@@ -35,6 +35,7 @@ from rollback.retraining.out import (
     Gate,
     Out,
 )
+from rollback.retraining.reading import digest
 from rollback.retraining.repairing import (
     BATCHES,
     REPAIRED,
@@ -44,7 +45,7 @@ from rollback.retraining.repairing import (
     repairing,
 )
 from rollback.retraining.report import removed_columns, retained_columns, sanitising
-from rollback.retraining.vetting import Settled, read_answers, requests, settle
+from rollback.retraining.vetting import Settled, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.tables.table import write_table
@@ -84,7 +85,8 @@ class Retraining:
         files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
         buffer = self.tables.buffer
         asked: dict[str, Any] = {
-            "files": [None if path is None else _digest(path) for path in files],
+            "files": [None if path is None else digest(path) for path in files],
+            "most_rows": self.tables.most_rows,
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
             "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
@@ -141,7 +143,7 @@ def _make(
 ) -> tuple[Made, Gate]:
     """Everything up to the registry; all files but `candidate.json` are in the folder afterwards."""
     rng = np.random.default_rng([asked.seed, 11])
-    answers = {} if asked.vetting is None else read_answers(asked.vetting)
+    answers = [] if asked.vetting is None else read_bound_answers(asked.vetting)
     scorer = _scorer(lkg)
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
     data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
@@ -158,8 +160,14 @@ def _make(
             "token": attempt.token,
             "parent": lkg.manifest.version,
             "base": {"from": data.base_from, "rows": len(data.base), "reference": len(data.reference)},
-            "buffer": {"file": asked.tables.buffer.path.name, "sha256": _digest(asked.tables.buffer.path)},
             "repairing": repairing(mended),
+            "buffer": {
+                "file": asked.tables.buffer.path.name,
+                "sha256": digest(asked.tables.buffer.path, asked.tables.keys),
+                "rows": data.drawn.total,
+                "drawn": len(data.drawn.table),
+                "strata": {name: list(counts) for name, counts in data.drawn.strata.items()},
+            },
             "sanitising": sanitising(data, found, settled.returned),
             "incident": asked.incident,
             "seed": asked.seed,
@@ -169,7 +177,7 @@ def _make(
     out.write(BATCHES, msgspec.json.format(msgspec.json.encode(batch_report(mended)), indent=2) + b"\n")
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
-    out.write_lines(VETTING, requests(settled, data.new, data.new_id))
+    out.write_lines(VETTING, requests(settled, data.new, data.new_about))
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
     return made.told(lineage, msgspec.to_builtins(gate)), gate
@@ -204,8 +212,3 @@ def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made
     finally:
         kept.path.unlink()
     return version
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,29 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
-from detectors.batch import Bools, Strings
+from detectors.batch import Bools
+from rollback.retraining.about import About
+from rollback.retraining.answers import VettingFileError, read_answers
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import CLEAR_SWAP, FAMILY_ROWS, describe
+
+__all__ = ["Question", "Settled", "VettingFileError", "covered", "read_answers", "requests", "settle"]
 
 ASKED: Final = 16
 """So many rows of each slice are asked for; all of them have to be confirmed."""
 MOST_SLICES: Final = 8
 """Rows of at most so many slices are asked for, of the largest."""
-
-
-class VettingFileError(Exception):
-    """The file of answers cannot be read; the message names the line."""
-
-
-class _Answer(msgspec.Struct):
-    id: str
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +47,6 @@ class Settled:
     def holds(self) -> bool:
         """Whether a person has to answer before the candidate may serve."""
         return any(question.holds for question in self.open)
-
-
-def read_answers(path: Path) -> dict[str, str]:
-    """{row id: true label} of a file of feedback events, one per line; the last answer counts."""
-    answers = {}
-    decoder = msgspec.json.Decoder(_Answer)
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise VettingFileError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            answer = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise VettingFileError(f"{path}: line {number}: is no answer {{id, label}}: {error}") from error
-        answers[answer.id] = answer.label
-    return answers
 
 
 def settle(found: Sanitised, base: Rows, new: Rows, answered: Rows, rng: np.random.Generator) -> Settled:
@@ -134,11 +108,12 @@ def _holds(rows: Rows, j: int, value: Any) -> Bools:
     return np.array([feature.show(code) == value for code in column.tolist()], dtype=np.bool_)
 
 
-def requests(settled: Settled, new: Rows, ids: Strings) -> list[dict[str, Any]]:
-    """The lines of `vetting.ndjson`: what a labeller needs to know of each row."""
+def requests(settled: Settled, new: Rows, about: About) -> list[dict[str, Any]]:
+    """The lines of `vetting.ndjson`: what a labeller needs to know of each row; an answer repeats id and digest."""
     return [
         {
-            "id": str(ids[row]),
+            "id": str(about.id[row]),
+            "digest": str(about.digest[row]),
             "why": f"may be a new family of {q.slice.label} rather than poison: {describe(q.slice)}",
             "label": q.slice.label,
             "source": str(new.source[row]),

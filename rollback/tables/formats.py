@@ -71,14 +71,14 @@ def _read_csv(path: Path, text: Collection[str]) -> Columns:
             raise TableError(f"{path}: line 1: cells are parted by {other!r}; a comma is needed")
         parts: list[list[Any]] = [[] for _ in header]
         lines: list[int] = []
-        for chunk in _csv_chunks(path, rows, len(header), lines):
+        for chunk in csv_chunks(path, rows, len(header), lines):
             for part, cells in zip(parts, zip(*chunk, strict=True), strict=True):
                 part.append(np.array(cells, dtype=StringDType()))
-    columns = {name: _typed(part, keep=name in text) for name, part in zip(header, parts, strict=True)}
+    columns = {name: typed(part, keep=name in text) for name, part in zip(header, parts, strict=True)}
     return columns, np.array(lines, dtype=np.int64)
 
 
-def _csv_chunks(path: Path, rows: Any, width: int, lines: list[int]) -> Iterator[list[list[str]]]:
+def csv_chunks(path: Path, rows: Any, width: int, lines: list[int]) -> Iterator[list[list[str]]]:
     """Chunks of rows of ``width`` cells; ``lines`` receives the line of each. Empty lines are skipped."""
     try:
         while chunk := list(islice(_csv_rows(path, rows, width, lines), CHUNK_ROWS)):
@@ -97,7 +97,7 @@ def _csv_rows(path: Path, rows: Any, width: int, lines: list[int]) -> Iterator[l
         yield row
 
 
-def _typed(parts: Sequence[Any], *, keep: bool) -> Column:
+def typed(parts: Sequence[Any], *, keep: bool) -> Column:
     """One column of texts as numbers where all are numbers, unless it is to ``keep`` its text."""
     if not parts:
         return np.zeros(0, dtype=np.str_) if keep else np.zeros(0)
@@ -124,11 +124,11 @@ def _read_ndjson(path: Path, text: Collection[str]) -> Columns:
             lines.append(number)
     names = list(dict.fromkeys(name for row in rows for name in row))
     at = np.array(lines, dtype=np.int64)
-    columns = {name: _json_column(path, name, [row.get(name) for row in rows], at, name in text) for name in names}
+    columns = {name: json_column(path, name, [row.get(name) for row in rows], at, name in text) for name in names}
     return columns, at
 
 
-def _json_column(path: Path, name: str, values: Sequence[Any], lines: Any, keep: bool) -> Column:  # noqa: FBT001 - see below
+def json_column(path: Path, name: str, values: Sequence[Any], lines: Any, keep: bool) -> Column:  # noqa: FBT001 - see below
     """Numbers and booleans as numbers, unless there is a text among them or the column is to ``keep`` its text."""
     kinds = {type(v) for v in values} - {type(None)}
     if not keep and kinds <= {int, float, bool}:
@@ -145,7 +145,8 @@ def _text(value: Any) -> str:
     return show_number(float(value)) if isinstance(value, float | bool) else str(value)
 
 
-def _pyarrow(path: Path) -> tuple[Any, Any]:
+def pyarrow(path: Path) -> tuple[Any, Any]:
+    """The modules `pyarrow` and `pyarrow.parquet`. Raises `TableError` where they are missing."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra: only needed for Parquet
         import pyarrow.parquet as pq  # noqa: PLC0415 - likewise
@@ -156,7 +157,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
 
 def open_parquet(path: Path) -> tuple[Any, Any, Any]:
     """The modules `pyarrow` and `pyarrow.parquet`, and the file's table. Raises `TableError`."""
-    arrow, parquet = _pyarrow(path)
+    arrow, parquet = pyarrow(path)
     try:
         with path.open("rb") as file:  # pyarrow takes a bare name for an address
             # one thread: the pool's threads may abort the process when an error ends it
@@ -167,11 +168,12 @@ def open_parquet(path: Path) -> tuple[Any, Any, Any]:
 
 def _read_parquet(path: Path, text: Collection[str]) -> Columns:
     arrow, _, table = open_parquet(path)
-    columns = {name: _arrow_column(path, arrow, name, table[name], name in text) for name in table.column_names}
+    columns = {name: arrow_column(path, arrow, name, table[name], name in text) for name in table.column_names}
     return columns, np.arange(1, table.num_rows + 1, dtype=np.int64)
 
 
-def _arrow_column(path: Path, arrow: Any, name: str, column: Any, keep: bool) -> Column:  # noqa: FBT001 - one of many columns
+def arrow_column(path: Path, arrow: Any, name: str, column: Any, keep: bool) -> Column:  # noqa: FBT001 - one of many columns
+    """A column of Arrow as numbers, or as text where it is none or is to ``keep`` its text. Raises `TableError`."""
     kind = column.type.value_type if arrow.types.is_dictionary(column.type) else column.type
     is_number = arrow.types.is_integer(kind) or arrow.types.is_floating(kind) or arrow.types.is_decimal(kind)
     is_number = is_number or arrow.types.is_boolean(kind) or arrow.types.is_null(kind)
@@ -189,7 +191,7 @@ def write_table(path: Path, columns: Mapping[str, Column]) -> None:
     """Write columns as `.csv`, `.ndjson` or `.parquet`; missing is an empty cell or null. Raises `TableError`."""
     kind = table_format(path)
     if kind == "parquet":
-        arrow, parquet = _pyarrow(path)
+        arrow, parquet = pyarrow(path)
         arrays = {name: arrow.array(np.asarray(c).tolist(), from_pandas=True) for name, c in columns.items()}
         with path.open("wb") as packed:
             parquet.write_table(arrow.table(arrays), packed)

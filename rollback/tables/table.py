@@ -27,6 +27,7 @@ __all__ = [
     "encode",
     "infer_schema",
     "read_table",
+    "show_number",
     "sorted_classes",
     "write_table",
 ]

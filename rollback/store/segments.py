@@ -1,0 +1,71 @@
+"""Segments of a training store: files of rows that are written once, named by the SHA-256 of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import zstandard
+
+from rollback.durable import sync_folder, write_new
+
+FOLDER: Final = "segments"
+SUFFIX: Final = ".ndjson.zst"
+LEVEL: Final = 3
+Line = TypeVar("Line")
+
+
+class StoreError(Exception):
+    """A training store cannot be read or written; the message names the file and says what to do."""
+
+
+def put(store: Path, lines: Sequence[Any]) -> str:
+    """Write a segment, one line each, and wait until it is on the disk; its name. The same lines are one segment."""
+    encode = msgspec.json.Encoder().encode
+    text = b"".join(encode(line) + b"\n" for line in lines)
+    content = zstandard.ZstdCompressor(level=LEVEL).compress(text)
+    name = hashlib.sha256(content).hexdigest() + SUFFIX
+    folder = store / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.tmp"
+    try:
+        temporary.unlink(missing_ok=True)  # of a writer that crashed: there is only one at a time
+        write_new(temporary, content)
+        temporary.replace(folder / name)
+        sync_folder(folder)
+    except OSError as error:
+        raise StoreError(f"{folder / name}: cannot be written: {error.strerror}") from error
+    return name
+
+
+def check(store: Path, name: str) -> None:
+    """That a segment is what its name says. Raises `StoreError`, which names it."""
+    path = store / FOLDER / name
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path}: a segment that the index lists cannot be read: {error.strerror}") from error
+    if found + SUFFIX != name:
+        raise StoreError(f"{path}: was changed: its SHA-256 is {found}; put the segment back from a copy")
+
+
+def read(store: Path, name: str, kind: type[Line]) -> Iterator[Line]:
+    """The lines of a segment, checked before the first one is given; a few at a time are in memory."""
+    check(store, name)
+    path = store / FOLDER / name
+    decoder = msgspec.json.Decoder(kind)
+    number = 0
+    try:
+        with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as raw:
+            for line in io.BufferedReader(raw, 1 << 20):
+                number += 1
+                yield decoder.decode(line)
+    except (OSError, zstandard.ZstdError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: line {number}: is no row of a store: {error}") from error

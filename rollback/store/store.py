@@ -1,0 +1,144 @@
+"""A training store: appended to by one writer, read as rows that carry their whole label history.
+
+What is appended stays. A row that comes again (same id and digest) adds its statements to the history; another row
+under an id that is taken is a conflict: it is kept, never given out, and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rollback.signing.keys import Keys
+from rollback.store.index import SEGMENT, TRUST, WITHDRAWN, Index, enter, read_index, writing
+from rollback.store.row import Row, in_order
+from rollback.store.segments import StoreError, put, read
+
+SEGMENT_ROWS: Final = 20_000
+"""A segment holds at most so many rows: one is in memory at a time."""
+KEY: Final = 8
+Clock: TypeAlias = Callable[[], float]
+
+
+class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row that is meant, and no other: its id and digest."""
+
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store's folder. ``keys`` check it and, where they can, sign what is added.
+
+    The ``clock`` of the methods that write (seconds) dates their entries; nothing is decided by it.
+    """
+
+    folder: Path
+    keys: Keys | None = None
+
+    def index(self) -> Index:
+        """What it holds, verified. Raises `StoreError`."""
+        return read_index(self.folder, self.keys)
+
+    def append(self, rows: Iterable[Row], clock: Clock) -> int:
+        """Add rows, a segment at a time; how many there were. Raises `StoreError`: what was entered before stays."""
+        count, left = 0, iter(rows)
+        with writing(self.folder, clock, self.keys) as log:
+            while chunk := list(islice(left, SEGMENT_ROWS)):
+                file = put(self.folder, chunk)
+                times = [row.ts for row in chunk]
+                enter(log, SEGMENT, {"file": file, "rows": len(chunk), "first": min(times), "last": max(times)})
+                count += len(chunk)
+        return count
+
+    def trust(self, *, origin: str = "", rows: Iterable[Name] = (), by: str, reason: str, clock: Clock) -> None:
+        """Name an origin, or rows, as trusted. Raises `StoreError` where neither or both are named."""
+        named = list(rows)
+        if bool(origin) == bool(named):
+            raise StoreError(f"{self.folder}: name an origin or rows that are to be trusted, one of the two")
+        with writing(self.folder, clock, self.keys) as log:
+            file = put(self.folder, named) if named else ""
+            enter(log, TRUST, {"origin": origin, "file": file, "by": by, "reason": reason})
+
+    def withdraw(self, *, origin: str = "", file: str = "", by: str, reason: str, clock: Clock) -> None:
+        """Trust an origin, or the rows of a file that `index` names, no longer."""
+        if not any((t.origin, t.file) == (origin, file) for t in self.index().trusts):
+            raise StoreError(f"{self.folder}: neither {origin or file!r} nor its like is trusted")
+        with writing(self.folder, clock, self.keys) as log:
+            enter(log, WITHDRAWN, {"origin": origin, "file": file, "by": by, "reason": reason})
+
+    def rows(self, index: Index | None = None) -> Iterator[Row]:
+        """Every row once, in the order in which they came, with its whole label history; conflicts are left out.
+
+        Of each row about 60 bytes are in memory, besides one segment and the rows that come more than once.
+        """
+        index = index or self.index()
+        plan = _plan(self.folder, index)
+        waiting: dict[int, Row] = {}
+        for position, row in enumerate(_everything(self.folder, index)):
+            first, last = plan.first[position], plan.last[position]
+            if first >= 0:  # else a conflict
+                known = waiting.pop(first, None)
+                whole = row if known is None else _merged(known, row)
+                if position == last:
+                    yield whole
+                else:
+                    waiting[first] = whole
+
+    def trusted_rows(self, index: Index) -> frozenset[tuple[str, str]]:
+        """(id, digest) of the rows that the operator named."""
+        files = [trust.file for trust in index.trusts if trust.file]
+        return frozenset((name.id, name.digest) for file in files for name in read(self.folder, file, Name))
+
+    def conflicts(self, index: Index) -> int:
+        """How many rows came under an id that another row had taken."""
+        return int(np.count_nonzero(_plan(self.folder, index).first < 0))
+
+
+def _everything(folder: Path, index: Index) -> Iterator[Row]:
+    for segment in index.segments:
+        yield from read(folder, segment.file, Row)
+
+
+def _merged(known: Row, again: Row) -> Row:
+    return msgspec.structs.replace(known, labels=in_order([*known.labels, *again.labels]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """For every row, where it came first (-1 for a conflict) and where it comes last: there its history is whole."""
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def _plan(folder: Path, index: Index) -> _Plan:
+    total = sum(segment.rows for segment in index.segments)
+    ids, digests = np.zeros(total, np.uint64), np.zeros(total, np.uint64)
+    count = 0
+    for row in _everything(folder, index):
+        if count < total:
+            ids[count], digests[count] = _key(row.id), _key(row.digest)
+        count += 1
+    if count != total:
+        raise StoreError(f"{folder}: its segments hold {count} rows, and the index says {total}")
+    _, where, of = np.unique(ids, return_index=True, return_inverse=True)
+    first = where[of].astype(np.int64)  # np.unique names the first of equal ids
+    conflict = digests != digests[first]
+    last = np.zeros(len(where), np.int64)
+    np.maximum.at(last, of[~conflict], np.flatnonzero(~conflict))
+    return _Plan(np.where(conflict, -1, first), last[of])
+
+
+def _key(text: str) -> np.uint64:
+    """Of 64 bits: in ten million rows two ids share one with a chance of three in a million; one is a conflict then."""
+    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=KEY).digest(), "big"))

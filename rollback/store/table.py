@@ -1,0 +1,72 @@
+"""A training store as a table: what `tocsin retrain --buffer STORE` and `tocsin store export` read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from rollback.store.index import Index
+from rollback.store.row import Row, disputed, label_of
+from rollback.store.store import Store
+from rollback.tables.formats import CHUNK_ROWS
+from rollback.tables.table import Column, Table, show_number
+
+LABEL, TRUSTED, DISPUTED = "label", "trusted", "disputed"
+ROLES = ("id", "ts", "source", "origin", "session", LABEL, TRUSTED, DISPUTED)
+"""The columns besides the features; ``origin`` is that of the label, where there is one."""
+
+
+def store_chunks(store: Store, index: Index, rows: int = CHUNK_ROWS) -> Iterator[Table]:
+    """The rows with the labels that hold (`rollback.store.row.label_of`), ``rows`` at a time, in the store's order.
+
+    A column of features is text where any of its values is; ``trusted`` is what the operator named, and nothing else.
+    Raises `rollback.store.segments.StoreError`.
+    """
+    texts = _texts(store, index)
+    named, origins = store.trusted_rows(index), index.origins
+    left = store.rows(index)
+    start = 0
+    while part := list(islice(left, rows)):
+        columns = _about(part, origins, named)
+        columns |= {name: _column([row.features.get(name) for row in part], text) for name, text in texts.items()}
+        yield Table(str(store.folder), columns, np.arange(start + 1, start + len(part) + 1), "row")
+        start += len(part)
+
+
+def _texts(store: Store, index: Index) -> dict[str, bool]:
+    """Of every feature, whether it is text."""
+    texts: dict[str, bool] = {}
+    for row in store.rows(index):
+        for name, value in row.features.items():
+            texts[name] = texts.get(name, False) or isinstance(value, str)
+    return texts
+
+
+def _about(part: Sequence[Row], origins: frozenset[str], named: frozenset[tuple[str, str]]) -> dict[str, Column]:
+    said = [label_of(row, origins) for row in part]
+    trusted = [
+        (row.id, row.digest) in named or (s is not None and s.origin in origins)
+        for row, s in zip(part, said, strict=True)
+    ]
+    return {
+        "id": _words([row.id for row in part]),
+        "ts": np.array([row.ts for row in part]),
+        "source": _words([row.source for row in part]),
+        "origin": _words([row.origin if s is None else s.origin for row, s in zip(part, said, strict=True)]),
+        "session": _words([row.session for row in part]),
+        LABEL: _words(["" if s is None else s.label for s in said]),
+        TRUSTED: _words(["true" if t else "false" for t in trusted]),
+        DISPUTED: _words(["true" if disputed(row) else "false" for row in part]),
+    }
+
+
+def _words(values: Sequence[str]) -> Column:
+    return np.array(values, dtype=np.str_)
+
+
+def _column(values: Sequence[float | str | None], text: bool) -> Column:  # noqa: FBT001 - one of many columns
+    if not text:
+        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    return _words(["" if v is None else v if isinstance(v, str) else show_number(float(v)) for v in values])
