@@ -20,9 +20,9 @@ from rollback.retraining.data import Data, RetrainRefusedError
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress, Rows, Sanitised
 from rollback.scorer import OnnxScorer
-from rollback.train.metrics import evaluate
 from rollback.train.bounds import bounds_of
 from rollback.train.chosen import choose, chosen_of
+from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Trained, TrainingRows
 from rollback.train.version import WEIGHTS
 

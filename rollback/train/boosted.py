@@ -13,9 +13,7 @@ from rollback.train.graph import INPUT, OUTPUT, Graph
 from rollback.train.trees import Tree, sum_of_trees
 
 
-def boosted_graph(
-    dense: Dense, trees: Sequence[Tree], base: Floats, classes: Ints, schema: Schema, name: str
-) -> bytes:
+def boosted_graph(dense: Dense, trees: Sequence[Tree], base: Floats, classes: Ints, schema: Schema, name: str) -> bytes:
     """The ONNX file of trees whose sum, with ``base`` [1 or classes], are log-odds of the second, or of each class.
 
     ``classes`` are the class indices that were learned; a single one is always the answer.

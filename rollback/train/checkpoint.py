@@ -50,7 +50,7 @@ class Checkpoint:
         except OSError as error:
             raise RecipeError(f"{folder}: checkpoints cannot be kept there: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise RecipeError(f"{folder}: others may write or read there: checkpoints want a folder of mode 0700 of yours")
+            raise RecipeError(f"{folder}: others may read or write there; checkpoints want a folder of mode 0700")
         self._path = folder / f"{digest}.safetensors"
         self._digest = digest
 

@@ -47,9 +47,9 @@ def choose(text: str) -> Chosen:
 
     Raises `RecipeError`, which names file and key.
     """
-    path = Path(text)
-    if path.suffix not in FILE_ENDINGS:
+    if not recipe_file(text):
         return chosen({"recipe": text}, f"--recipe {text}")
+    path = Path(text)
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise RecipeError(f"{path}: is larger than {LARGEST_FILE} bytes: no recipe file")
@@ -59,6 +59,15 @@ def choose(text: str) -> Chosen:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: is no YAML: {error}") from error
     return chosen(content, str(path))
+
+
+def recipe_file(text: str | None) -> list[Path]:
+    """The file that ``--recipe`` names, if it names one.
+
+    >>> recipe_file("mlp"), [path.name for path in recipe_file("recipes/strong.yaml")]
+    ([], ['strong.yaml'])
+    """
+    return [] if text is None or Path(text).suffix not in FILE_ENDINGS else [Path(text)]
 
 
 def chosen(content: Any, where: str) -> Chosen:
@@ -84,7 +93,7 @@ def chosen_of(recipe: Mapping[str, Any], version: str) -> Chosen:
     name = recipe["name"]
     where = f"the recipe of version {version}"
     if name in NEVER_FROM_A_MANIFEST:
-        raise RecipeError(f"{where} is {name}: what it runs is not taken from a bundle; name your own with --recipe FILE")
+        raise RecipeError(f"{where} is {name}: what it runs is not taken from a bundle; say it with --recipe FILE")
     return chosen({**recipe.get("parameters", {}), "recipe": name}, where)
 
 

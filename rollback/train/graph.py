@@ -82,7 +82,9 @@ class Graph:
         ``prefix`` keeps its names apart from all others. Raises `ValueError` for a model with other inputs or opsets.
         """
         other = onnx.load_from_string(model)
-        if [i.name for i in other.graph.input] != [INPUT] or {o.domain: o.version for o in other.opset_import} != OPSETS:
+        if [i.name for i in other.graph.input] != [INPUT] or {
+            o.domain: o.version for o in other.opset_import
+        } != OPSETS:
             raise ValueError("only models that Tocsin's own recipes have made can be joined")
         renamed = onnx.compose.add_prefix_graph(other.graph, prefix, rename_inputs=False)
         self._nodes.extend(renamed.node)

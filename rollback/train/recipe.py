@@ -20,7 +20,7 @@ from rollback.train import recipes
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress: TypeAlias = Callable[[int, int, float], None]
-"""Told after every epoch (or tree, or member): its number from 1 on, how many there are at most, the validation loss."""
+"""Told after every epoch (or member): its number from 1 on, how many there are at most, and the validation loss."""
 Weights: TypeAlias = dict[str, NDArray[np.float32]]
 
 

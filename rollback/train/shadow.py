@@ -18,8 +18,8 @@ from detectors.batch import Bools, Strings
 from rollback.bundle import MODEL, REFERENCE, Bundle, ReferenceRows, with_canaries
 from rollback.manifest import Draft
 from rollback.scorer import OnnxScorer
-from rollback.train.metrics import evaluate
 from rollback.train.chosen import choose
+from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Progress, TrainingRows
 from rollback.train.split import hold_out
 

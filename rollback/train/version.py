@@ -18,9 +18,9 @@ from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer, Registry
 from rollback.scorer import OnnxScorer
 from rollback.tables.table import Table, TableError, infer_schema, sorted_classes, write_table
-from rollback.train.metrics import evaluate
 from rollback.train.bounds import bounded, bounds_of
 from rollback.train.chosen import Chosen, choose
+from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Progress, Trained, TrainingRows
 from rollback.train.split import hold_out, reference_size
 
@@ -106,9 +106,7 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
         lineage=_lineage(table, request, learned, reference),
     )
     schema = draft.manifest("", "", "").schema
-    training = TrainingRows(
-        schema, rows.x[learned], rows.y[learned], session[learned], bounds=bounds_of(features)
-    )
+    training = TrainingRows(schema, rows.x[learned], rows.y[learned], session[learned], bounds=bounds_of(features))
     trained = recipe.train(
         training, seed=request.seed, device=request.device, progress=progress, checkpoints=request.checkpoints
     )

@@ -17,9 +17,7 @@ Losses: TypeAlias = Callable[[Tensor], Tensor]
 """logits[n,k] -> what the adversary wants to be high, [n]."""
 
 
-def worst_rows(
-    network: Network, x: Tensor, wanted: Losses, how: Pgd | Trades, domain: Domain, luck: Tensor
-) -> Tensor:
+def worst_rows(network: Network, x: Tensor, wanted: Losses, how: Pgd | Trades, domain: Domain, luck: Tensor) -> Tensor:
     """The rows x[n,d] with their numbers moved by projected gradient ascent on ``wanted``.
 
     It starts at a random place: ``luck`` [n, numeric columns] is uniform in [-1, 1]. Rounding to whole numbers comes

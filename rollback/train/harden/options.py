@@ -24,7 +24,7 @@ class Pgd:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """TRADES (Zhang et al. 2019, arXiv 1901.08573): cross-entropy(x, y) + beta max KL(p(x) || p(x')) within ``epsilon``.
+    """TRADES (Zhang et al. 2019, arXiv 1901.08573): cross-entropy(x, y) + beta max KL(p(x) || p(x')).
 
     Units are those of `Pgd`; ``beta`` says what robustness is worth against accuracy.
     """

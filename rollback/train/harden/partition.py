@@ -18,7 +18,9 @@ from rollback.train.recipe import TrainingRows
 def content_digests(x: Floats) -> Strings:
     """A digest of the features of each row x[n,d]; the label has no part in it."""
     plain = np.where(np.isnan(x), np.nan, x + 0.0)  # one NaN, and no -0.0
-    return np.array([hashlib.sha256(row.tobytes()).hexdigest()[:32] for row in np.ascontiguousarray(plain)], dtype="U32")
+    return np.array(
+        [hashlib.sha256(row.tobytes()).hexdigest()[:32] for row in np.ascontiguousarray(plain)], dtype="U32"
+    )
 
 
 def parts_of(digests: Strings, parts: int) -> Ints:

@@ -29,7 +29,7 @@ with warnings.catch_warnings():
     from opacus.grad_sample import GradSampleModule
 
 WIDEST: Final = float(np.arcsinh(1e9))
-"""Where no bounds are said, numbers are cut off at 1e9 for their mean and spread: bounds must not come from the rows."""
+"""Where no bounds are said, mean and spread are those of numbers cut off at 1e9: bounds must not come from the rows."""
 LABEL_SHARE: Final = 0.1
 """So much of ``statistics`` is spent on the distribution of labels."""
 ACCOUNTANT: Final = "rdp"
@@ -47,7 +47,9 @@ class Statistics:
 def require_usable(rows: TrainingRows, how: Privacy) -> None:
     """Raises `RecipeError` where the bound would not hold, or say nothing."""
     if how.delta >= 1 / len(rows):
-        raise RecipeError(f"privacy: delta {how.delta:g} must be below 1 / rows = {1 / len(rows):.2g}, or it says nothing")
+        raise RecipeError(
+            f"privacy: delta {how.delta:g} must be below 1 / rows = {1 / len(rows):.2g}, or it says nothing"
+        )
     if rows.weight is not None and (rows.weight.min() < 0 or rows.weight.max() > 1):
         raise RecipeError("privacy: rows must weigh between 0 and 1: a heavier one would be protected less")
 
@@ -165,5 +167,5 @@ def _noise_multiplier(how: Privacy, rate: float, steps: int) -> float:
                 epsilon_tolerance=0.01 * how.epsilon,
             )
         except ValueError as error:
-            raise RecipeError(f"privacy: epsilon {how.epsilon:g} cannot be reached in {steps} steps: {error}") from error
+            raise RecipeError(f"privacy: epsilon {how.epsilon:g} is not to be had in {steps} steps: {error}") from error
     return float(found)

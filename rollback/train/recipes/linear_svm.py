@@ -84,7 +84,7 @@ def _one(
 
 
 def _sigmoid(decision: Floats, y: Bools, weight: Floats | None) -> tuple[float, float]:
-    """a and b of P(y) = 1 / (1 + exp(-(a f + b))) by maximum likelihood, with Platt's targets against overconfidence."""
+    """The a and b of P(y) = 1 / (1 + exp(-(a f + b))) by maximum likelihood, with Platt's cautious targets."""
     share = np.ones(len(y)) if weight is None else weight
     positive, negative = float(share[y].sum()), float(share[~y].sum())
     target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))

@@ -62,7 +62,11 @@ class Parameters:
     privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.patience, self.threads, self.devices) < 1 or self.epochs < 0 or min(self.hidden, default=1) < 1:
+        if (
+            min(self.batch, self.patience, self.threads, self.devices) < 1
+            or self.epochs < 0
+            or min(self.hidden, default=1) < 1
+        ):
             raise ValueError("batch, patience, threads, devices and hidden must be at least 1, epochs at least 0")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("learning_rate must be above 0, weight_decay at least 0")

@@ -60,7 +60,11 @@ def train(
         mine = in_one_order(rows.take(own), digests[own])
         usable = len(mine) > 0 and (mine.weight is None or bool((mine.weight > 0).any()))
         # the seed may depend on the part's number, and on nothing in the other parts
-        made = base.train(mine, seed=seed + part, device=device, progress=_untold, checkpoints=checkpoints) if usable else None
+        made = (
+            base.train(mine, seed=seed + part, device=device, progress=_untold, checkpoints=checkpoints)
+            if usable
+            else None
+        )
         members.append(made)
         progress(part + 1, p.parts, float("nan"))
     score = _own(members, len(rows.schema.classes))
@@ -99,5 +103,9 @@ def _graph(members: Sequence[Trained | None], schema: Schema) -> bytes:
 
 def _nothing(graph: Graph, k: int) -> str:
     """Zeros [N,k], where no part has rows."""
-    column = graph.add("Cast", [graph.add("IsNaN", [graph.add("Gather", [INPUT, graph.constant(np.zeros(k, np.int64))], axis=1)])], to=1)
+    column = graph.add(
+        "Cast",
+        [graph.add("IsNaN", [graph.add("Gather", [INPUT, graph.constant(np.zeros(k, np.int64))], axis=1)])],
+        to=1,
+    )
     return graph.add("Mul", [column, graph.number(0.0)])
