@@ -9,12 +9,37 @@ import msgspec
 from detectors.schema import Feature, Kind, Schema
 
 
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a feature can be in the domain, whoever makes it: adversarial training stays within.
+
+    ``low`` and ``high`` bound it (None: as far as the trusted rows go). ``integer`` numbers are whole. An ``immutable``
+    feature is not an attacker's to change. A dependent one follows from those in ``depends_on`` by ``relation``: their
+    sum or product, or the first minus (difference) or over (ratio) the second.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    integer: bool | None = None
+    immutable: bool = False
+    depends_on: tuple[str, ...] = ()
+    relation: Literal["sum", "product", "difference", "ratio"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if bool(self.depends_on) != (self.relation is not None):
+            raise ValueError("depends_on needs a relation (sum, product, difference, ratio), and a relation depends_on")
+        if self.relation in {"difference", "ratio"} and len(self.depends_on) != 2:  # noqa: PLR2004 - a pair
+            raise ValueError(f"a {self.relation} is one of two features, got {len(self.depends_on)}")
+
+
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input column of the model, in order.
 
     ``missing`` is the value that a missing entry is fed to the model as (NaN is written as null: the model handles it
     itself). ``codes`` are the numbers that a foreign model expects for the vocabulary's entries, where the model takes
-    categories as numbers; ``unseen`` is what a value outside the vocabulary is fed as.
+    categories as numbers; ``unseen`` is what a value outside the vocabulary is fed as. ``bounds`` say what it can be
+    in the domain, where an operator has said so.
     """
 
     name: str
@@ -23,6 +48,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: float | str | None = 0.0
     codes: tuple[float, ...] = ()
     unseen: float | str | None = None
+    bounds: Bounds | msgspec.UnsetType = msgspec.UNSET
 
 
 class OnnxSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

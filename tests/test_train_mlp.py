@@ -168,8 +168,8 @@ def test_the_first_step_of_adam_has_the_learning_rate_as_its_length_whatever_the
 def test_a_recipe_is_a_file_and_an_unknown_one_is_refused_by_name() -> None:
     assert "mlp" in recipe_names()
     assert load_recipe("mlp").train is mlp.train
-    with pytest.raises(RecipeError, match=r"no recipe 'forest'; there are: .*mlp"):
-        load_recipe("forest")
+    with pytest.raises(RecipeError, match=r"no recipe 'oracle'; there are: .*mlp"):
+        load_recipe("oracle")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

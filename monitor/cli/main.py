@@ -63,6 +63,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "--config tocsin.yaml --out reference.parquet",
     ),
     "score": Command("monitor.cli.score:score", "Scores a table with a model version."),
+    "certify": Command("monitor.cli.certify:certify", "Says how far rows can be changed before predictions do."),
     "replay": Command("monitor.cli.replay:replay", "Runs the loop over files, the same way every time."),
     "run": Command("monitor.cli.run:run", "Watches: the daemon."),
     "hunt": Command("monitor.cli.hunt:hunt", "What did we miss? Finds what a poisoned version let pass."),

@@ -101,9 +101,10 @@ class Progress:
         if self._width:
             self._draw("")
 
-    def update(self, done: int, note: str = "") -> None:
-        """``done`` of the total is done; ``note`` is shown behind it."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """``done`` of the total is done; ``note`` is shown behind it. A ``total`` that is known only now is kept."""
         now = self._clock()
+        self._total = self._total if total is None else total
         self._done = done
         if not self._stream.isatty() or now - self._started < SILENT_SECONDS or now - self._drawn < REDRAW_SECONDS:
             return
@@ -121,6 +122,31 @@ class Progress:
         self._stream.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
         self._stream.flush()
         self._width = max(self._width, len(line))
+
+
+class TimeLeft:
+    """How long a step still takes, from the share of it that is done. Steps are told apart by their names."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._step = ""
+        self._started = 0.0
+
+    def note(self, step: str, share: float) -> str:
+        """The step with the share that is done, and the seconds left where they can be known.
+
+        >>> times = iter([10.0, 14.0])
+        >>> left = TimeLeft(lambda: next(times))
+        >>> left.note("mining", 0.0), left.note("mining", 0.25)
+        ('mining 0%', 'mining 25%, 12 s left')
+        """
+        now = self._clock()
+        if step != self._step:
+            self._step, self._started = step, now
+        told = f"{step} {share:.0%}"
+        if not 0 < share < 1 or now == self._started:
+            return told
+        return f"{told}, {(now - self._started) * (1 - share) / share:,.0f} s left"
 
 
 class Busy:

@@ -22,7 +22,7 @@ from rollback.signing.trust_list import keys_from_files
 from rollback.train.recipe import Device
 
 Root: TypeAlias = Annotated[Path, typer.Option("--registry", help="The registry's folder.", show_default=False)]
-RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train.")]
+RecipeName: TypeAlias = Annotated[str, typer.Option("--recipe", help="How to train: a name, or a recipe file.")]
 TrainingSeed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Decides the split and the training.")]
 TrainingDevice: TypeAlias = Annotated[Device, typer.Option("--device", help="Where to train.")]
 Name: TypeAlias = Annotated[str, typer.Option("--name", help="The model.", show_default=False)]

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from monitor.cli.output import Progress, show
+from monitor.cli.output import Progress, TimeLeft, show
 from monitor.cli.registry_options import (
     AsJson,
     By,
@@ -71,7 +71,8 @@ def retrain_command(
         Path | None, typer.Option("--vetting", help="Answers of a trusted labeller: one {id, label} per line.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="How to train; as last known good was, unless said.")
+        str | None,
+        typer.Option("--recipe", help="How to train (a name or a recipe file); as last known good was, unless said."),
     ] = None,
     most_rows: Annotated[
         int, typer.Option("--most-rows", min=1, help="Of a larger buffer so many rows are drawn, by source and label.")
@@ -105,13 +106,13 @@ def retrain_command(
         device=device,
     )
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
-    steps = 0
+    steps, left = 0, TimeLeft()
     with Progress(f"retraining {name}") as progress:
 
         def told(what: str, share: float) -> None:
             nonlocal steps
             steps += 1
-            progress.update(steps, f"{what} {share:.0%}")
+            progress.update(steps, left.note(what, share))
 
         try:
             done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or user_name(), progress=told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from monitor.cli.registry_options import (
 from monitor.cli.who import user_name
 from rollback.bundle import Bundle
 from rollback.tables.table import read_table
+from rollback.train.bounds import read_bounds
 from rollback.train.version import NewVersion, Request, add_version, train_version
 
 
@@ -46,6 +48,12 @@ def train(
     recipe: RecipeName = "mlp",
     seed: TrainingSeed = 0,
     device: TrainingDevice = "auto",
+    bounds: Annotated[
+        Path | None, typer.Option("--bounds", help="What features can be in the domain (YAML), for hardening.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="A private folder, to go on after a crash where it was.")
+    ] = None,
     by: By = None,
     reason: Reason = "trained",
     trusted_key: Trusted = None,
@@ -56,12 +64,27 @@ def train(
 
     Example: tocsin train --data flows.csv --label label --session session --ignore id --registry registry --name nids
     """
-    request = Request(label, source, session, tuple(ignore or ()), recipe, seed, device, parent)
+    request = Request(
+        label=label,
+        source=source,
+        session=session,
+        ignore=tuple(ignore or ()),
+        recipe=recipe,
+        seed=seed,
+        device=device,
+        parent=parent,
+        bounds={} if bounds is None else read_bounds(bounds),
+        checkpoints=checkpoints,
+    )
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     with Busy(f"reading {data.name}"):
         table = read_table(data, text=[column for column in (source, session) if column is not None])
     with Progress(f"training {name}") as progress:
-        new = train_version(table, request, lambda done, most, loss: progress.update(done, _note(done, most, loss)))
+
+        def told(done: int, most: int, loss: float) -> None:
+            progress.update(done, _note(done, most, loss), total=most)
+
+        new = train_version(table, request, told)
     for remark in new.remarks:
         typer.echo(f"note: {remark}", err=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +96,8 @@ def train(
 
 
 def _note(epoch: int, most: int, loss: float) -> str:
-    return f"epoch {epoch} of at most {most}, validation loss {loss:.4f}"
+    """A loss that is no number was not looked at: by private training, or a recipe that has none."""
+    return f"step {epoch} of at most {most}" + ("" if math.isnan(loss) else f", validation loss {loss:.4f}")
 
 
 def _in_words(bundle: Bundle) -> str:

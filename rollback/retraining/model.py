@@ -20,8 +20,10 @@ from rollback.retraining.data import Data, RetrainRefusedError
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress, Rows, Sanitised, Slice
 from rollback.scorer import OnnxScorer
+from rollback.train.bounds import bounds_of
+from rollback.train.chosen import choose, chosen_of
 from rollback.train.metrics import evaluate
-from rollback.train.recipe import Device, Trained, TrainingRows, load_recipe
+from rollback.train.recipe import Device, Trained, TrainingRows
 from rollback.train.version import WEIGHTS
 
 RESEEDS: Final = 5
@@ -48,8 +50,7 @@ class Learner:
     """Trains in the terms of one schema with one recipe. Raises `RetrainRefusedError` and `RecipeError`."""
 
     def __init__(self, lkg: Manifest, recipe: str | None, seed: int, device: Device, progress: Progress) -> None:
-        name = recipe or lkg.recipe.get("name")
-        if name is None:
+        if recipe is None and "name" not in lkg.recipe:
             raise RetrainRefusedError(
                 f"version {lkg.version} was not trained by Tocsin, so that its recipe is not known: say with --recipe "
                 "how to train (--recipe mlp trains a small neural network in its place)"
@@ -58,9 +59,8 @@ class Learner:
             raise RetrainRefusedError(
                 f"version {lkg.version} gives independent scores; recipes train simplex ones only"
             )
-        self._name = name
-        self._lkg_kin = name == lkg.recipe.get("name")
-        self._recipe = load_recipe(name)
+        self._recipe = chosen_of(lkg.recipe, lkg.version) if recipe is None else choose(recipe)
+        self._lkg_kin = self._recipe.name == lkg.recipe.get("name")
         self._seed = seed
         self._device = device
         self._progress = progress
@@ -77,15 +77,18 @@ class Learner:
         kept = ~found.removed | returned
         learned = Rows.concat([data.base, data.new.take(kept)])
         weight = np.concatenate([np.ones(len(data.base)), np.where(returned, 1.0, found.weight)[kept]])
-        trained = self._train(*_with(learned, weight, found.counterexamples), self._seed, "training the candidate")
-        draft = msgspec.structs.replace(self._draft, onnx=trained.onnx, recipe=self._recipe_of(trained))
+        trusted = np.arange(len(learned)) < len(data.base)
+        trained = self._train(
+            *_with(learned, weight, found.counterexamples), self._seed, "training the candidate", trusted
+        )
+        draft = self._draft_of(trained)
         draft = msgspec.structs.replace(draft, metrics=_metrics(self._scorer(trained), data.reference, draft.classes))
         files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
 
         patterns = _patterns(data, found.slices, hint)
         probe = None
         if found.counterexamples is not None and patterns:
-            probe = self._scorer(self._train(learned, weight, self._seed, "training without counterexamples"))
+            probe = self._scorer(self._train(learned, weight, self._seed, "training without counterexamples", trusted))
         trial = Trial(
             candidate=self._scorer(trained),
             lkg=lkg,
@@ -106,23 +109,33 @@ class Learner:
         what = f"training model {index + 1} of {RESEEDS} of the trusted base"
         return self._scorer(self._train(base, None, seed, what))
 
-    def _train(self, rows: Rows, weight: Floats | None, seed: int, what: str | None = None) -> Trained:
-        """``what`` is shown as it goes on."""
+    def _train(
+        self, rows: Rows, weight: Floats | None, seed: int, what: str | None = None, trusted: Bools | None = None
+    ) -> Trained:
+        """``what`` is shown as it goes on. Early stopping looks at ``trusted`` rows (the first ones) alone."""
 
         def told(done: int, most: int, _: float) -> None:
             if what is not None:
                 self._progress(what, done / most)
 
-        training = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight)
+        if trusted is not None:
+            trusted = np.concatenate([trusted, np.zeros(len(rows) - len(trusted), dtype=np.bool_)])
+        bounds = bounds_of(self._draft.features)
+        training = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight, trusted, bounds)
         return self._recipe.train(training, seed=seed, device=self._device, progress=told)
 
     def _scorer(self, trained: Trained) -> Scorer:
-        draft = msgspec.structs.replace(self._draft, onnx=trained.onnx)
-        return OnnxScorer(trained.model, draft.manifest("", "", ""))
+        return OnnxScorer(trained.model, self._draft_of(trained).manifest("", "", ""))
+
+    def _draft_of(self, trained: Trained) -> Draft:
+        features = trained.features or self._draft.features
+        return msgspec.structs.replace(
+            self._draft, onnx=trained.onnx, features=features, recipe=self._recipe_of(trained)
+        )
 
     def _recipe_of(self, trained: Trained) -> dict[str, Any]:
         return {
-            "name": self._name,
+            "name": self._recipe.name,
             "seed": self._seed,
             "device": self._device,
             "parameters": dict(trained.settings),

@@ -49,6 +49,7 @@ from rollback.retraining.vetting import Settled, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.tables.table import write_table
+from rollback.train.chosen import recipe_file
 from rollback.train.recipe import Device
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
@@ -67,7 +68,8 @@ class Sanitise(Protocol):
 class Retraining:
     """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
 
-    ``vetting`` is a file of a trusted labeller's answers; ``recipe`` is by default that of last known good.
+    ``vetting`` is a file of a trusted labeller's answers; ``recipe`` (a name or a file) is by default that of
+    last known good.
     """
 
     place: str
@@ -82,7 +84,7 @@ class Retraining:
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
-        files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
+        files = [self.tables.buffer.path, self.tables.holdout, self.vetting, *recipe_file(self.recipe)]
         buffer = self.tables.buffer
         asked: dict[str, Any] = {
             "files": [None if path is None else digest(path) for path in files],

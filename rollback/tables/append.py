@@ -1,4 +1,4 @@
-"""Adds columns of numbers to a table's file and leaves every other cell as it is."""
+"""Adds columns to a table's file and leaves every other cell as it is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
-from detectors.batch import Floats
 from rollback.tables.formats import open_parquet, open_text, table_format
-from rollback.tables.table import TableError, read_table, write_table
+from rollback.tables.table import Column, TableError, read_table, write_table
 
 
-def append_columns(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
+def append_columns(path: Path, out: Path, added: Mapping[str, Column]) -> None:
     """Write the rows of ``path`` with the ``added`` columns behind to ``out``. Raises `TableError`.
 
     Where both files are of one format, the other cells stay as they are written; else they are converted.
@@ -31,12 +30,12 @@ def append_columns(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
     {"csv": _append_csv, "ndjson": _append_ndjson, "parquet": _append_parquet}[kind](path, out, added)
 
 
-def _refuse_repeated(path: Path, present: Any, added: Mapping[str, Floats]) -> None:
+def _refuse_repeated(path: Path, present: Any, added: Mapping[str, Column]) -> None:
     if repeated := [name for name in added if name in present]:
-        raise TableError(f"{path}: has a column {repeated[0]!r} already, which a class is called too; rename it first")
+        raise TableError(f"{path}: has a column {repeated[0]!r} already, as an added column is called; rename it first")
 
 
-def _append_csv(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
+def _append_csv(path: Path, out: Path, added: Mapping[str, Column]) -> None:
     with open_text(path) as source, open_text(out, "w") as target:
         rows = csv.reader(source)
         header = next(rows)
@@ -47,7 +46,7 @@ def _append_csv(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
         writer.writerows(list(chain(row, more)) for row, more in zip(filter(None, rows), cells, strict=True))
 
 
-def _append_ndjson(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
+def _append_ndjson(path: Path, out: Path, added: Mapping[str, Column]) -> None:
     with open_text(path) as source, open_text(out, "w") as target:
         cells = zip(*(column.tolist() for column in added.values()), strict=True)
         lines = (line for line in source if line.strip())
@@ -58,7 +57,7 @@ def _append_ndjson(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
             target.write(msgspec.json.encode(row).decode() + "\n")
 
 
-def _append_parquet(path: Path, out: Path, added: Mapping[str, Floats]) -> None:
+def _append_parquet(path: Path, out: Path, added: Mapping[str, Column]) -> None:
     arrow, parquet, table = open_parquet(path)
     _refuse_repeated(path, table.column_names, added)
     for name, column in added.items():

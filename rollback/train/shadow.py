@@ -18,8 +18,9 @@ from detectors.batch import Bools, Strings
 from rollback.bundle import MODEL, REFERENCE, Bundle, ReferenceRows, with_canaries
 from rollback.manifest import Draft
 from rollback.scorer import OnnxScorer
+from rollback.train.chosen import choose
 from rollback.train.metrics import evaluate
-from rollback.train.recipe import Device, Progress, TrainingRows, load_recipe
+from rollback.train.recipe import Device, Progress, TrainingRows
 from rollback.train.split import hold_out
 
 HELD_OUT: Final = 0.5
@@ -62,14 +63,16 @@ def shadow_of(bundle: Bundle, *, recipe: str, seed: int, device: Device, progres
     )
     schema = draft.manifest("", "", "").schema
     learned = rows.take(~held)
-    trained = load_recipe(recipe).train(
+    how = choose(recipe)
+    trained = how.train(
         TrainingRows(schema, learned.x, learned.y, session[~held]), seed=seed, device=device, progress=progress
     )
     reference = rows.take(held)
     draft = msgspec.structs.replace(
         draft,
         onnx=trained.onnx,
-        recipe={"name": recipe, "seed": seed, "parameters": dict(trained.settings)},
+        features=trained.features or draft.features,
+        recipe={"name": how.name, "seed": seed, "parameters": dict(trained.settings)},
     )
     scores = OnnxScorer(trained.model, draft.manifest("", "", ""))(reference.x)
     figures = evaluate(scores, reference.y, draft.classes)

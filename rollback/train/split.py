@@ -29,3 +29,18 @@ def hold_out(session: Strings, y: Ints, rows: int, rng: np.random.Generator) -> 
         held[own] = upto <= rows / len(y) * upto[-1] if len(own) > 1 else False
     mask: Bools = held[of]
     return mask
+
+
+def hold_out_trusted(session: Strings, y: Ints, trusted: Bools | None, share: float, rng: np.random.Generator) -> Bools:
+    """A mask of about ``share`` of all rows to hold out; of trusted sessions alone, at most a quarter of these.
+
+    A session is trusted when all of its rows are: what is held out must not be learned from a neighbour of it.
+    """
+    if trusted is None:
+        return hold_out(session, y, int(share * len(y)), rng)
+    among = ~np.isin(session, session[~trusted])
+    held = np.zeros(len(y), dtype=np.bool_)
+    if among.any():
+        size = min(int(share * len(y)), int(among.sum()) // 4)
+        held[among] = hold_out(session[among], y[among], size, rng)
+    return held

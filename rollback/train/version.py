@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +13,15 @@ from safetensors.numpy import save
 
 from detectors.batch import Bools, Ints, Strings
 from rollback.bundle import MODEL, REFERENCE, Bundle, with_canaries
-from rollback.manifest import Draft, FeatureSpec
+from rollback.manifest import Bounds, Draft, FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer, Registry
 from rollback.scorer import OnnxScorer
 from rollback.tables.table import Table, TableError, infer_schema, sorted_classes, write_table
+from rollback.train.bounds import bounded, bounds_of
+from rollback.train.chosen import Chosen, choose
 from rollback.train.metrics import evaluate
-from rollback.train.recipe import Device, Progress, Trained, TrainingRows, load_recipe
+from rollback.train.recipe import Device, Progress, Trained, TrainingRows
 from rollback.train.split import hold_out, reference_size
 
 WEIGHTS: Final = "weights.safetensors"
@@ -30,7 +33,11 @@ FEWEST_CLASSES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to train on which columns. ``ignore`` columns are no features; ``seed`` decides split and training."""
+    """What to train on which columns. ``ignore`` columns are no features; ``seed`` decides split and training.
+
+    ``recipe`` is a name or a recipe file; ``bounds`` say what features can be in the domain. Where the training was cut
+    off it goes on from what it left in ``checkpoints``, if any.
+    """
 
     label: str
     source: str | None = None
@@ -40,6 +47,8 @@ class Request:
     seed: int = 0
     device: Device = "auto"
     parent: str | None = None
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,9 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     The same table and request give the same version on the same machine (on a CPU). Raises
     `rollback.tables.table.TableError` for a table that cannot be trained on and `rollback.train.recipe.RecipeError`.
     """
-    recipe = load_recipe(request.recipe)
+    recipe = choose(request.recipe)
     features, classes = _columns(table, request)
+    features = bounded(features, request.bounds)
     rows = reference_rows(table, features, classes, label=request.label, source=request.source, session=request.session)
     labelled = rows.y >= 0
     _require_enough(table, request, rows.y)
@@ -95,9 +105,14 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
         parent=request.parent,
         lineage=_lineage(table, request, learned, reference),
     )
-    training = TrainingRows(draft.manifest("", "", "").schema, rows.x[learned], rows.y[learned], session[learned])
-    trained = recipe.train(training, seed=request.seed, device=request.device, progress=progress)
-    draft = msgspec.structs.replace(draft, onnx=trained.onnx, recipe=_recipe(request, trained))
+    schema = draft.manifest("", "", "").schema
+    training = TrainingRows(schema, rows.x[learned], rows.y[learned], session[learned], bounds=bounds_of(features))
+    trained = recipe.train(
+        training, seed=request.seed, device=request.device, progress=progress, checkpoints=request.checkpoints
+    )
+    draft = msgspec.structs.replace(
+        draft, onnx=trained.onnx, features=trained.features or features, recipe=_recipe(request, recipe, trained)
+    )
     draft = msgspec.structs.replace(draft, metrics=_metrics(draft, trained.model, reference))
     files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: reference.to_npz()}
     return NewVersion(draft, with_canaries(draft, files), learned, tuple(remarks))
@@ -172,10 +187,10 @@ def _lineage(table: Table, request: Request, learned: Bools, reference: Referenc
     return {"data": data}
 
 
-def _recipe(request: Request, trained: Trained) -> dict[str, Any]:
+def _recipe(request: Request, recipe: Chosen, trained: Trained) -> dict[str, Any]:
     """How it was made."""
     return {
-        "name": request.recipe,
+        "name": recipe.name,
         "seed": request.seed,
         "device": request.device,
         "parameters": dict(trained.settings),

@@ -1,38 +1,48 @@
-"""A small neural network for tables, as one readable loop.
+"""A small neural network for tables (`rollback.train.network`), as one readable loop.
 
-Numbers are compressed by asinh (like the log-modulus sign(x) log(1 + |x|), but exact in float32 for small values) and
-standardised; a missing number becomes the mean, and an indicator says so. Categories are embedded; each table has a
-row for values that the vocabulary does not hold and one for missing ones. So that these are trained too, a few cells
-are dropped at random. Early stopping watches whole sessions that are held out of the rows given.
+So that the rows of embeddings for unseen and missing values are trained too, a few cells are dropped at random. Early
+stopping watches whole sessions that are held out: trusted ones alone, where rows say which are trusted. Every training
+is from scratch: going on from an earlier model was measured to keep what poison had taught it.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from detectors.batch import Floats
-from detectors.schema import UNSEEN, Schema
-from rollback.canary.canaries import Canaries
-from rollback.train.onnx_graph import CLIP, build_model, embedding_size, onnx_spec
-from rollback.train.recipe import Device, Progress, RecipeError, Trained, TrainingRows, Weights
-from rollback.train.split import hold_out
+from detectors.batch import Bools
+from rollback.train.adam import Adam
+from rollback.train.checkpoint import Checkpoint, digest_of
+from rollback.train.dense import numeric_statistics
+from rollback.train.graph import onnx_spec
+from rollback.train.harden.domain import domain_of
+from rollback.train.harden.objective import Objective
+from rollback.train.harden.options import Pgd, Privacy, Smoothing, Trades
+from rollback.train.network import Network, drop_cells, place_of, repeatable
+from rollback.train.onnx_graph import build_model
+from rollback.train.recipe import Device, Progress, RecipeError, Trained, TrainingRows, Weights, answers_of
+from rollback.train.split import hold_out_trusted
+from rollback.train.standing import Standing
+from rollback.train.team import LONE, Team
 
-ANSWERS = 256
-"""So many rows are given to the trained network for its own answers."""
+__all__ = ["Adam", "Fitted", "Network", "Parameters", "fit", "train"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """``drop`` is the probability that a cell is dropped; ``patience`` counts epochs without a better validation."""
+    """``drop`` is the probability that a cell is dropped; ``patience`` counts epochs without a better validation.
+
+    ``precision`` mixed computes layers in bfloat16, auto where there is a GPU; ``devices`` processes train together;
+    ``deterministic`` refuses what has no fixed order. The last four harden; at most one of ``pgd``, ``trades`` and
+    ``smoothing``.
+    """
 
     hidden: tuple[int, ...] = (64, 32)
     learning_rate: float = 1e-3
@@ -43,171 +53,211 @@ class Parameters:
     drop: float = 0.005
     validation_share: float = 0.1
     threads: int = 1
+    precision: Literal["auto", "full", "mixed"] = "auto"
+    deterministic: bool = True
+    devices: int = 1
+    pgd: Pgd | None = None
+    trades: Trades | None = None
+    smoothing: Smoothing | None = None
+    privacy: Privacy | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.batch, self.patience, self.threads, self.devices) < 1
+            or self.epochs < 0
+            or min(self.hidden, default=1) < 1
+        ):
+            raise ValueError("batch, patience, threads, devices and hidden must be at least 1, epochs at least 0")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError("learning_rate must be above 0, weight_decay at least 0")
+        if not 0 <= self.drop < 1 / 2 or not 0 <= self.validation_share < 1:
+            raise ValueError("drop lies between 0 and 0.5, validation_share between 0 and 1")
+        if sum(option is not None for option in (self.pgd, self.trades, self.smoothing)) > 1:
+            raise ValueError("pgd, trades and smoothing: at most one of them")
+        if self.privacy is not None and (self.pgd or self.trades or self.devices > 1):
+            raise ValueError("privacy goes with neither pgd, trades nor several devices")
 
 
-class Network(nn.Module):
-    """x[n,d] as coded columns, float32 -> logits[n,k]. The names of its tensors are those that `onnx_graph` reads."""
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a training leaves: the network's tensors by name, and figures."""
 
-    def __init__(self, schema: Schema, mean: Floats, scale: Floats, hidden: tuple[int, ...]) -> None:
-        super().__init__()
-        kinds = [f.kind == "categorical" for f in schema.features]
-        self.numeric = [j for j, categorical in enumerate(kinds) if not categorical]
-        self.categorical = [j for j, categorical in enumerate(kinds) if categorical]
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
-        self.vocabularies = sizes = [len(schema.features[j].vocabulary) for j in self.categorical]
-        self.embeddings = nn.ModuleList(nn.Embedding(v + 2, embedding_size(v)) for v in sizes)
-        widths = [2 * len(self.numeric) + sum(map(embedding_size, sizes)), *hidden, len(schema.classes)]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits."""
-        raw = x[:, self.numeric]
-        missing = raw.isnan()
-        standard = ((raw.asinh() - self.mean) / self.scale).clamp(-CLIP, CLIP)
-        parts = [torch.where(missing, 0.0, standard), missing.float()]
-        for j, known, embedding in zip(self.categorical, self.vocabularies, self.embeddings, strict=True):
-            parts.append(embedding(embedding_rows(x[:, j], known)))
-        h = torch.cat(parts, dim=1)
-        for layer in self.layers[:-1]:
-            h = functional.relu(layer(h))
-        logits: Tensor = self.layers[-1](h)
-        return logits
+    weights: Weights
+    figures: dict[str, float]
 
 
-def embedding_rows(codes: Tensor, known: int) -> Tensor:
-    """Rows of an embedding table: the ``known`` categories, then unseen, then missing."""
-    unseen = (codes < 0) | (codes >= known)
-    rows = torch.where(codes.isnan(), known + 1.0, torch.where(unseen, float(known), codes))
-    return rows.long()
+class Steps(Protocol):
+    """How an epoch goes: batches of row numbers, and the gradients that each gives."""
+
+    def batches(self) -> Iterator[Tensor]:
+        """The batches of one epoch."""
+
+    def gradients(self, part: Tensor) -> Sequence[Tensor]:
+        """The gradients of all parameters for one batch."""
 
 
 def train(
-    rows: TrainingRows, *, seed: int, device: Device, progress: Progress, parameters: Parameters | None = None
+    rows: TrainingRows,
+    *,
+    seed: int,
+    device: Device,
+    progress: Progress,
+    parameters: Parameters | None = None,
+    checkpoints: Path | None = None,
 ) -> Trained:
     """Train on the rows; see `rollback.train.recipe.Recipe`. On a CPU the same input gives the same weights."""
     p = parameters or Parameters()
-    place = _place(device)
-    held = hold_out(rows.session, rows.y, int(p.validation_share * len(rows)), np.random.default_rng(seed))
+    if p.devices > 1:
+        from rollback.train.launch import fit_together  # noqa: PLC0415 - it starts processes that import this file
+
+        fitted = fit_together(rows, seed=seed, device=device, parameters=p, progress=progress, checkpoints=checkpoints)
+    else:
+        fitted = fit(rows, seed=seed, device=device, progress=progress, parameters=p, checkpoints=checkpoints)
+    own = network_of(rows, fitted.weights, p, place_of(device)).probabilities
+    answers = answers_of(own, rows)
+    model = build_model(fitted.weights, rows.schema)
+    return Trained(model, onnx_spec(rows.schema), fitted.weights, asdict(p), fitted.figures, answers, own)
+
+
+def network_of(rows: TrainingRows, weights: Weights, p: Parameters, place: torch.device) -> Network:
+    """The network with these tensors, as it answers."""
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and replaced
+        mean, scale = weights["mean"].astype(np.float64), weights["scale"].astype(np.float64)
+        network = Network(rows.schema, mean, scale, p.hidden)
+    network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    return network.to(place).eval()
+
+
+def fit(
+    rows: TrainingRows,
+    *,
+    seed: int,
+    device: Device,
+    progress: Progress,
+    parameters: Parameters,
+    checkpoints: Path | None = None,
+    team: Team = LONE,
+) -> Fitted:
+    """The loop. ``team`` says which of several processes this is."""
+    p = parameters
+    if p.privacy is not None:
+        return _fit_privately(rows, seed, device, progress, p)
+    place = place_of(device, team.rank)
+    held = hold_out_trusted(rows.session, rows.y, rows.trusted, p.validation_share, np.random.default_rng(seed))
     learn = ~held
     if not held.any():  # so few sessions that none can be spared
-        held = learn
-    mean, scale = _statistics(rows.schema, rows.x[learn])
+        held = learn if rows.trusted is None or not rows.trusted.any() else rows.trusted
+    mean, scale = numeric_statistics(rows.schema, rows.x[learn])
+    kept = None if checkpoints is None else Checkpoint(checkpoints, digest_of(rows, seed, p, str(place)))
 
-    with _repeatable(seed, p.threads):
+    with repeatable(seed, p.threads, deterministic=p.deterministic):
         network = Network(rows.schema, mean, scale, p.hidden).to(place)
-        x, y, weight = _tensors(rows, learn, place)
+        mixed = p.precision == "mixed" or (p.precision == "auto" and place.type == "cuda")
+        steps = PlainSteps(network, objective_of(rows, p), _tensors(rows, learn, place), p, team, mixed=mixed)
         x_held, y_held, weight_held = _tensors(rows, held, place)
         adam = Adam(list(network.parameters()), p.learning_rate, p.weight_decay)
-        best_loss, best_epoch, best = np.inf, 0, copy.deepcopy(network.state_dict())
-        for epoch in range(1, p.epochs + 1):
+        standing = Standing(network, adam)
+        if kept is not None and (found := kept.load()) is not None:
+            standing.restore(*found)
+        while standing.epoch < p.epochs and standing.epoch - standing.best_epoch < p.patience:
             network.train()
-            for part in torch.split(torch.randperm(len(x)).to(place), p.batch):
-                own = None if weight is None else weight[part]
-                loss = _loss(network(_drop_cells(x[part], network, p.drop)), y[part], own)
-                adam.step(torch.autograd.grad(loss, adam.parameters))
+            for part in steps.batches():
+                adam.step(steps.gradients(part))
             network.eval()
             with torch.no_grad():
-                held_loss = float(_loss(network(x_held), y_held, weight_held))
-            progress(epoch, p.epochs, held_loss)
-            if held_loss < best_loss:
-                best_loss, best_epoch, best = held_loss, epoch, copy.deepcopy(network.state_dict())
-            if epoch - best_epoch >= p.patience:
-                break
-        network.load_state_dict(best)
-        answers = _answers(network, rows, place)
-
-    weights: Weights = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
-    figures = {"validation_loss": best_loss, "epochs": float(best_epoch), "validation_rows": float(held.sum())}
-    return Trained(build_model(weights, rows.schema), onnx_spec(rows.schema), weights, asdict(p), figures, answers)
-
-
-class Adam:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2).
-
-    Written out because torch's own loads torch's compiler on its first step, which can take longer than the training.
-    """
-
-    def __init__(self, parameters: list[Tensor], rate: float, decay: float) -> None:
-        self.parameters = parameters
-        self._rate = rate
-        self._decay = decay
-        self._steps = 0
-        self._mean = [torch.zeros_like(p) for p in parameters]
-        self._square = [torch.zeros_like(p) for p in parameters]
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Move the parameters against their gradients."""
-        self._steps += 1
-        bias1, bias2 = 1 - 0.9**self._steps, 1 - 0.999**self._steps
-        for p, g, mean, square in zip(self.parameters, gradients, self._mean, self._square, strict=True):
-            p.mul_(1 - self._rate * self._decay)
-            mean.lerp_(g, 0.1)
-            square.mul_(0.999).addcmul_(g, g, value=0.001)
-            p.addcdiv_(mean / bias1, (square / bias2).sqrt().add_(1e-8), value=-self._rate)
+                losses = functional.cross_entropy(network(x_held), y_held, reduction="none")
+                standing.note(_mean(losses, weight_held, weight_held))
+            if kept is not None and team.rank == 0:
+                kept.save(*standing.state())
+            progress(standing.epoch, p.epochs, standing.loss)
+    if kept is not None and team.rank == 0:
+        kept.done()
+    weights: Weights = {name: tensor.cpu().numpy() for name, tensor in standing.best.items()}
+    figures = {"epochs": float(standing.best_epoch), "validation_rows": float(held.sum())}
+    if np.isfinite(standing.best_loss):
+        figures["validation_loss"] = standing.best_loss
+    return Fitted(weights, figures)
 
 
-def _statistics(schema: Schema, x: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of asinh of every numeric column; 0 and 1 where nothing varies or all is missing."""
-    columns = [j for j, f in enumerate(schema.features) if f.kind != "categorical"]
-    values = np.ma.masked_invalid(np.arcsinh(x[:, columns]))
-    mean, deviation = values.mean(axis=0).filled(0.0), values.std(axis=0).filled(0.0)
-    return mean, np.where(deviation > 0, deviation, 1.0)
+def _fit_privately(rows: TrainingRows, seed: int, device: Device, progress: Progress, p: Parameters) -> Fitted:
+    """All epochs on all rows: stopping early would tell something about the rows that were watched."""
+    try:
+        from rollback.train.harden import privacy  # noqa: PLC0415 - an extra of its own
+    except ImportError as error:
+        raise RecipeError(f'privacy needs Opacus: pip install "tocsin[privacy]" ({error})') from error
+    how = p.privacy or Privacy()
+    privacy.require_usable(rows, how)
+    place, secret = place_of(device), how.seed(seed)
+    known = privacy.private_statistics(rows, how, np.random.default_rng(secret))
+    with repeatable(secret, p.threads, deterministic=p.deterministic):
+        network = Network(rows.schema, known.mean, known.scale, p.hidden).to(place)
+        with torch.no_grad():
+            network.layers[-1].bias.copy_(torch.tensor(np.log(known.share)))
+        columns = _tensors(rows, np.ones(len(rows), dtype=np.bool_), place)
+        steps = privacy.PrivateSteps(
+            network, objective_of(rows, p), columns, how, batch=p.batch, epochs=p.epochs, drop=p.drop
+        )
+        adam = Adam(list(network.parameters()), p.learning_rate, p.weight_decay)
+        for epoch in range(1, p.epochs + 1):
+            for part in steps.batches():
+                adam.step(steps.gradients(part))
+            progress(epoch, p.epochs, float("nan"))
+        steps.close()
+    weights: Weights = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+    shares = {f"private_share.{name}": float(v) for name, v in zip(rows.schema.classes, known.share, strict=True)}
+    return Fitted(weights, {"epochs": float(p.epochs), **steps.spent(p.epochs), **shares})
 
 
-def _drop_cells(x: Tensor, network: Network, share: float) -> Tensor:
-    """A copy in which some cells are missing and some categories unseen."""
-    luck = torch.rand(x.shape).to(x.device)
-    x = torch.where(luck < share, torch.nan, x)
-    unseen = (luck > 1 - share)[:, network.categorical]
-    x[:, network.categorical] = torch.where(unseen, UNSEEN, x[:, network.categorical])
-    return x
+class PlainSteps:
+    """Batches in random order, and the gradient of the weighted mean loss."""
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        columns: tuple[Tensor, Tensor, Tensor],
+        p: Parameters,
+        team: Team,
+        *,
+        mixed: bool,
+    ) -> None:
+        self._network, self._objective, self._p, self._team, self._mixed = network, objective, p, team, mixed
+        self._x, self._y, self._weight = columns
+        self._parameters = list(network.parameters())
+
+    def batches(self) -> Iterator[Tensor]:
+        """See `Steps`."""
+        yield from torch.split(torch.randperm(len(self._x)).to(self._x.device), self._p.batch)
+
+    def gradients(self, part: Tensor) -> Sequence[Tensor]:
+        """See `Steps`."""
+        x = drop_cells(self._x[part], self._network, self._p.drop)
+        luck = self._objective.draw(len(part), len(self._network.numeric)).to(x.device)
+        mine = self._team.share(len(part))
+        weight = self._weight[part]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._mixed):
+            losses = self._objective.losses(self._network, x[mine], self._y[part][mine], luck[mine])
+        loss = _sum(losses, weight[mine]) / weight.sum().clamp(min=1e-9)  # a part that counts for nothing: 0, not 0 / 0
+        return self._team.add(torch.autograd.grad(loss, self._parameters))
 
 
-def _loss(logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean cross-entropy, weighted where rows have weights."""
-    if weight is None:
-        return functional.cross_entropy(logits, y)
-    # a part of rows that count for nothing has loss 0, not 0 / 0
-    return (weight * functional.cross_entropy(logits, y, reduction="none")).sum() / weight.sum().clamp(min=1e-9)
+def objective_of(rows: TrainingRows, p: Parameters) -> Objective:
+    """The loss that the parameters ask for, in the domain of the rows."""
+    domain = None if p.pgd is None and p.trades is None else domain_of(rows)
+    return Objective(domain, p.pgd, p.trades, p.smoothing)
 
 
-def _answers(network: Network, rows: TrainingRows, place: torch.device) -> Canaries:
-    """What the network says of its first rows."""
-    x = rows.x[:ANSWERS].copy()
-    network.eval()
-    with torch.no_grad():
-        logits = network(torch.tensor(x, dtype=torch.float32, device=place))
-    return Canaries(rows.schema, x, functional.softmax(logits.double(), dim=1).cpu().numpy())
+def _sum(losses: Tensor, weight: Tensor) -> Tensor:
+    return (weight * losses).sum()
 
 
-def _tensors(rows: TrainingRows, mask: np.ndarray, place: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+def _mean(losses: Tensor, weight: Tensor, of: Tensor) -> float:
+    return float(_sum(losses, weight) / of.sum().clamp(min=1e-9))
+
+
+def _tensors(rows: TrainingRows, mask: Bools, place: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, classes and weights of some rows."""
     x = torch.tensor(rows.x[mask], dtype=torch.float32, device=place)
     y = torch.tensor(rows.y[mask], dtype=torch.int64, device=place)
-    if rows.weight is None:
-        return x, y, None
-    return x, y, torch.tensor(rows.weight[mask], dtype=torch.float32, device=place)
-
-
-def _place(device: Device) -> torch.device:
-    """The device to train on; ``auto`` takes a GPU where there is one."""
-    there_is_one = torch.cuda.is_available()
-    if device == "cuda" and not there_is_one:
-        raise RecipeError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return torch.device("cuda" if there_is_one and device != "cpu" else "cpu")
-
-
-@contextmanager
-def _repeatable(seed: int, threads: int) -> Iterator[None]:
-    """Fix torch's randomness and threads, and put back what was there before. What runs here has one order on a CPU."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    weight = np.ones(len(x)) if rows.weight is None else rows.weight[mask]
+    return x, y, torch.tensor(weight, dtype=torch.float32, device=place)

@@ -1,0 +1,122 @@
+"""Trains one network in several processes on this machine (see `rollback.train.team`).
+
+torch's own launcher, torchrun, is started as a module of this very interpreter: a program found by its name could be
+anybody's. What the processes are to do lies in a private folder, in which they find each other too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+from safetensors.numpy import load
+
+from rollback.durable import read_plain
+from rollback.train.recipe import Device, Progress, RecipeError, TrainingRows
+
+if TYPE_CHECKING:
+    from rollback.train.recipes.mlp import Fitted, Parameters
+
+WORKER: Final = "rollback.train.worker"
+COLUMNS: Final = ("x", "y", "session", "weight", "trusted")
+POLL_SECONDS: Final = 0.2
+END_SECONDS: Final = 30.0
+LAST_BYTES: Final = 2000
+LARGEST: Final = 2**32
+ALWAYS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+def fit_together(
+    rows: TrainingRows,
+    *,
+    seed: int,
+    device: Device,
+    parameters: Parameters,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> Fitted:
+    """The loop of `rollback.train.recipes.mlp` in ``parameters.devices`` processes. Raises `RecipeError`."""
+    from rollback.train.recipes.mlp import Fitted  # noqa: PLC0415 - it imports this module when it needs it
+
+    with tempfile.TemporaryDirectory(prefix="tocsin-train-") as name:
+        folder = Path(name)
+        given = {c: getattr(rows, c) for c in COLUMNS if getattr(rows, c) is not None}
+        np.savez(folder / "rows.npz", allow_pickle=False, **given)
+        asked = {
+            "schema": asdict(rows.schema),
+            "bounds": {feature: msgspec.to_builtins(own) for feature, own in rows.bounds.items()},
+            "seed": seed,
+            "device": device,
+            "parameters": asdict(parameters),
+            "checkpoints": None if checkpoints is None else str(checkpoints.absolute()),
+        }
+        (folder / "request.json").write_bytes(msgspec.json.encode(asked))
+        _run(folder, parameters.devices, progress)
+        weights = load(read_plain(folder / "weights.safetensors", LARGEST))
+        figures = msgspec.json.decode((folder / "figures.json").read_bytes(), type=dict[str, float])
+    return Fitted(weights, {**figures, "devices": float(parameters.devices)})
+
+
+def command(folder: Path, devices: int) -> list[str]:
+    """How the processes are started; nothing is looked up on the PATH or in the working directory."""
+    launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    return [*launcher, "--module", WORKER, str(folder)]
+
+
+def _run(folder: Path, devices: int, progress: Progress) -> None:
+    """Start the processes, tell how they get on, and end them all whatever happens."""
+    environ = {name: os.environ[name] for name in ALWAYS if name in os.environ}
+    environ |= {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, no shell
+            command(folder, devices),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environ,
+        )
+    told = 0
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+            told = _tell(folder, told, progress)
+            if process.returncode is not None:
+                break
+    finally:
+        _end(process)
+    if process.returncode != 0 or not (folder / "figures.json").exists():
+        said = (folder / "log").read_bytes()[-LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
+        errors = [line for line in said if "Error" in line] or said[-3:]
+        raise RecipeError(
+            f"training in {devices} processes failed (exit code {process.returncode}): {' | '.join(errors)}"
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The launcher ends its processes when it is asked to end; they end by themselves where it is killed."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def _tell(folder: Path, told: int, progress: Progress) -> int:
+    """Pass on the lines of progress behind the first ``told``; how many there are now."""
+    path = folder / "progress"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    for line in lines[told:]:
+        done, most, loss = line.split()
+        progress(int(done), int(most), float(loss))
+    return len(lines)

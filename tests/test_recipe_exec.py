@@ -1,0 +1,113 @@
+"""The recipe exec: a command's model is adopted, and whatever a command does wrong is said and harms nobody."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recipe_rows import fit, make_rows, scorer, small
+
+from rollback.train.chosen import Chosen, chosen
+from rollback.train.recipe import RecipeError
+
+pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
+pytest.importorskip("pyarrow", reason="rows are handed over as Parquet: pip install 'tocsin[data]'")
+
+
+def command(code: str, **more: object) -> Chosen:
+    arguments = [sys.executable, "-c", code, "{rows}", "{schema}", "{model}", "{seed}"]
+    return chosen({"recipe": "exec", "command": arguments, **more}, "test")
+
+
+def copying(folder: Path, classes: int = 2) -> Chosen:
+    """A command that gives back a model which was made beforehand."""
+    made = fit(small("forest"), make_rows(classes=classes))
+    (folder / "made.onnx").write_bytes(made.model)
+    return command(f"import shutil, sys; shutil.copy({str(folder / 'made.onnx')!r}, sys.argv[3])")
+
+
+def test_the_model_that_comes_back_is_adopted_and_answers_as_it_does(tmp_path: Path) -> None:
+    rows = make_rows()
+    trained = fit(copying(tmp_path), rows)
+    np.testing.assert_allclose(scorer(trained, rows)(rows.x), trained.own(rows.x))
+    assert trained.figures["accuracy_on_rows"] > 0.8
+    assert trained.settings["timeout_seconds"] == 3600.0
+
+
+def test_rows_weights_and_a_description_are_handed_over(tmp_path: Path) -> None:
+    seen = tmp_path / "seen.json"
+    code = f"""
+import json, sys, pyarrow.parquet as pq
+table = pq.read_table(sys.argv[1]).to_pylist()
+about = json.load(open(sys.argv[2]))
+json.dump([table[:5], about, sys.argv[4]], open({str(seen)!r}, "w"), default=str)
+"""
+    rows = make_rows()
+    weighed = type(rows)(rows.schema, rows.x, rows.y, rows.session, np.full(len(rows), 0.5))
+    with pytest.raises(RecipeError, match="left no model"):
+        fit(command(code), weighed, seed=42)
+    import json  # noqa: PLC0415
+
+    table, about, seed = json.loads(seen.read_text())
+    assert seed == "42"
+    assert [about["label"], about["weight"], about["classes"]] == [
+        "tocsin_label",
+        "tocsin_weight",
+        ["class0", "class1"],
+    ]
+    assert {row["tocsin_weight"] for row in table} == {0.5}
+    assert [row["tocsin_label"] for row in table] == [f"class{y}" for y in rows.y[:5]]
+    assert {row["proto"] for row in table} <= {"tcp", "udp", "icmp", "<unseen>", ""}
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "said"),
+    [
+        ("import sys; sys.exit('no luck')", {}, r"ended with exit code 1: no luck"),
+        ("import time; time.sleep(60)", {"timeout_seconds": 0.5}, "took longer than 0.5 s and was ended"),
+        ("pass", {}, r"ended well and left no model: it must write to \{model\}"),
+        ("import sys; open(sys.argv[3], 'wb').write(b'no onnx')", {}, "gave back: the file is no ONNX model"),
+        ("import sys; open(sys.argv[3], 'wb').write(bytes(3 << 20))", {"model_mib": 2}, "has more than 2097152 bytes"),
+        ("import os, sys; os.symlink('/etc/hostname', sys.argv[3])", {}, "the model that .* left: "),
+        ("x = bytearray(600 << 20)", {"memory_mib": 300}, "MemoryError"),
+        ("import os; os.kill(os.getpid(), 11)", {}, "was ended by SIGSEGV"),
+    ],
+)
+def test_what_a_command_does_wrong_is_said(code: str, more: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        fit(command(code, **more), make_rows())
+
+
+def test_a_program_that_is_not_there_is_said() -> None:
+    missing = chosen({"recipe": "exec", "command": ["no-such-trainer"]}, "test")
+    with pytest.raises(RecipeError, match="no-such-trainer: there is no such program"):
+        fit(missing, make_rows())
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="3 probabilities"):
+        fit(copying(tmp_path, classes=3), make_rows())
+
+
+def test_the_command_sees_no_secret_and_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_SECRET", "hunter2")
+    monkeypatch.setenv("ALLOWED", "yes")
+    told = tmp_path / "told"
+    code = f"import os; open({str(told)!r}, 'w').write(' '.join(sorted(os.environ)) + os.environ['ALLOWED'])"
+    with pytest.raises(RecipeError, match="left no model"):
+        fit(command(code, environment=["ALLOWED"]), make_rows())
+    assert "TOCSIN_SECRET" not in told.read_text()
+    assert told.read_text().endswith("yes")
+
+
+def test_what_a_command_has_left_running_is_ended(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    late = f"import time, pathlib; time.sleep(1); pathlib.Path({str(mark)!r}).touch()"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {late!r}])"
+    with pytest.raises(RecipeError, match="left no model"):
+        fit(command(code), make_rows())
+    time.sleep(1.5)
+    assert not mark.exists()
