@@ -149,10 +149,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+TRAINS = ("rollback.train", "rollback.sanitise.scores", "rollback.sanitise.bagging", "monitor.demo")
+"""What a retraining alone loads, by name and when it runs."""
 WATCHER = [
     name
     for name in map(module_name, FILES)
-    if not name.startswith(("rollback.train", "monitor.demo")) and name not in {"monitor.cli.train", "monitor.cli.demo"}
+    if not name.startswith(TRAINS) and name not in {"monitor.cli.train", "monitor.cli.demo"}
 ]
 
 

@@ -12,7 +12,7 @@ from sanitise_traffic import silent
 
 from detectors.batch import Floats, Scorer
 from detectors.schema import UNSEEN, Feature, Schema
-from rollback.sanitise import conformal_loss
+from rollback.sanitise import suspicion
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import SanitiseError, Settings, sanitise
 
@@ -134,8 +134,8 @@ def test_a_label_that_the_base_does_not_know_is_left_alone_and_remarked() -> Non
     new = buffer(200, 4)
     new = replace(new, y=np.where(np.arange(200) < 20, 2, new.y))
     found = run(buffer(400, 3), new)
-    assert not found.removed[:20][found.screen[:20] == "conformal_loss"].any()
-    assert any("20 rows labelled unknown cannot be judged by their loss" in r for r in found.remarks)
+    assert not found.removed[:20][found.screen[:20] == "suspicion"].any()
+    assert any("20 rows labelled unknown cannot be judged one by one" in r for r in found.remarks)
 
 
 def test_a_base_of_one_class_is_refused() -> None:
@@ -164,8 +164,8 @@ def test_other_schemas_and_classes_are_refused() -> None:
     [
         (lambda: Settings(folds=1), "folds: at least 2, got 1"),
         (lambda: Settings(screens={"magic": 1}), r"screens: 'magic' with int; there are \["),
-        (lambda: Settings(screens={"slice_mining": conformal_loss.Parameters()}), "'slice_mining' with Parameters"),
-        (lambda: conformal_loss.Parameters(level=0.1), "need 0 < level <= source_level < 1"),
+        (lambda: Settings(screens={"slice_mining": suspicion.Parameters()}), "'slice_mining' with Parameters"),
+        (lambda: suspicion.Parameters(level=0.1), "need 0 < level <= source_level < 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: object, says: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.batch import Bools, Floats, Scorer
+from detectors.batch import Bools, Floats, Ints, Scorer
 from rollback.sanitise.rows import Rows
 
 
@@ -42,7 +42,8 @@ class Case:
 
     ``base_scorers`` were fitted on parts of the base, ``current`` on base and new rows together. ``base_p`` [m] and
     ``new_p`` [n] are the conformal p-values of the given labels (`conformal.p_values`). ``benign`` is the class that
-    lets things pass. ``seed`` fixes all that a screen draws.
+    lets things pass. ``seed`` fixes all that a screen draws. ``fold`` [m] is the one of the ``base_scorers`` that has
+    not seen a base row (None: none of them has seen any).
     """
 
     base: Rows
@@ -54,6 +55,7 @@ class Case:
     benign: int
     seed: int
     hint: Hint | None = None
+    fold: Ints | None = None
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random numbers of a screen's own, by its name."""

@@ -56,33 +56,54 @@ def cross_entropy(scores: Floats, y: Ints) -> Floats:
     return np.asarray(-np.log(np.maximum(given, LEAST_PROBABILITY)), np.float64)
 
 
-def p_values(base: Rows, fitted: CrossFit, new: Rows) -> tuple[Floats, Floats]:
-    """Conformal p-values of the given labels: of the base rows [m], and of the new rows [n].
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """How suspicious rows are, higher is more: ``base`` [m], each by what has not seen it, and ``new`` [K, n].
 
-    p(x, y) = (1 + sum over k of |{i in fold k, y_i = y: loss_k(x_i) >= loss_k(x)}|) / (1 + |{i: y_i = y}|), the
-    label-conditional cross-conformal p-value; a base row counts itself. Null: a new row's session is drawn like those
-    of the base. Then P(p <= a) is about a, and at most 2a. A label without trusted rows has p = 1.
-    Source: V. Vovk, "Cross-conformal predictors" (2015), Annals of Mathematics and Artificial Intelligence 74.
+    Row k of ``new`` is what was fitted without the k-th part of the base says; K = 1 where base and new rows had the
+    same part in the score. ``cell`` [n] is the feature of a new row that speaks most against it (None: not known).
     """
-    folds = range(len(fitted.scorers))
-    losses = [cross_entropy(scorer(new.x), new.y) if len(new) else np.zeros(0) for scorer in fitted.scorers]
+
+    base: Floats
+    new: Floats
+    cell: Ints | None = None
+
+
+def calibrate(score: Suspicion, base: Ints, new: Ints) -> tuple[Floats, Floats]:
+    """Conformal p-values of any score: of base rows [m] and new rows [n] with these given labels.
+
+    p_k(x, y) = (1 + |{i: y_i = y, s_i >= s_k(x)}|) / (1 + |{i: y_i = y}|), and p is the geometric mean over k; a base
+    row counts itself. Null: a new row's session is drawn like those of the base. Then P(p <= a) is about a: it is a
+    where K = 1, and the mean of K ranks strays less than one, so that for small a it may be less. (A plain mean of K
+    scores would be less noisy than the base's scores, which breaks the comparison.) A label without base rows has p=1.
+    Sources: V. Vovk, "Cross-conformal predictors" (2015), Annals of Mathematics and Artificial Intelligence 74; V. Vovk
+    and R. Wang, "Combining p-values via averaging" (2020), Biometrika 107.
+
+    >>> score = Suspicion(np.arange(9.0), np.array([[9.0, 4.0, 0.0]]))
+    >>> calibrate(score, np.zeros(9, int), np.zeros(3, int))[1].tolist()
+    [0.1, 0.6, 1.0]
+    """
     base_p, new_p = np.ones(len(base)), np.ones(len(new))
-    for label in range(len(base.schema.classes)):
-        own, judged = base.y == label, new.y == label
-        count = np.count_nonzero(own)
-        if not count:
-            continue
-        base_p[own] = _at_least(fitted.loss[own], fitted.loss[own]) / count
-        larger = sum(
-            (_at_least(fitted.loss[own & (fitted.fold == k)], losses[k][judged]) for k in folds), np.zeros(judged.sum())
-        )
-        new_p[judged] = (1 + larger) / (1 + count)
+    for label in np.unique(base).tolist():
+        own, judged = base == label, new == label
+        known = np.sort(score.base[own])
+        base_p[own] = _at_least(known, score.base[own]) / len(known)
+        logs = [np.log((1 + _at_least(known, one[judged])) / (1 + len(known))) for one in score.new]
+        # rounded, so that a p-value at a level is not above it by an error of the last digit
+        new_p[judged] = np.exp(np.mean(logs, axis=0)).round(12) if logs else 1.0
     return base_p, new_p
 
 
+def p_values(base: Rows, fitted: CrossFit, new: Rows) -> tuple[Floats, Floats]:
+    """Conformal p-values of the given labels by their loss: of the base rows [m], and of the new rows [n]."""
+    losses = [cross_entropy(scorer(new.x), new.y) for scorer in fitted.scorers if len(new)]
+    score = Suspicion(fitted.loss, np.array(losses).reshape(len(fitted.scorers), len(new)))
+    return calibrate(score, base.y, new.y)
+
+
 def _at_least(known: Floats, value: Floats) -> Floats:
-    """How many of the known numbers are at least as large as each value."""
-    return np.asarray(len(known) - np.searchsorted(np.sort(known), value, side="left"), np.float64)
+    """How many of the sorted known numbers are at least as large as each value."""
+    return np.asarray(len(known) - np.searchsorted(known, value, side="left"), np.float64)
 
 
 def session_weights(rows: Rows) -> Floats:

@@ -124,7 +124,7 @@ def _case(
     told(folds)
     current = fit(Rows.concat([base, new]), seed) if len(new) else fitted.scorers[0]
     base_p, new_p = p_values(base, fitted, new)
-    return Case(base, new, fitted.scorers, current, base_p, new_p, benign, seed, hint)
+    return Case(base, new, fitted.scorers, current, base_p, new_p, benign, seed, hint, fitted.fold)
 
 
 def _scaled(progress: Progress, index: int, count: int) -> Progress:

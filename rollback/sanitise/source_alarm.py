@@ -1,0 +1,90 @@
+"""Sources with more suspicious rows than the trusted base, and than the other sources beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from detectors.batch import Bools, Floats, Strings
+from detectors.sequential import sessions_of
+from rollback.sanitise.bounded_mean import exceedance, upper_mean
+from rollback.sanitise.rows import Rows
+
+SET_ASIDE: Final = 0.25
+"""This share of the other sources, those with the most flagged rows, is no yardstick: they may be bad as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """Of each session with rows of one label: the share of them that is flagged, and its source."""
+
+    share: Floats
+    source: Strings
+
+    @classmethod
+    def of(cls, rows: Rows, flagged: Bools, label: int) -> _Sessions:
+        own = rows.y == label
+        session, _ = sessions_of(rows.session[own])
+        _, first, at, sizes = np.unique(session, return_index=True, return_inverse=True, return_counts=True)
+        share = np.bincount(at, flagged[own], minlength=len(sizes)) / sizes
+        return cls(np.asarray(share, np.float64), rows.source[own][first])
+
+    def upper(self, among: Bools, confidence: float) -> float:
+        share = self.share[among]
+        return upper_mean(float(share.mean()), len(share), confidence) if len(share) else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Probabilities of an alarm by chance: against the base, against the other sources; and that their bounds hold."""
+
+    base: float
+    peers: float
+    confidence: float
+
+
+def alarmed_sources(
+    base: Rows, base_flagged: Bools, new: Rows, new_flagged: Bools, label: int, limits: Limits
+) -> list[str]:
+    """Sources whose sessions' mean share of flagged rows with this label is beyond both the base's and the others'.
+
+    Null: a source's sessions are as those of the base, or as those of the other sources: natural drift, which comes to
+    all of them, raises no alarm. The probability of a mean of so many sessions so far above the base's (its upper
+    bound), by `bounded_mean`, is at most ``limits.base``; that above the others' at most ``limits.peers``. The most
+    extreme source is judged first and, once alarmed, is no yardstick for the next, and neither is the worst quarter of
+    the others. A source that is alone has nobody to be compared with.
+    """
+    trusted, judged = (
+        _Sessions.of(rows, flagged, label) for rows, flagged in ((base, base_flagged), (new, new_flagged))
+    )
+    known = trusted.upper(np.ones(len(trusted.share), np.bool_), limits.confidence)
+    found: list[str] = []
+    for source in _ranked(judged):
+        own = judged.source == source
+        mean, count = float(judged.share[own].mean()), int(own.sum())
+        peers = judged.upper(_peers(judged, ~own & ~np.isin(judged.source, found)), limits.confidence)
+        if exceedance(mean, count, known) <= limits.base and exceedance(mean, count, peers) <= limits.peers:
+            found.append(source)
+    return sorted(found)
+
+
+def _ranked(judged: _Sessions) -> list[str]:
+    """The sources, the one that is furthest from the mean of all first (by its evidence, not by its mean alone)."""
+    typical = float(judged.share.mean()) if len(judged.share) else 0.0
+    chance = {
+        source: exceedance(
+            float(judged.share[judged.source == source].mean()), int(np.sum(judged.source == source)), typical
+        )
+        for source in np.unique(judged.source).tolist()
+    }
+    return sorted(chance, key=lambda source: (chance[source], source))
+
+
+def _peers(judged: _Sessions, among: Bools) -> Bools:
+    """The sessions of those sources that are a yardstick."""
+    others = np.unique(judged.source[among])
+    means = [judged.share[judged.source == other].mean() for other in others]
+    aside = others[np.argsort(means, kind="stable")][len(others) - int(SET_ASIDE * len(others)) :]
+    return among & ~np.isin(judged.source, aside)
