@@ -19,14 +19,16 @@ from rollback.repair.touched import Contrast, counted, mixture
 class Parameters:
     """What a fault is.
 
-    A fault of all rows touches at least ``nearly_all`` of each label, a fault of some rows shares of the labels that
-    surely (95%) lie within ``within`` times of each other. ``level`` is that of the test of equal shares; a difference
+    A fault of all rows touches at least ``nearly_all`` of each label (as far as chance lets it be measured, and never
+    by ``short`` less), a fault of some rows shares of the labels that surely (95%) lie within ``within`` times of each
+    other. ``level`` is that of the test of equal shares; a difference
     of less than ``slack`` does not count. At least ``judged`` of the rows are of labels that can be judged. In less
     than ``alike`` of the other batches the same is seen. At most ``confined`` features of a batch (or a quarter of
     them) break at once.
     """
 
     nearly_all: float = 0.9
+    short: float = 0.15
     within: float = 3.0
     level: float = 0.05
     slack: float = 0.05
@@ -35,7 +37,7 @@ class Parameters:
     confined: int = 3
 
     def __post_init__(self) -> None:
-        shares = (self.nearly_all, self.level, self.slack, self.judged, self.alike)
+        shares = (self.nearly_all, self.short, self.level, self.slack, self.judged, self.alike)
         if not all(0 < share < 1 for share in shares) or self.within <= 1 or self.confined < 1:
             raise ValueError(f"shares lie in (0, 1), within is above 1 and confined at least 1, got {self}")
 
@@ -66,11 +68,19 @@ def _objection(
         return "too few sessions of a second label to tell a fault, which knows no labels, from poison"
     if contrast.p < parameters.level and contrast.range > (parameters.slack if proposal.all_rows else 0.0):
         return f"it selects labels ({contrast.said}): that is how poison looks"
-    if proposal.all_rows and contrast.least < parameters.nearly_all:
+    if proposal.all_rows and not _nearly_all(contrast, parameters):
         return f"a fault would be in nearly all rows, and this {contrast.said}"
     if not proposal.all_rows and not _surely_alike(contrast, parameters.within):
         return f"it cannot be told whether it selects labels ({contrast.said})"
     return _drift(proposal, pair, others, parameters) if proposal.all_rows else ""
+
+
+def _nearly_all(contrast: Contrast, parameters: Parameters) -> bool:
+    """Whether the shares are as large as is asked for, but for what chance explains (one-sided 95%)."""
+    least = parameters.nearly_all
+    return all(
+        s.share >= least - parameters.short and s.share + 1.645 * s.error >= least for s in contrast.shares.values()
+    )
 
 
 def _surely_alike(contrast: Contrast, within: float) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from rollback.repair.mend import Mended, mend
+from rollback.retraining.cautions import cautions
 from rollback.retraining.data import Data
 from rollback.sanitise.rows import Progress
 from rollback.tables.cells import show_number
@@ -19,10 +20,10 @@ BATCHES: Final = "batches.json"
 
 
 def repaired(data: Data, seed: int, progress: Progress) -> tuple[Data, Mended]:
-    """The data with the faults of its new rows undone, which are said in its remarks."""
+    """The data with the faults of its new rows undone; its remarks say so, and what else to beware of."""
     ts = data.new_about.ts
     mended = mend(data.base, data.new, None if np.isnan(ts).all() else ts, seed=seed, progress=progress)
-    return replace(data, new=mended.rows, remarks=(*data.remarks, *mended.remarks)), mended
+    return replace(data, new=mended.rows, remarks=(*data.remarks, *cautions(data), *mended.remarks)), mended
 
 
 def repaired_columns(data: Data, mended: Mended) -> dict[str, Column]:
