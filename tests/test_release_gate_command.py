@@ -18,6 +18,8 @@ KEEP = "keep"
 def gate(world: World, out: Path, *more: str | Path, candidate: str = "2") -> subprocess.CompletedProcess[str]:
     root = world.root / "registry"
     command = [sys.executable, "-m", "monitor", "gate", "--registry", root, "--name", NAME, "--candidate", candidate]
+    command += [] if "--full" in more else ["--quick"]
+    more = tuple(word for word in more if word != "--full")
     return subprocess.run([*map(str, [*command, "--out", out, *more])], capture_output=True, text=True, check=False)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +13,12 @@ from detectors.batch import Columns, Floats, Ints, Scorer, Strings
 from rollback.canary.canaries import Canaries
 from rollback.gates.pattern import Pattern
 from rollback.sanitise.rows import Rows
+
+FALSE_IF_POISON: Final = 0.9
+FALSE_IF_HONEST: Final = 0.1
+"""So often a label is false where the rows are poison, and where they are honest news."""
+DECISIVE: Final = 20.0
+"""Answers count once they make one of the two so many times as likely as the other."""
 
 
 class GateError(Exception):
@@ -48,6 +56,16 @@ class Live(Columns):
         return np.asarray(self.y >= 0, np.bool_)
 
 
+def undecided(answered: int, false: int) -> bool:
+    """Whether so many answers, of which some say that a label is false, leave poison and honest news both likely.
+
+    >>> undecided(1, 1), undecided(2, 2), undecided(4, 2)
+    (True, False, True)
+    """
+    odds = math.log(FALSE_IF_POISON / FALSE_IF_HONEST) * (2 * false - answered)
+    return abs(odds) < math.log(DECISIVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """Rows of the candidate's own training buffer that a screen takes for poison.
@@ -62,6 +80,11 @@ class Suspect:
     pattern: Pattern | None = None
     answered: int = 0
     false: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether the answers leave it open."""
+        return undecided(self.answered, self.false)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +113,9 @@ class Trial:
     trained model itself said of some rows, ``canaries`` those of the last known good version (LKG). ``probe`` is a
     model of the candidate's rows without counterexamples: one that was trained against the found patterns may obey
     them less than its other rows would have made it. ``buffer`` are the rows that the candidate was trained on where
-    nothing has sanitised them, and ``suspects`` what screens find in them (None: nobody looked). ``kin`` says that the
-    candidate, ``lkg_kin`` that LKG was trained by the recipe of the reseeds: then they share its noise.
+    nothing has sanitised them, without those of ``suspects``, which screens find in them (None: nobody looked);
+    ``told`` are the true classes of its rows by trusted labellers (-1: not known; empty: none is). ``kin`` says that
+    the candidate, ``lkg_kin`` that LKG was trained by the recipe of the reseeds: then they share its noise.
     """
 
     candidate: Scorer
@@ -106,6 +130,7 @@ class Trial:
     canaries: Canaries | None = None
     live: Live | None = None
     buffer: Rows | None = None
+    told: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     suspects: Sequence[Suspect] | None = None
     campaigns: Sequence[Campaign] = ()
     kin: bool = True

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
-
-import numpy as np
 
 from rollback.gates.check import Check, Figure, Finding, Skipped, at_most
 from rollback.gates.obeyed import obeyed
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Suspect, Trial
-
-FALSE_IF_POISON: Final = 0.9
-FALSE_IF_HONEST: Final = 0.1
-"""So often a label is false where the rows are poison, and where they are honest news."""
-DECISIVE: Final = 20.0
-"""Answers count once they make one of the two so many times as likely as the other."""
 
 
 class BufferSuspects(Requirement):
@@ -50,9 +41,8 @@ class BufferSuspects(Requirement):
 
 def _check(suspect: Suspect) -> Check:
     """The share of false labels among the answers; without enough of them the candidate is held."""
-    odds = np.log(FALSE_IF_POISON / FALSE_IF_HONEST) * (2 * suspect.false - suspect.answered)
     name = f"buffer_suspects.{suspect.name}"
-    if abs(odds) < np.log(DECISIVE):
+    if suspect.open:
         why = (
             f"{suspect.rows} rows of the buffer ({suspect.what}) look like poison or a new family; {suspect.answered} "
             "answers do not tell which: label the rows that are asked for"

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from scipy.stats import binom
 
-from detectors.batch import Floats, Ints, Strings
+from detectors.batch import Bools, Floats, Ints, Strings
 from detectors.sequential import sessions_of
-from rollback.gates.check import Finding, Skipped, at_most
+from rollback.gates.check import Check, Finding, Skipped, at_most
 from rollback.gates.requirement import Case, Requirement
-from rollback.gates.trial import Trial
+from rollback.gates.trial import Trial, undecided
 
-FLAGGED = 0.01
+FLAGGED: Final = 0.01
 """A row is contradicted where its label is less likely than that of so many trusted rows of the same label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Rows of one source and label: how likely so many contradicted sessions are, and their rows (bool[n])."""
+
+    p: float
+    rows: Bools
+    what: str
 
 
 class LabelsAgainstLastKnownGood(Requirement):
@@ -32,49 +43,75 @@ class LabelsAgainstLastKnownGood(Requirement):
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check over all sources and labels; failing holds: rules that have moved contradict old labels too.
 
-        Null: a session of the buffer with a label is drawn like those of the holdout with it. A session is contradicted
-        where the mean of LKG and the reseeds gives its labels less than the `FLAGGED` quantile of the holdout's; the
-        number of contradicted sessions of a source and label is then binomial. Statistic: -log10 of the smallest tail
-        probability; Bonferroni over all tested.
+        Statistic: -log10 of the smallest p of `cells`, Bonferroni over all of them. Answers about the contradicted rows
+        settle it, like those about a suspect.
         """
-        buffer, holdout = case.trial.buffer, case.trial.holdout
-        assert buffer is not None  # noqa: S101 - nothing is missing
-        classes = holdout.schema.classes
-        models = [case.trial.lkg, *case.trial.reseeds]
-        given = np.mean([_given(m(buffer.x), buffer.y) for m in models], axis=0)
-        known = np.mean([_given(m(holdout.x), holdout.y) for m in models], axis=0)
-        found: list[tuple[float, str]] = []
-        for label in np.unique(buffer.y).tolist():
-            ours, theirs = buffer.y == label, holdout.y == label
-            if not theirs.any():
-                continue
-            held = _typical(known[theirs], holdout.session[theirs])
-            rate = (np.floor(FLAGGED * len(held)) + 1) / (len(held) + 1)
-            limit = np.sort(held)[int(np.floor(FLAGGED * len(held)))]
-            for source in np.unique(buffer.source[ours]).tolist():
-                own = ours & (buffer.source == source)
-                flagged = _typical(given[own], buffer.session[own]) < limit
-                # twice the rate: the quantile of a finite holdout may lie too high
-                p = float(binom.sf(flagged.sum() - 1, len(flagged), min(2 * rate, 1.0)))
-                told = f"{flagged.sum()} of {len(flagged)} of source {source or '-'} labelled {classes[label]}"
-                found.append((p, told))
-        worst, what = min(found, default=(1.0, "none"))
-        value = -float(np.log10(max(worst * max(len(found), 1), 1e-300)))
-        why = (
-            f"sessions of the buffer whose labels last known good contradicts: {what}; minus the logarithm (base 10) "
-            "of the chance of that, over all sources and labels"
-        )
-        return [at_most(self.name, max(value, 0.0), -float(np.log10(case.error_rate)), case.error_rate, why, "holds")]
+        found = list(cells(case.trial))
+        worst = min(found, key=lambda cell: cell.p, default=None)
+        limit = -float(np.log10(case.error_rate))
+        if worst is None:
+            return [at_most(self.name, 0.0, limit, case.error_rate, "no label of the buffer is one of the holdout")]
+        value = max(-float(np.log10(max(worst.p * len(found), 1e-300))), 0.0)
+        if value <= limit:
+            why = (
+                f"the least likely of {len(found)} counts of contradicted sessions, {worst.what}; -log10 of its chance"
+            )
+            return [at_most(self.name, value, limit, case.error_rate, why, "holds")]
+        return [_by_answers(self.name, case.trial, worst, value, limit, case.error_rate)]
+
+
+def _by_answers(name: str, trial: Trial, worst: Cell, value: float, limit: float, rate: float) -> Check:
+    assert trial.buffer is not None  # noqa: S101 - nothing is missing
+    told = trial.told if len(trial.told) else np.full(len(trial.buffer), -1)
+    answered = worst.rows & (told >= 0)
+    false = int(np.count_nonzero(answered & (told != trial.buffer.y)))
+    count = int(answered.sum())
+    if undecided(count, false):
+        why = f"labels contradict models of the trusted base beyond chance: {worst.what}; {count} answers do not settle it"
+        return at_most(name, value, limit, rate, why, "holds")
+    why = f"the share of false labels among {count} answers about rows that contradict the base: {worst.what}"
+    return at_most(name, false / count, 0.5, rate, why)
+
+
+def cells(trial: Trial) -> Iterator[Cell]:
+    """Each source and label of the buffer that the holdout has rows of.
+
+    Null: a session of the buffer with a label is drawn like those of the holdout with it. A session is contradicted
+    where the mean of LKG and the reseeds gives its label less than the `FLAGGED` quantile of the holdout's sessions.
+    The number of contradicted sessions of a source is then binomial, at twice that rate for the quantile is estimated.
+    """
+    buffer, holdout = trial.buffer, trial.holdout
+    if buffer is None:
+        return
+    models = [trial.lkg, *trial.reseeds]
+    given = np.mean([_given(m(buffer.x), buffer.y) for m in models], axis=0)
+    known = np.mean([_given(m(holdout.x), holdout.y) for m in models], axis=0)
+    for label in np.unique(buffer.y).tolist():
+        theirs = holdout.y == label
+        if not theirs.any():
+            continue
+        _, held = typical(known[theirs], holdout.session[theirs])
+        place = int(np.floor(FLAGGED * len(held)))
+        rate = min(2 * (place + 1) / (len(held) + 1), 1.0)
+        for source in np.unique(buffer.source[buffer.y == label]).tolist():
+            own = np.flatnonzero((buffer.y == label) & (buffer.source == source))
+            which, levels = typical(given[own], buffer.session[own])
+            flagged = levels < np.sort(held)[place]
+            rows = np.zeros(len(buffer), np.bool_)
+            rows[own[flagged[which]]] = True
+            what = (
+                f"{flagged.sum()} of {len(levels)} sessions of source {source} labelled {holdout.schema.classes[label]}"
+            )
+            yield Cell(float(binom.sf(flagged.sum() - 1, len(levels), rate)), rows, what)
 
 
 def _given(scores: Floats, y: Ints) -> Floats:
     return np.asarray(scores[np.arange(len(y)), y], np.float64)
 
 
-def _typical(values: Floats, session: Strings) -> Floats:
-    """The median of each session's values."""
+def typical(values: Floats, session: Strings) -> tuple[Ints, Floats]:
+    """The session [n] of each row, and the lower median of each session's values."""
     which, count = sessions_of(session)
-    order = np.lexsort((values, which))
     sizes = np.bincount(which, minlength=count)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return np.asarray(values[order][starts + (sizes - 1) // 2], np.float64)
+    return which, np.asarray(values[np.lexsort((values, which))][starts + (sizes - 1) // 2], np.float64)

@@ -1,0 +1,262 @@
+"""A candidate that was made elsewhere, put on trial: models of the trusted base are trained to compare it with.
+
+All is in the terms of the last known good version (LKG): its features, vocabularies and classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.batch import Bools, Ints, Scorer, Strings
+from rollback.bundle import MODEL, Bundle
+from rollback.gates.gate import Trial
+from rollback.gates.pattern import pattern_of
+from rollback.gates.requirements.labels_against_last_known_good import cells
+from rollback.gates.trial import Campaign, GateError, Live, Suspect
+from rollback.reference import ReferenceRows
+from rollback.registry.registry import Buffer
+from rollback.retraining.data import FEWEST_BASE, HELD_SHARE, as_rows, read_buffer
+from rollback.retraining.model import RESEEDS, Learner
+from rollback.retraining.rehearsal import Rehearse, rehearse
+from rollback.retraining.vetting import covered
+from rollback.sanitise.conformal import session_folds
+from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
+from rollback.sanitise.sanitise import SanitiseError, sanitise
+from rollback.train.recipe import Device, recipe_names
+from rollback.train.split import hold_out
+from rollback.translate import Incompatible, scorer_in_terms_of
+
+PARTS: Final = 3
+DEFAULT: Final = "mlp"
+ASKED: Final = 16
+"""So many rows of each suspect are asked for."""
+FEW: Final = 1e-3
+"""Contradicted rows are asked about where there are so many that this is their chance at most."""
+TREES: Final = (b"TreeEnsemble", "boosting")
+"""An operator of ONNX by which a foreign model's family is known, and the recipe of that family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contenders:
+    """Candidate and LKG with their training buffers, as far as they are known; ``live`` are recent labelled events."""
+
+    candidate: Bundle
+    lkg: Bundle
+    buffer: Buffer | None = None
+    known: Buffer | None = None
+    holdout: Buffer | None = None
+    live: Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How to judge: ``answers`` {row id: true class} of a trusted labeller, ``recipe`` of the models of the base."""
+
+    answers: Mapping[str, int] = field(default_factory=dict)
+    recipe: str | None = None
+    rehearse: int = 0
+    seed: int = 0
+    device: Device = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class OnTrial:
+    """The trial, the ids of rows that a person has to label first with the reason, and what is to be said of it."""
+
+    trial: Trial
+    asks: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+
+
+def put_on_trial(versions: Contenders, asked: Asked, progress: Progress) -> OnTrial:
+    """Train what the gate compares with, and look into the candidate's buffer.
+
+    Raises `GateError`, `rollback.retraining.data.RetrainRefusedError`, `rollback.train.recipe.RecipeError` and
+    `rollback.tables.table.TableError`.
+    """
+    candidate, lkg = _scorers(versions)
+    rng = np.random.default_rng([asked.seed, 13])
+    base, holdout = _trusted(versions, rng)
+    recipe = asked.recipe or family(versions.candidate, versions.lkg)
+    learner = Learner(versions.lkg.manifest, recipe, asked.seed, asked.device, progress)
+    seeds = np.random.SeedSequence(asked.seed).generate_state(RESEEDS) % 2**31
+    reseeds = [
+        learner.fit(base, int(seed), f"training model {i + 1} of {RESEEDS} of the trusted base")
+        for i, seed in enumerate(seeds)
+    ]
+    trial = Trial(
+        candidate=candidate,
+        lkg=lkg,
+        reseeds=reseeds,
+        holdout=holdout,
+        canaries=versions.lkg.canaries(),
+        live=None if versions.live is None else _live(versions.live, versions.lkg),
+        kin=versions.candidate.manifest.recipe.get("name") == recipe,
+        lkg_kin=versions.lkg.manifest.recipe.get("name") == recipe,
+    )
+    remarks = [f"what is noise is known from {RESEEDS} models of {len(base)} trusted rows, trained by recipe {recipe}"]
+    if not trial.kin:
+        remarks.append(
+            "the candidate was not trained by that recipe: models of its own kind may differ by more or less"
+        )
+    if versions.buffer is None:
+        return OnTrial(replace(trial, parts=_parts(base, learner.fit, rng, asked.seed)), (), tuple(remarks))
+    return _with_buffer(trial, versions, asked, base, learner.fit, progress, remarks)
+
+
+def family(candidate: Bundle, lkg: Bundle) -> str:
+    """The recipe of models like the candidate, as far as it is known: its own, that of trees, LKG's, else a network."""
+    known = recipe_names()
+    own = candidate.manifest.recipe.get("name")
+    operator, trees = TREES
+    if own is None and operator in candidate.files.get(MODEL, b""):
+        own = trees
+    return next((n for n in (own, lkg.manifest.recipe.get("name"), DEFAULT) if n in known), DEFAULT)
+
+
+def _scorers(versions: Contenders) -> tuple[Scorer, Scorer]:
+    schema = versions.lkg.schema
+    candidate, lkg = versions.candidate.scorer(), versions.lkg.scorer()
+    if candidate is None or lkg is None:
+        which = versions.candidate if candidate is None else versions.lkg
+        raise GateError(f"version {which.manifest.version} has no model: add it with tocsin registry add --onnx")
+    try:
+        return scorer_in_terms_of(schema, candidate, versions.candidate.schema), lkg
+    except Incompatible as reason:
+        raise GateError(f"the candidate cannot be compared with the last known good version: {reason}") from reason
+
+
+def _trusted(versions: Contenders, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Rows to train on, and others to judge by: LKG's own buffer and reference, else parts of the reference."""
+    schema, reference = versions.lkg.schema, versions.lkg.reference()
+    empty = np.zeros(0, np.bool_)
+    held: ReferenceRows | None = reference
+    if versions.known is not None:
+        base = as_rows(read_buffer(versions.known, versions.lkg.manifest.features, schema)[1], schema, "base")
+    elif reference is not None:
+        out = _held(as_rows(reference, schema, "base"), rng)
+        labelled = reference.take(reference.y >= 0)
+        base, held = as_rows(labelled.take(~out), schema, "base"), labelled.take(out)
+    else:
+        raise GateError(_no_base(versions, 0))
+    if versions.holdout is not None:
+        holdout = as_rows(read_buffer(versions.holdout, versions.lkg.manifest.features, schema)[1], schema, "holdout")
+    else:
+        holdout = as_rows(held, schema, "holdout") if held is not None else base.take(empty)
+    if len(base) < FEWEST_BASE or len(np.unique(base.y)) < 2:  # noqa: PLR2004 - a classifier tells two classes apart
+        raise GateError(_no_base(versions, len(base)))
+    return base, holdout
+
+
+def _held(rows: Rows, rng: np.random.Generator) -> Bools:
+    return hold_out(rows.session, rows.y, int(HELD_SHARE * len(rows)), rng)
+
+
+def _no_base(versions: Contenders, rows: int) -> str:
+    return (
+        f"there are {rows} trusted rows to train models to compare with, and at least {FEWEST_BASE} of two classes are "
+        f"needed: version {versions.lkg.manifest.version} needs a training buffer or a larger reference (registry add)"
+    )
+
+
+def _parts(base: Rows, fit: Fit, rng: np.random.Generator, seed: int) -> list[Scorer]:
+    fold = session_folds(base, PARTS, rng)
+    return [fit(base.take(fold != k), seed + k) for k in range(PARTS)]
+
+
+def _live(file: Buffer, lkg: Bundle) -> Live:
+    _, rows, _ = read_buffer(file, lkg.manifest.features, lkg.schema)
+    alone = np.char.add("\0", np.arange(len(rows)).astype(np.str_))
+    return Live(rows.x, rows.y, np.where(rows.session == "", alone, rows.session))
+
+
+def _with_buffer(
+    trial: Trial, versions: Contenders, asked: Asked, base: Rows, fit: Fit, progress: Progress, remarks: list[str]
+) -> OnTrial:
+    """The same trial with what screens find among the rows of the buffer that are not in the base."""
+    assert versions.buffer is not None  # noqa: S101 - checked by the caller
+    _, read, ids = read_buffer(versions.buffer, versions.lkg.manifest.features, versions.lkg.schema)
+    ids = ids[read.y >= 0]
+    rows = as_rows(read, versions.lkg.schema, "buffer")
+    fresh = _not_in(rows, base)
+    rows, ids = rows.take(fresh), ids[fresh]
+    remarks.append(f"{len(rows)} of {len(fresh)} labelled rows of the buffer are not in the trusted base")
+    if not len(rows):
+        parts = _parts(base, fit, np.random.default_rng([asked.seed, 17]), asked.seed)
+        return OnTrial(replace(trial, parts=parts, suspects=()), (), tuple(remarks))
+    try:
+        found = sanitise(base, rows, fit, seed=asked.seed, hint=None, progress=progress)
+    except SanitiseError as reason:
+        remarks.append(f"the buffer cannot be screened: {reason}")
+        return OnTrial(replace(trial, buffer=rows), (), tuple(remarks))
+    told = np.array([asked.answers.get(ident, -1) for ident in ids.tolist()], np.int64)
+    suspects, asks, theirs = _suspects(found, rows, ids, told, asked.seed)
+    campaigns: tuple[Campaign, ...] = ()
+    if asked.rehearse:
+        pipeline = Rehearse(base, rows.take(~found.removed), trial.holdout, fit, sanitise)
+        campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
+    rest = rows.take(~theirs)
+    trial = replace(trial, parts=found.base_scorers, suspects=suspects, campaigns=campaigns)
+    trial = replace(trial, buffer=rest, told=told[~theirs])
+    asks += _contradicted(trial, ids[~theirs])
+    return OnTrial(trial, tuple(asks), (*remarks, *found.remarks))
+
+
+def _not_in(rows: Rows, base: Rows) -> Bools:
+    """Which rows differ from all of the base: whoever copies a trusted row with its label teaches nothing new."""
+
+    def keys(r: Rows) -> list[bytes]:
+        table = np.ascontiguousarray(np.column_stack([r.x, r.y]) + 0.0)
+        return [row.tobytes() for row in table]
+
+    known = set(keys(base))
+    return np.array([key not in known for key in keys(rows)], np.bool_)
+
+
+def _suspects(
+    found: Sanitised, rows: Rows, ids: Strings, told: Ints, seed: int
+) -> tuple[tuple[Suspect, ...], list[tuple[str, str]], Bools]:
+    """Every slice that was found, which of its rows have to be labelled, and all rows of slices."""
+    rng = np.random.default_rng([seed, 19])
+    suspects: list[Suspect] = []
+    asks: list[tuple[str, str]] = []
+    theirs = np.zeros(len(rows), np.bool_)
+    for i, piece in enumerate(sorted(found.slices, key=lambda s: -s.rows), start=1):
+        label = rows.schema.classes.index(piece.label)
+        own = covered(piece, rows) & (rows.y == label)
+        theirs |= own
+        answered = own & (told >= 0)
+        name = f"slice_{i}"
+        pattern = pattern_of(name, piece.features, label, rows.schema, rows.x)
+        false = int(np.count_nonzero(answered & (told != label)))
+        suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false))
+        if suspects[-1].open:
+            asks += _asks(own, told, ids, f"may be poison or a new family: {suspects[-1].what}", rng)
+    return tuple(suspects), asks, theirs
+
+
+def _contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
+    """Rows that are contradicted most of all, to be labelled."""
+    worst = min(cells(trial), key=lambda cell: cell.p, default=None)
+    if worst is None or worst.p > FEW:
+        return []
+    rng = np.random.default_rng(len(ids))
+    return _asks(worst.rows, trial.told, ids, f"its label contradicts models of the trusted base: {worst.what}", rng)
+
+
+def _asks(among: Bools, told: Ints, ids: Strings, why: str, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Some of the rows that have no answer yet; all rows with one count as asked."""
+    left = max(ASKED - int(np.count_nonzero(among & (told >= 0))), 0)
+    rows = rng.permutation(np.flatnonzero(among & (told < 0)))[:left]
+    return [(str(ids[row]), why) for row in np.sort(rows)]
+
+
+def describe(piece: Slice) -> str:
+    """The values of a slice in words."""
+    values: Mapping[str, Any] = piece.core or piece.features
+    where = "" if piece.source is None else f" from {piece.source}"
+    return f"labelled {piece.label}{where}: " + ", ".join(f"{name} = {value}" for name, value in values.items())
