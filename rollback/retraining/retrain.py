@@ -6,6 +6,7 @@ Idempotent by its folder (`rollback.retraining.out`): whenever it is killed and 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.tables.table import write_table
 from rollback.train.chosen import recipe_file
 from rollback.train.recipe import Device
+
+CHECKPOINTS = "checkpoints"
+"""Where trainings that were cut off stand; gone when they are done."""
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
 
@@ -137,11 +141,13 @@ def _make(
     rng = np.random.default_rng([asked.seed, 11])
     answers = {} if asked.vetting is None else read_answers(asked.vetting)
     scorer = _scorer(lkg)
-    learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
+    checkpoints = out.folder / CHECKPOINTS
+    learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
