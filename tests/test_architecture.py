@@ -165,7 +165,7 @@ def imports_without(blocked: set[str], modules: list[str]) -> str:
 
 
 def test_the_watcher_imports_without_the_optional_libraries() -> None:
-    optional = {"torch", "sklearn", "skl2onnx", "onnx", "pyarrow", "lightgbm", "onnxmltools"}
+    optional = {"torch", "sklearn", "skl2onnx", "onnx", "pyarrow", "lightgbm", "onnxmltools", "opacus"}
     assert imports_without(optional, WATCHER) == ""
 
 

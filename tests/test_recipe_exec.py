@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -49,8 +50,6 @@ json.dump([table[:5], about, sys.argv[4]], open({str(seen)!r}, "w"), default=str
     weighed = type(rows)(rows.schema, rows.x, rows.y, rows.session, np.full(len(rows), 0.5))
     with pytest.raises(RecipeError, match="left no model"):
         fit(command(code), weighed, seed=42)
-    import json  # noqa: PLC0415
-
     table, about, seed = json.loads(seen.read_text())
     assert seed == "42"
     assert [about["label"], about["weight"], about["classes"]] == [

@@ -97,7 +97,7 @@ def test_an_unknown_recipe_names_those_that_there_are(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(options(small, tmp_path / "out", "--recipe", "alchemy")) == 1
-    assert "no recipe 'alchemy'; there are: mlp" in capsys.readouterr().err
+    assert "no recipe 'alchemy'; there are: boosting, ensemble, exec, " in capsys.readouterr().err
 
 
 WITHOUT = """

@@ -72,7 +72,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
     interrupted(rows, tmp_path / "kept", 2)
     (path,) = (tmp_path / "kept").iterdir()
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match="is no checkpoint: .*; delete it to begin anew"):
+    with pytest.raises(RecipeError, match=r"is no checkpoint: .*; delete it to begin anew"):
         resumed(rows, tmp_path / "kept")
 
 

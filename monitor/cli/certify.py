@@ -71,5 +71,12 @@ def _summary(columns: dict[str, Column]) -> dict[str, float]:
     if not len(columns["prediction"]):
         return {}
     if "certified_poisons" in columns:
-        return {"median_certified_poisons": float(np.median(columns["certified_poisons"]))}
-    return {"abstains": float(np.mean(columns["abstain"])), "median_radius": float(np.median(columns["radius"]))}
+        return {"median_certified_poisons": _median(columns["certified_poisons"])}
+    return {
+        "abstains": float(np.mean(columns["abstain"].astype(np.float64))),
+        "median_radius": _median(columns["radius"]),
+    }
+
+
+def _median(column: Column) -> float:
+    return float(np.median(column.astype(np.float64)))

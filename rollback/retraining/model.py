@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -47,9 +48,20 @@ class Made:
 
 
 class Learner:
-    """Trains in the terms of one schema with one recipe. Raises `RetrainRefusedError` and `RecipeError`."""
+    """Trains in the terms of one schema with one recipe. Raises `RetrainRefusedError` and `RecipeError`.
 
-    def __init__(self, lkg: Manifest, recipe: str | None, seed: int, device: Device, progress: Progress) -> None:
+    A training that was cut off goes on from what it left in the folder ``checkpoints``, if any.
+    """
+
+    def __init__(
+        self,
+        lkg: Manifest,
+        recipe: str | None,
+        seed: int,
+        device: Device,
+        progress: Progress,
+        checkpoints: Path | None = None,
+    ) -> None:
         if recipe is None and "name" not in lkg.recipe:
             raise RetrainRefusedError(
                 f"version {lkg.version} was not trained by Tocsin, so that its recipe is not known: say with --recipe "
@@ -64,6 +76,7 @@ class Learner:
         self._seed = seed
         self._device = device
         self._progress = progress
+        self._checkpoints = checkpoints
         # the network handles missing and unseen values itself
         features = tuple(msgspec.structs.replace(f, missing=None, codes=(), unseen=None) for f in lkg.features)
         self._draft = Draft(classes=lkg.classes, features=features, parent=lkg.version)
@@ -122,7 +135,8 @@ class Learner:
             trusted = np.concatenate([trusted, np.zeros(len(rows) - len(trusted), dtype=np.bool_)])
         bounds = bounds_of(self._draft.features)
         training = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight, trusted, bounds)
-        return self._recipe.train(training, seed=seed, device=self._device, progress=told)
+        kept = None if what is None else self._checkpoints  # fits of screens are many and quick
+        return self._recipe.train(training, seed=seed, device=self._device, progress=told, checkpoints=kept)
 
     def _scorer(self, trained: Trained) -> Scorer:
         return OnnxScorer(trained.model, self._draft_of(trained).manifest("", "", ""))

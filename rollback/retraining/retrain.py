@@ -6,6 +6,7 @@ Idempotent by its folder (`rollback.retraining.out`): whenever it is killed and 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +52,9 @@ from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.tables.table import write_table
 from rollback.train.chosen import recipe_file
 from rollback.train.recipe import Device
+
+CHECKPOINTS = "checkpoints"
+"""Where trainings that were cut off stand; gone when they are done."""
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
 
@@ -147,12 +151,14 @@ def _make(
     rng = np.random.default_rng([asked.seed, 11])
     answers = [] if asked.vetting is None else read_bound_answers(asked.vetting)
     scorer = _scorer(lkg)
-    learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
+    checkpoints = out.folder / CHECKPOINTS
+    learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
     data, mended = repaired(data, asked.seed, progress)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
     trial = replace(trial, canaries=lkg.canaries())
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))

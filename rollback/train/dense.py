@@ -18,6 +18,7 @@ from rollback.train.onnx_graph import CLIP, scaled_numbers
 from rollback.train.recipe import Weights
 
 Matrix = NDArray[np.float32]
+SMALLEST = 1e-7
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -78,4 +79,5 @@ def numeric_statistics(schema: Schema, x: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of asinh of every numeric column; 0 and 1 where nothing varies or all is missing."""
     values = np.ma.masked_invalid(np.arcsinh(x[:, numeric_columns(schema)]))
     mean, deviation = values.mean(axis=0).filled(0.0), values.std(axis=0).filled(0.0)
-    return mean, np.where(deviation > 0, deviation, 1.0)
+    # that of a constant is no exact zero, and what float32 makes of it would be noise a hundred million times its size
+    return mean, np.where(deviation > SMALLEST * np.maximum(np.abs(mean), 1.0), deviation, 1.0)

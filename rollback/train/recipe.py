@@ -101,7 +101,8 @@ def load_recipe(name: str) -> Recipe:
     try:
         module = importlib.import_module(f"{recipes.__name__}.{name}")
     except ImportError as error:
-        raise RecipeError(f'recipe {name} needs more packages: pip install "tocsin[retrain]" ({error})') from error
+        extra = name if error.name == name else "retrain"  # lightgbm is an extra of its own
+        raise RecipeError(f'recipe {name} needs more packages: pip install "tocsin[{extra}]" ({error})') from error
     return cast("Recipe", module)
 
 

@@ -34,7 +34,7 @@ class Team:
             return gradients
         flat = torch.cat([g.reshape(-1) for g in gradients])
         distributed.all_reduce(flat)
-        parts = flat.split([g.numel() for g in gradients])
+        parts = torch.split(flat, [g.numel() for g in gradients])
         return [part.view_as(g) for part, g in zip(parts, gradients, strict=True)]
 
 

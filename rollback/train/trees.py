@@ -40,6 +40,8 @@ def sum_of_trees(graph: Graph, matrix: str, trees: Sequence[Tree], targets: int)
             for target in range(targets) if leaf else ():
                 for name, item in zip(leaves, (number, i, target, float(tree.value[i, target])), strict=True):
                     leaves[name].append(item)
+    attributes: dict[str, Any] = {f"nodes_{name}": values for name, values in nodes.items()}
+    attributes |= {f"target_{name}": values for name, values in leaves.items()}
     return graph.add(
         "TreeEnsembleRegressor",
         [matrix],
@@ -47,8 +49,7 @@ def sum_of_trees(graph: Graph, matrix: str, trees: Sequence[Tree], targets: int)
         n_targets=targets,
         aggregate_function="SUM",
         post_transform="NONE",
-        **{f"nodes_{name}": values for name, values in nodes.items()},
-        **{f"target_{name}": values for name, values in leaves.items()},
+        **attributes,
     )
 
 

@@ -121,7 +121,7 @@ class PrivateSteps:
             luck = self._objective.draw(len(part), len(self._network.numeric)).to(x.device)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns of inputs without gradients, which rows are
-                self._objective.losses(self._network, x, self._y[part], luck).sum().backward()
+                torch.autograd.backward(self._objective.losses(self._network, x, self._y[part], luck).sum())
             single = [p.grad_sample.detach() for p in self._parameters]  # type: ignore[attr-defined]  # set by Opacus
             norms = torch.stack([g.flatten(1).norm(dim=1) for g in single]).norm(dim=0)
             count = (self._how.clip / (norms + 1e-6)).clamp(max=1.0) * self._weight[part]

@@ -58,13 +58,13 @@ def train(
     """Train on the rows; see `rollback.train.recipe.Recipe`."""
     p = parameters or Parameters()
     made = []
-    for i, content in enumerate(p.members):
-        chosen = member(content, f"members[{i}]")
+    for i, each in enumerate(p.members):
+        chosen = member(each, f"members[{i}]")
         made.append(chosen.train(rows, seed=seed, device=device, progress=_untold, checkpoints=checkpoints))
         progress(i + 1, len(p.members), float("nan"))
     score = own_of([each.own for each in made], p, len(rows.schema.classes))
     content = _graph(made, p, rows.schema)
-    figures = {f"{i}_{name}": value for i, each in enumerate(made) for name, value in each.figures.items()}
+    figures = {f"{i}_{name}": value for i, own in enumerate(made) for name, value in own.figures.items()}
     figures["abstains"] = float(np.mean(_abstained(score(rows.x))))
     return Trained(content, onnx_spec(rows.schema), {}, asdict(p), figures, answers_of(score, rows), score)
 

@@ -99,7 +99,7 @@ def _sigmoid(decision: Floats, y: Bools, weight: Floats | None) -> tuple[float, 
     return float(found.x[0]), float(found.x[1])
 
 
-def _own(dense: Dense, slope: Floats, offset: Floats) -> Scorer:
+def _own(dense: Dense, slope: Matrix, offset: Matrix) -> Scorer:
     def own(x: Floats) -> Floats:
         odds = dense(x).astype(np.float64) @ slope.astype(np.float64).T + offset
         scores: Floats = softmax(log_expit(np.clip(odds, -WIDEST, WIDEST)), axis=1)
@@ -108,7 +108,7 @@ def _own(dense: Dense, slope: Floats, offset: Floats) -> Scorer:
     return own
 
 
-def _graph(dense: Dense, slope: Floats, offset: Floats, schema: Schema) -> bytes:
+def _graph(dense: Dense, slope: Matrix, offset: Matrix, schema: Schema) -> bytes:
     graph = Graph()
     odds = graph.add(
         "Gemm", [dense.nodes(graph), graph.constant(slope, "slope"), graph.constant(offset, "offset")], transB=1

@@ -192,7 +192,7 @@ def _fit_privately(rows: TrainingRows, seed: int, device: Device, progress: Prog
     with repeatable(secret, p.threads, deterministic=p.deterministic):
         network = Network(rows.schema, known.mean, known.scale, p.hidden).to(place)
         with torch.no_grad():
-            network.layers[-1].bias.copy_(torch.tensor(np.log(known.share)))
+            network.state_dict()[f"layers.{len(p.hidden)}.bias"].copy_(torch.tensor(np.log(known.share)))
         columns = _tensors(rows, np.ones(len(rows), dtype=np.bool_), place)
         steps = privacy.PrivateSteps(
             network, objective_of(rows, p), columns, how, batch=p.batch, epochs=p.epochs, drop=p.drop
