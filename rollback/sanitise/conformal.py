@@ -61,7 +61,7 @@ class Suspicion:
     """How suspicious rows are, higher is more: ``base`` [m], each by what has not seen it, and ``new`` [K, n].
 
     Row k of ``new`` is what was fitted without the k-th part of the base says; K = 1 where base and new rows had the
-    same part in the score. ``cell`` [n] is the feature of a new row that speaks most against it (None: not known).
+    same part in the score. ``cell`` [n] is the feature of a new row that speaks most against it (-1 or None: unknown).
     """
 
     base: Floats

@@ -20,7 +20,7 @@ from rollback.sanitise.rows import Rows
 COMPONENTS: Final = 16
 
 Rate: TypeAlias = Callable[[Ints], Floats]
-"""Suspicion of some rows of the pool, by their places in it."""
+"""Suspicion [r] of r rows of the pool, by their places in it; or [r, d], of each of their cells."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,25 @@ class Material:
             base[out] = rate(out)
             new.append(rate(m + np.arange(n)))
         return Suspicion(base, np.array(new).reshape(len(new), n))
+
+    def crossed_cells(self, fit: Callable[[Ints], Rate], row: Callable[[Floats], Floats]) -> Suspicion:
+        """`crossed` for cells: ``row`` makes a row's suspicion [r] of its cells' [r, d]. The worst cell is named."""
+        m, columns = len(self.base), self.base.x.shape[1]
+        total = np.zeros((len(self.new), columns))
+
+        def fit_rows(known: Ints) -> Rate:
+            rate = fit(known)
+
+            def rate_rows(rows: Ints) -> Floats:
+                cells = rate(rows)
+                judged = rows >= m
+                total[rows[judged] - m] += cells[judged]
+                return row(cells)
+
+            return rate_rows
+
+        rated = self.crossed(fit_rows)
+        return Suspicion(rated.base, rated.new, np.where(total.max(axis=1) > 0, total.argmax(axis=1), -1))
 
     def pooled(self, rated: Floats) -> Suspicion:
         """A score [m + n] in which base and new rows had the same part."""

@@ -28,31 +28,21 @@ class ForeignValues(Score):
 
     def rate(self, material: Material) -> Suspicion:
         """See `Score`."""
-        m, n = len(material.base), len(material.new)
-        y, session = material.y, material.session
-        cell = np.full(n, -1)
+        plain, y, session = material.plain, material.y, material.session
+        numeric = [j for j, f in enumerate(material.base.schema.features) if f.kind == "numeric"]
 
         def fit(known: Ints) -> Rate:
             def rate(rows: Ints) -> Floats:
-                most = np.zeros(len(rows))
+                count = np.zeros((len(rows), plain.shape[1]))
                 for label in np.unique(y[rows]).tolist():
-                    own, same = rows[y[rows] == label], known[y[known] == label]
-                    count = np.column_stack(
-                        [_recurring(material.plain[same, j], material.plain[own, j], session[own]) for j in numeric]
-                    )
-                    most[y[rows] == label] = count.max(axis=1, initial=0)
-                    if len(own) and own[0] >= m:
-                        worst = np.array(numeric)[count.argmax(axis=1)]
-                        cell[own - m] = np.where(count.max(axis=1) > 0, worst, cell[own - m])
-                return most * n / max(len(rows), 1)
+                    own, same = y[rows] == label, known[y[known] == label]
+                    for j in numeric:
+                        count[own, j] = _recurring(plain[same, j], plain[rows[own], j], session[rows[own]])
+                return count * (len(material.new) / max(len(rows), 1))
 
             return rate
 
-        numeric = [j for j, f in enumerate(material.base.schema.features) if f.kind == "numeric"]
-        if not numeric:
-            return material.pooled(np.zeros(m + n))
-        rated = material.crossed(fit)
-        return Suspicion(rated.base, rated.new, cell)
+        return material.crossed_cells(fit, lambda count: np.asarray(count.max(axis=1), np.float64))
 
 
 def _recurring(known: Floats, value: Floats, session: Ints) -> Floats:

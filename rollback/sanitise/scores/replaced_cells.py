@@ -40,26 +40,24 @@ class ReplacedCells(Score):
     def rate(self, material: Material) -> Suspicion:
         """See `Score`."""
         columns = material.plain.shape[1]
-        all_cells = np.column_stack([material.plain, material.y])
+        cells = np.column_stack([material.plain, material.y])
         coded = [bins(material.x[:, j], BINS) for j in range(columns)]
-        total = np.zeros((len(material.new), columns))
 
         def fit(known: Ints) -> Rate:
-            models = [_Cell.fitted(all_cells, j, code, count, known) for j, (code, count) in enumerate(coded)]
+            models = [_Cell.fitted(cells, j, code, count, known) for j, (code, count) in enumerate(coded)]
 
             def rate(rows: Ints) -> Floats:
-                surprise = np.zeros((len(rows), columns))
-                for j, model in enumerate(models):
-                    surprise[:, j] = model.surprise(all_cells[rows], coded[j][0][rows])
-                if len(rows) and rows[0] >= len(material.base):
-                    total[:] += surprise
-                worst = min(max(3, round(WORST * columns)), columns)
-                return np.asarray(np.sort(surprise, axis=1)[:, -worst:].mean(axis=1), np.float64)
+                surprise = [model.surprise(cells[rows], coded[model.column][0][rows]) for model in models]
+                return np.asarray(np.column_stack(surprise), np.float64)
 
             return rate
 
-        rated = material.crossed(fit)
-        return Suspicion(rated.base, rated.new, total.argmax(axis=1))
+        return material.crossed_cells(fit, _worst)
+
+
+def _worst(surprise: Floats) -> Floats:
+    count = min(max(3, round(WORST * surprise.shape[1])), surprise.shape[1])
+    return np.asarray(np.sort(surprise, axis=1)[:, -count:].mean(axis=1), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,8 @@ class RobustStatistics(Score):
 
     def rate(self, material: Material) -> Suspicion:
         """See `Score`."""
-        m, y = len(material.base), material.y
+        plain, y = material.plain, material.y
         kinds = [f.kind for f in material.base.schema.features]
-        worst = np.zeros(len(material.new))
-        cell = np.zeros(len(material.new), np.int64)
 
         def fit(known: Ints) -> Rate:
             def rate(rows: Ints) -> Floats:
@@ -41,18 +39,17 @@ class RobustStatistics(Score):
                 for label in np.unique(y[rows]).tolist():
                     own, same = y[rows] == label, known[y[known] == label]
                     for j, kind in enumerate(kinds):
-                        theirs, ours = material.plain[same, j], material.plain[rows[own], j]
-                        surprise[own, j] = (_tail if kind == "numeric" else _share)(theirs, ours)
-                if len(rows) and rows[0] >= m:
-                    largest = surprise.max(axis=1)
-                    cell[:] = np.where(largest > worst, surprise.argmax(axis=1), cell)
-                    worst[:] = np.maximum(worst, largest)
-                return np.asarray(np.sort(surprise, axis=1)[:, -WORST:].mean(axis=1), np.float64)
+                        measure = _tail if kind == "numeric" else _share
+                        surprise[own, j] = measure(plain[same, j], plain[rows[own], j])
+                return surprise
 
             return rate
 
-        rated = material.crossed(fit)
-        return Suspicion(rated.base, rated.new, cell)
+        return material.crossed_cells(fit, _worst)
+
+
+def _worst(surprise: Floats) -> Floats:
+    return np.asarray(np.sort(surprise, axis=1)[:, -WORST:].mean(axis=1), np.float64)
 
 
 def _tail(known: Floats, value: Floats) -> Floats:
