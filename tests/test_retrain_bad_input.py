@@ -190,18 +190,6 @@ def test_a_buffer_in_which_every_label_is_wrong_gives_no_candidate_that_passes(
     assert not json.loads((tmp_path / "out" / "gate.json").read_bytes())["passed"]
 
 
-def test_an_answer_for_an_id_that_different_rows_share_vouches_for_none_of_them(
-    small: Small, columns: Columns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shared = {**columns, "id": np.where(np.arange(len(columns["id"])) < 50, "shared", columns["id"])}
-    answers = tmp_path / "answers.ndjson"
-    answers.write_text('{"id": "shared", "label": "benign"}\n')
-    retrain(small, written(tmp_path, shared), tmp_path / "out", "--vetting", answers)
-    assert "answers to 1 ids count for nothing: different rows share the id 'shared'" in capsys.readouterr().err
-    judged = [read_table(tmp_path / "out" / f"{name}.parquet", text=["id"]) for name in ("removed", "retained")]
-    assert sum(int(np.sum(table.strings("id") == "shared")) for table in judged) == 50  # screened, and not believed
-
-
 def test_no_trusted_base_is_refused_with_the_reason(
     tmp_path: Path, columns: Columns, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,5 @@ def _ids(data: Data) -> Iterator[str]:
     repeated = len(known) - len(np.unique(known))
     if repeated:
         yield (
-            f"{repeated} new rows have the id of another row: removed.parquet and retained.parquet do not tell them "
-            "apart, and an answer for such an id counts only where all its rows have the same values"
+            f"{repeated} new rows have the id of another row: removed.parquet and retained.parquet do not tell them apart"
         )

@@ -22,7 +22,6 @@ from rollback.manifest import FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
 from rollback.repair.event_time import event_times
-from rollback.retraining.repeated_ids import clear_answers
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
 from rollback.tables.table import Column, Table, TableError, read_table
@@ -84,14 +83,11 @@ def gather(lkg: Bundle, known: Buffer | None, tables: Tables, vetted: dict[str, 
     if not len(rows):
         raise TableError(f"{tables.buffer.path}: has no rows")
     trusted = _trusted(table, tables.trusted)
-    vetted, unclear = clear_answers(vetted, ids, rows.x)
     rows = _corrected(rows, ids, vetted, schema, tables.buffer.path)
     answered = np.isin(ids, list(vetted))
     labelled = rows.y >= 0
     held = _held(rows, trusted & labelled & ~answered, rng)
     remarks = _remarks(table, tables, labelled)
-    if unclear:
-        remarks.append(f"answers to {len(unclear)} ids count for nothing: different rows share the id {unclear[0]!r}")
 
     parts, part_ids, reference, base_from = _lkg_rows(lkg, known, features, schema, rng)
     believed = (trusted | answered) & labelled & ~held

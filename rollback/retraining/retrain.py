@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -83,11 +83,10 @@ class Retraining:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
         files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
         buffer = self.tables.buffer
-        hint = self.hint
         asked: dict[str, Any] = {
             "files": [None if path is None else _digest(path) for path in files],
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
-            "hint": hint and [dict(hint.features), hint.sources, hint.label, hint.origins, hint.ids],
+            "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
