@@ -20,7 +20,7 @@ from rollback.sanitise.rows import Rows
 from rollback.tables.table import Table
 
 LEVEL = 0.05
-BUFFERS = 100
+BUFFERS = 60
 
 
 def silent(what: str, share: float) -> None:
@@ -46,11 +46,11 @@ def test_as_many_clean_buffers_have_a_batch_that_differs_as_is_stated() -> None:
     parameters = two_sample.Parameters(level=LEVEL, draws=99)
     alarms = 0
     for seed in range(BUFFERS):
-        both = rows(100 + seed, 320)
+        both = rows(100 + seed, 640)
         trusted = np.isin(both.session, np.unique(both.session)[::2])
         rng = np.random.default_rng(seed)
-        pairs, _ = pairs_of(both.take(trusted), both.take(~trusted), None, batches.Parameters(), rng)
-        assert len(pairs) >= 3
+        pairs, _ = pairs_of(both.take(trusted), both.take(~trusted), None, batches.Parameters(part=35), rng)
+        assert len(pairs) > 4  # sources as wholes and in parts
         alarms += any((tested.p <= LEVEL).any() for tested in compare(pairs, parameters, rng))
     assert alarms <= binom.ppf(0.999, BUFFERS, LEVEL)
 
@@ -158,7 +158,7 @@ def test_a_batch_that_still_differs_after_its_repair_is_put_back(monkeypatch: py
     x = broken.x.copy()
     own = broken.source == "s1"
     x[own, BYTES] = 1000 * np.minimum(x[own, BYTES] / 1000, np.median(new().x[own, BYTES]))  # another unit, and clipped
-    lax = Settings(verdict=verdict.Parameters(nearly_all=0.01, level=1e-9, slack=0.9))
+    lax = Settings(verdict=verdict.Parameters(nearly_all=0.01, all_level=1e-9, slack=0.9))
     mended = mend(base(), replace(broken, x=x), None, seed=0, progress=silent, settings=lax)
     assert len(mended.cells.row) == 0
     assert any("undone: the batch still differs" in f.why for f in mended.findings)

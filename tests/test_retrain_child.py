@@ -302,6 +302,28 @@ def test_the_death_of_the_real_command_touches_nothing_and_starting_it_again_wor
     assert list(small.registry.versions()) == ["1", made.candidate]
 
 
+def test_the_real_command_without_memory_says_so_and_touches_nothing(
+    started: list[ChildTrainer], small: Small, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    trainer = ChildTrainer(
+        [sys.executable, "-m", "monitor"],
+        small.root / "registry",
+        clock=time.monotonic,
+        now=time.time,
+        environ=environ,
+        limits=Limits(timeout_seconds=60, memory_bytes=240 * 2**20),
+    )
+    started.append(trainer)
+    before = small.registry.history()
+    trainer.start(order(tmp_path, Buffer(small.buffer, "label", "source", "session")))
+    made = wait(trainer)
+    assert (made.result, made.candidate) == ("failed", None)
+    assert "out of memory" in made.detail or "took longer" in made.detail  # a library may wait for ever without it
+    assert "what serves was not touched" in made.detail
+    assert small.registry.history() == before
+
+
 LEFT_BEHIND = """
 import sys, time
 from pathlib import Path

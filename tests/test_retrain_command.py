@@ -11,6 +11,9 @@ import pytest
 from small_registry import NAME, Small, make_small
 
 from monitor.cli.main import main
+from monitor.cli.retrain import _hint
+from monitor.messages import ImplicatedItem, Incident, WindowItem
+from rollback.sanitise.case import Hint
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")
@@ -70,6 +73,16 @@ def test_an_incident_of_another_model_is_a_usage_error(
     assert "is about model 'other'" in capsys.readouterr().err
 
 
+def test_all_that_an_incident_implicates_reaches_the_hint() -> None:
+    named = ImplicatedItem({"ttl": 64.0}, ["s1"], ["feed"], ["benign"], ["e1", "e2"])
+    incident = Incident(
+        uid="u", activity="create", status="confirmed", model=NAME, version="2", last_known_good="1", opened_at=0.0,
+        at=0.0, window=WindowItem(0, "a", "b"), family="poisoning", hypothesis=None, confidence=1.0,
+        family_confidence=1.0, severity=1, summary="", implicated=named,
+    )  # fmt: skip
+    assert _hint(incident) == Hint({"ttl": 64.0}, ("s1",), "benign", ("feed",), ("e1", "e2"))
+
+
 @pytest.mark.parametrize("content", [b"", b"no json", b"{}", b"\xff\xfe"])
 def test_what_is_no_incident_is_refused(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
@@ -111,6 +124,9 @@ class Missing(MetaPathFinder):
 
 sys.meta_path.insert(0, Missing())
 from monitor.cli.main import main
+from monitor.cli.retrain import _hint
+from monitor.messages import ImplicatedItem, Incident, WindowItem
+from rollback.sanitise.case import Hint
 main()
 """
 

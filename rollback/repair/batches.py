@@ -37,11 +37,15 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """``rows`` are positions among the new rows; ``part`` is a day (or days), or the number of a part."""
+    """``rows`` are positions among the new rows; ``part`` is a day (or days), or the number of a part.
+
+    ``whole``: these are all rows of the source, of which other batches are parts.
+    """
 
     source: str
     part: str
     rows: Ints
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +71,8 @@ def pairs_of(
 ) -> tuple[list[Pair], list[str]]:
     """The batches of new rows (at ``ts`` [n], seconds since the epoch) beside the base, and sources that have too few.
 
-    Sessions are kept whole; one belongs where its first row does.
+    Sessions are kept whole; one belongs where its first row does. A source of several batches is one more, as a whole:
+    what lasts is seen better there.
     """
     batches, small = [], []
     for source in np.unique(new.source).tolist():
@@ -77,7 +82,9 @@ def pairs_of(
             small.append(source)
             continue
         when = None if ts is None or np.isnan(ts[rows]).all() else ts[rows]
-        batches += [Batch(source, part, rows[own]) for part, own in _parts(code, count, when, parameters)]
+        parts = [Batch(source, part, rows[own]) for part, own in _parts(code, count, when, parameters)]
+        whole = [Batch(source, "all its rows", rows, whole=True)] if len(parts) > 1 else []
+        batches += [*whole, *parts]
     largest = sorted(batches, key=lambda b: -len(b.rows))[: parameters.most]
     kept = [b for b in batches if any(b is other for other in largest)]
     return [_pair(base, new, batch, parameters, rng) for batch in kept], small

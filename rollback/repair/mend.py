@@ -92,6 +92,10 @@ class _Found:
     proposal: Proposal
     verdict: Verdict
 
+    def of(self, source: str) -> bool:
+        """Whether the batch is one of that source."""
+        return self.pair.batch.source == source
+
 
 def mend(
     base: Rows, new: Rows, ts: Floats | None, *, seed: int, progress: Progress, settings: Settings | None = None
@@ -127,27 +131,52 @@ def mend(
 
 
 def _judged(tested: Sequence[Tested], settings: Settings, rng: np.random.Generator) -> list[_Found]:
-    """The best proposal for each feature of each batch that has one, and whether it is a fault."""
-    repairs = make_repairs(settings.repairs)
-    pairs = [t.pair for t in tested]
+    """The best proposal for each feature of each batch that has one, and whether it is a fault.
+
+    What lasts in a source is undone as a whole or not at all. Faults of few rows are looked for in sources as wholes,
+    in features in which no part looks like a fault of all rows.
+    """
     found: list[_Found] = []
+    for each in sorted(tested, key=lambda t: not t.pair.batch.whole):
+        source = each.pair.batch.source
+        lasting = {f.proposal.feature for f in found if f.of(source) and f.pair.batch.whole and f.verdict.fault}
+        differing = [j for j in np.flatnonzero(each.p[:-1] <= settings.test.level).tolist() if j not in lasting]
+        found += _proposed(each, tested, differing, settings, rng, looks=False)
+    divided = {t.pair.batch.source for t in tested if t.pair.batch.whole}
     for each in tested:
-        own = []
-        for j in range(len(each.p) - 1):
-            differs = each.p[j] <= settings.test.level
-            proposals = [r.propose(each.pair, j, rng) for r in repairs if differs or r.looks]
-            if best := _best(each.pair, [p for p in proposals if p is not None]):
-                own.append(_Found(each.pair, best, verdict.verdict(best, each.pair, pairs, settings.verdict)))
-        found += _confined(own, len(each.p) - 1, settings.verdict.confined)
+        source = each.pair.batch.source
+        if each.pair.batch.whole or source not in divided:
+            known = {f.proposal.feature for f in found if f.of(source)}
+            others = [j for j in range(len(each.p) - 1) if j not in known]
+            found += _proposed(each, tested, others, settings, rng, looks=True)
     return found
 
 
+def _proposed(
+    each: Tested,
+    tested: Sequence[Tested],
+    features: Sequence[int],
+    settings: Settings,
+    rng: np.random.Generator,
+    *,
+    looks: bool,
+) -> list[_Found]:
+    """What repairs (those that look at few rows, or the others) propose for some features of a batch, judged."""
+    repairs = [r for r in make_repairs(settings.repairs) if r.looks == looks]
+    pairs = [t.pair for t in tested]
+    own = []
+    for j in features:
+        proposals = [r.propose(each.pair, j, rng) for r in repairs]
+        if best := _best(each.pair, [p for p in proposals if p is not None]):
+            own.append(_Found(each.pair, best, verdict.verdict(best, each.pair, pairs, settings.verdict)))
+    return _confined(own, len(each.p) - 1, settings.verdict.confined)
+
+
 def _best(pair: Pair, proposals: Sequence[Proposal]) -> Proposal | None:
-    """The one that explains the batch best; one of few rows only where there is no other."""
-    whole = [p for p in proposals if p.all_rows]
-    if len(whole) > 1:
-        return min(whole, key=lambda p: misfit(pair, p.feature, p.fault))
-    return next(iter(whole or proposals), None)
+    """The one that explains the batch best."""
+    if len(proposals) > 1:
+        return min(proposals, key=lambda p: misfit(pair, p.feature, p.fault))
+    return next(iter(proposals), None)
 
 
 def _confined(found: list[_Found], features: int, most: int) -> list[_Found]:
@@ -208,11 +237,12 @@ def _findings(
     proposed = {(id(f.pair), f.proposal.feature): f for f in found}
     back, kept = {id(f.proposal) for f in undone}, {id(f.proposal) for f in done}
     out = []
+    shown = _shown(tested, found, level)
     for each in tested:
         pair, names = each.pair, each.pair.now.schema.names
         for j, p in enumerate(each.p.tolist()):
             f = proposed.get((id(pair), j))
-            if p > level and f is None:
+            if (p > level and f is None) or (id(pair), j) not in shown:
                 continue
             plain = Finding(
                 source=pair.batch.source,
@@ -238,6 +268,24 @@ def _findings(
                 )
             )
     return tuple(out)
+
+
+def _shown(tested: Sequence[Tested], found: Sequence[_Found], level: float) -> set[tuple[int, int]]:
+    """Which findings (pair, feature) are told: of what at least half of a source's parts show, the whole alone."""
+    proposed = {(id(f.pair), f.proposal.feature) for f in found}
+    faults = {(f.pair.batch.source, f.proposal.feature) for f in found if f.pair.batch.whole and f.verdict.fault}
+    wholes = {t.pair.batch.source: t for t in tested if t.pair.batch.whole}
+    shown = set()
+    for source in dict.fromkeys(t.pair.batch.source for t in tested):
+        parts = [t for t in tested if t.pair.batch.source == source and not t.pair.batch.whole]
+        whole = wholes.get(source)
+        for j in range(len(parts[0].p)) if parts else ():
+            marked = {id(t.pair) for t in parts if t.p[j] <= level or (id(t.pair), j) in proposed}
+            lasts = len(marked) == 0 or 2 * len(marked) >= len(parts) or (source, j) in faults
+            if whole is not None and lasts and (whole.p[j] <= level or (id(whole.pair), j) in proposed):
+                marked = {id(whole.pair)}
+            shown |= {(pair, j) for pair in marked}
+    return shown
 
 
 def _remarks(findings: Sequence[Finding]) -> tuple[str, ...]:

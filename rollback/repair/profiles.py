@@ -66,3 +66,9 @@ def tidy(values: Floats, digits: int = 9) -> Floats:
         scale = 10.0 ** np.abs(exponent)
         near = np.where(exponent >= 0, np.round(values * scale) / scale, np.round(values / scale) * scale)
     return np.asarray(np.where(np.isfinite(near), near, values), np.float64)
+
+
+def whole(values: Floats) -> bool:
+    """Whether all values that are there are whole numbers."""
+    known = values[~np.isnan(values)]
+    return bool(np.all(known == np.round(known)))

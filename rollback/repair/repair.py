@@ -43,7 +43,7 @@ class Repair(ABC):
     name: ClassVar[str]
     """The file's name."""
     looks: ClassVar[bool] = False
-    """Whether it also looks at features that the batch tests do not find different: faults of few rows."""
+    """Whether it looks for faults of few rows, also where the batch tests find no difference."""
 
     @abstractmethod
     def propose(self, pair: Pair, feature: int, rng: np.random.Generator) -> Proposal | None:

@@ -21,7 +21,7 @@ class Parameters:
 
     A fault of all rows touches at least ``nearly_all`` of each label (as far as chance lets it be measured, and never
     by ``short`` less), a fault of some rows shares of the labels that surely (95%) lie within ``within`` times of each
-    other. ``level`` is that of the test of equal shares; a difference
+    other. ``all_level`` and ``some_level`` are those of the test of equal shares; a difference
     of less than ``slack`` does not count. At least ``judged`` of the rows are of labels that can be judged. In less
     than ``alike`` of the other batches the same is seen. At most ``confined`` features of a batch (or a quarter of
     them) break at once.
@@ -30,14 +30,15 @@ class Parameters:
     nearly_all: float = 0.9
     short: float = 0.15
     within: float = 3.0
-    level: float = 0.05
+    all_level: float = 0.01
+    some_level: float = 0.05
     slack: float = 0.05
     judged: float = 0.9
     alike: float = 0.5
     confined: int = 3
 
     def __post_init__(self) -> None:
-        shares = (self.nearly_all, self.short, self.level, self.slack, self.judged, self.alike)
+        shares = (self.nearly_all, self.short, self.all_level, self.some_level, self.slack, self.judged, self.alike)
         if not all(0 < share < 1 for share in shares) or self.within <= 1 or self.confined < 1:
             raise ValueError(f"shares lie in (0, 1), within is above 1 and confined at least 1, got {self}")
 
@@ -66,7 +67,8 @@ def _objection(
     """Why it may be no fault; empty where nothing speaks against it."""
     if len(contrast.shares) < 2 or contrast.judged < parameters.judged:  # noqa: PLR2004 - labels are compared
         return "too few sessions of a second label to tell a fault, which knows no labels, from poison"
-    if contrast.p < parameters.level and contrast.range > (parameters.slack if proposal.all_rows else 0.0):
+    level = parameters.all_level if proposal.all_rows else parameters.some_level
+    if contrast.p < level and contrast.range > (parameters.slack if proposal.all_rows else 0.0):
         return f"it selects labels ({contrast.said}): that is how poison looks"
     if proposal.all_rows and not _nearly_all(contrast, parameters):
         return f"a fault would be in nearly all rows, and this {contrast.said}"
@@ -99,7 +101,8 @@ def _surely_alike(contrast: Contrast, within: float) -> bool:
 def _drift(proposal: Proposal, pair: Pair, others: Sequence[Pair], parameters: Parameters) -> str:
     """The buffer drifts where most of it shows the same."""
     elsewhere = [other for other in others if other.batch.source != pair.batch.source]
-    beside = elsewhere or [other for other in others if other.batch != pair.batch]
+    parts = [other for other in others if not other.batch.whole and other.batch is not pair.batch]
+    beside = elsewhere or ([] if pair.batch.whole else parts)
     if not beside:
         return "there is no other batch to tell a fault of one source from a drift of all traffic"
     seen, rows = 0, 0

@@ -63,7 +63,4 @@ def _ids(data: Data) -> Iterator[str]:
     known = data.new_id[data.new_id != ""]
     repeated = len(known) - len(np.unique(known))
     if repeated:
-        yield (
-            f"{repeated} new rows have the id of another row: removed.parquet and retained.parquet do not tell them "
-            "apart, and an answer for such an id counts only where all its rows have the same values"
-        )
+        yield f"{repeated} new rows have the id of another row: what is written of rows does not tell these apart"

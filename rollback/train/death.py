@@ -15,7 +15,7 @@ MIB: Final = 2**20
 OUT_OF_MEMORY: Final = re.compile(
     r"MemoryError|std::bad_alloc|bad allocation|[Oo]ut of memory|OutOfMemory|OOM"
     r"|[Cc]an(?:no|')t allocate|[Uu]nable to allocate|[Ff]ailed to allocate|[Aa]llocation (?:of \d+ bytes )?failed"
-    r"|failed to map segment from shared object|not enough memory|[Mm]emory allocation"
+    r"|failed to map segment from shared object(?!: Operation not permitted)|not enough memory|[Mm]emory allocation"
     r"|SystemError: (?:error return without exception set|.* returned NULL without setting an exception)"
 )
 """What Python, NumPy, C++, torch, CUDA, ONNX Runtime and the loader say when there is no memory.

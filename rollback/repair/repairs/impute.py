@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -15,13 +15,19 @@ from rollback.repair.donors import donated
 from rollback.repair.profiles import votes
 from rollback.repair.repair import Proposal, Repair
 
+SURELY: Final = 0.99
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """One value is in at least ``share`` of the rows, and in less than ``usual`` of the base's."""
+    """One value is in at least ``share`` of the rows, and in less than ``usual`` of the base's.
+
+    That is by ``more`` a larger share than the base's most common value has.
+    """
 
     share: float = 0.9
     usual: float = 0.5
+    more: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 < self.usual < self.share <= 1:
@@ -47,6 +53,9 @@ class Impute(Repair):
         value, share = most_common(now, votes(pair.now))
         usual = weighted(same(pair.past.x[:, feature], value), votes(pair.past))
         if share < self._parameters.share or usual >= self._parameters.usual:
+            return None
+        _, before = most_common(pair.past.x[:, feature], votes(pair.past))
+        if share < before + self._parameters.more and share < SURELY:  # the most common value has moved, others with it
             return None
         if column.kind == "categorical" and value == UNSEEN:
             return None

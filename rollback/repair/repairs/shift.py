@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
 from detectors.batch import Floats
 from rollback.repair.batches import Pair
 from rollback.repair.change import QUANTILES, most_common
-from rollback.repair.profiles import tidy, votes
+from rollback.repair.profiles import tidy, votes, whole
 from rollback.repair.repair import Proposal, Repair
 from rollback.repair.touched import FEWEST
+
+LATTICE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,12 @@ class Shift(Repair):
             return None
         now = pair.now.x[:, feature]
         touched = ~np.isnan(now)
-        after = np.where(touched, tidy(now - offset, 12), now)
+        after = np.where(touched, _on_lattice(tidy(now - offset, 12), pair.past.x[:, feature]), now)
         why = f"{abs(offset):.6g} {'larger' if offset > 0 else 'smaller'} in every row: an offset"
         return Proposal(self.name, feature, lambda x: x + offset, touched, after, all_rows=True, why=why)
 
     def _offset(self, pair: Pair, j: int) -> float | None:
-        now, past = tidy(pair.now.x[:, j]), tidy(pair.past.x[:, j])
+        now, past = pair.now.x[:, j], pair.past.x[:, j]
         here, there = ~np.isnan(now), ~np.isnan(past)
         if min(here.sum(), there.sum()) < FEWEST:
             return None
@@ -64,9 +66,15 @@ class Shift(Repair):
             return moved - value if held >= share / 2 else None
         width = float(np.subtract(*np.quantile(past[there], [0.75, 0.25])))
         offset = _median(pair, j)
-        if np.all(past[there] == np.round(past[there])):
+        if whole(past) and whole(now):
             offset = float(np.round(offset))
         return offset if abs(offset) >= self._parameters.widths * width else None
+
+
+def _on_lattice(values: Floats, past: Floats) -> Floats:
+    """Whole numbers where the base has only those and the values are next to some."""
+    near = np.round(values)
+    return near if whole(past) and bool(np.nanmax(np.abs(values - near)) < LATTICE) else values
 
 
 def _median(pair: Pair, j: int) -> float:
