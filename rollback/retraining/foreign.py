@@ -5,7 +5,7 @@ All is in the terms of the last known good version (LKG): its features, vocabula
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -183,8 +183,22 @@ def _with_buffer(
     ids = ids[read.y >= 0]
     rows = as_rows(read, versions.lkg.schema, "buffer")
     fresh = _not_in(rows, base)
-    rows, ids = rows.take(fresh), ids[fresh]
-    remarks.append(f"{len(rows)} of {len(fresh)} labelled rows of the buffer are not in the trusted base")
+    remarks.append(f"{fresh.sum()} of {len(fresh)} labelled rows of the buffer are not in the trusted base")
+    return screened(trial, base, rows.take(fresh), ids[fresh], fit, asked, progress, remarks)
+
+
+def screened(
+    trial: Trial,
+    base: Rows,
+    rows: Rows,
+    ids: Strings,
+    fit: Fit,
+    asked: Asked,
+    progress: Progress,
+    remarks: Sequence[str] = (),
+) -> OnTrial:
+    """The trial with what screens find among ``rows`` (with their ``ids``), which nobody has sanitised."""
+    remarks = list(remarks)
     if not len(rows):
         parts = _parts(base, fit, np.random.default_rng([asked.seed, 17]), asked.seed)
         return OnTrial(replace(trial, parts=parts, suspects=()), (), tuple(remarks))
