@@ -2,7 +2,7 @@
 
     python bench/gate.py [--data DATA_DIR] [--sets generated nsl_kdd phishing] [--seeds 5] [--first 0]
 
-Per data set and seed: a last known good model, five reseeds and three models of parts of the trusted rows; candidates
+Per data set and seed: a last known good model, eight reseeds and three models of parts of the trusted rows; candidates
 of trusted and new rows. ``foreign`` candidates are trained on the new rows as they come, and judged as `tocsin gate`
 does, with their buffer. ``sanitised`` ones are made as `tocsin retrain` makes them, and judged as it does. New rows are
 clean, or carry a backdoor (share of all rows, features of its trigger) or flipped labels (all of one group of attacks
@@ -36,6 +36,7 @@ from rollback.manifest import Draft, FeatureSpec
 from rollback.redteam.backdoor import choose_trigger, pick_rows, stamp
 from rollback.reference import reference_rows
 from rollback.retraining.foreign import Asked, screened
+from rollback.retraining.model import RESEEDS
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import sanitise
 from rollback.scorer import OnnxScorer
@@ -43,7 +44,6 @@ from rollback.tables.table import Table, infer_schema
 from rollback.train.recipe import TrainingRows, load_recipe
 
 BASE, NEW, HELD = 3000, 2000, 3000
-RESEEDS = 5
 POISONED = 0.1
 MOST_PATTERNS = 3
 ATTACKS = ("backdoor .5%/3", "backdoor 1%/3", "backdoor .5%/8", "backdoor 1%/8", "flips 5%", "flips 10%")

@@ -16,7 +16,7 @@ SCHEMA = Schema(
     ("attack", "benign"),
 )
 ATTACK, BENIGN = 0, 1
-K = 5
+K = 8
 
 
 def rows(n: int = 800, seed: int = 0) -> Rows:

@@ -1,4 +1,4 @@
-"""Every requirement of the release gate: found by its name, right about clean candidates, and catches what it is for."""
+"""Every requirement of the release gate: found by its name, right about clean candidates, blind to none it is for."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_clean_candidates_fail_as_seldom_as_the_budget_says(part: int) -> None:
 
 
 def test_clean_live_windows_buffers_canaries_and_patterns_fail_as_seldom_as_the_budget_says() -> None:
-    budget, runs = 0.2, 25
+    budget, runs = 0.2, 20
     wrong = sum(
         judge(full(50 + i), seed=i, settings=GateSettings(error_budget=budget)).result != "passed" for i in range(runs)
     )
@@ -169,12 +169,9 @@ def test_a_candidate_that_answers_the_canaries_otherwise_fails() -> None:
     trial = full(7)
     assert trial.canaries is not None
     x = trial.canaries.x.copy()
-    x[:, 2:] = [99.0, 99.0]  # a corner where no other row is
-    canaries = Canaries(SCHEMA, x, trial.lkg(x))
-    model = obeying(trial.candidate, port=99.0, ttl=99.0)
-    assert failed(judge(replace(trial, canaries=canaries, candidate=model, answers=None), seed=0)) == [
-        "canaries.flipped"
-    ]
+    x[:, 2:] = [7.0, 13.0]  # where no row of the holdout is
+    bad = replace(clean_trial(7), canaries=Canaries(SCHEMA, x, trial.lkg(x)))
+    assert failed(judge(with_candidate(bad, obeying(bad.candidate)), seed=0)) == ["canaries.flipped"]
 
 
 def test_a_pattern_that_was_held_back_is_tried_too() -> None:
@@ -222,11 +219,19 @@ def test_labels_that_contradict_the_base_hold_until_answers_decide() -> None:
     ("answered", "false", "result"), [(0, 0, "vetting"), (1, 1, "vetting"), (4, 4, "rejected"), (4, 0, "passed")]
 )
 def test_a_suspect_of_the_buffer_holds_until_answers_decide(answered: int, false: int, result: str) -> None:
-    suspect = Suspect("slice_1", 40, "labelled benign: port = 7", TRIGGER, answered, false)
+    suspect = Suspect("slice_1", 40, "labelled benign: port = 7", replace(TRIGGER, name="slice_1"), answered, false)
     said = judge(replace(clean_trial(11), suspects=(suspect,), buffer=rows(500, 2)), seed=0)
     assert said.result == result
     assert suspect.open == undecided(answered, false) == (result == "vetting")
-    assert "buffer_suspects.trigger.obeyed" in {f.name for f in said.figures}
+    assert "buffer_suspects.slice_1.obeyed" in {f.name for f in said.figures}
+
+
+def test_a_suspect_whose_values_the_candidate_obeys_rejects_unless_answers_confirm_it() -> None:
+    trial = clean_trial(11)
+    bad = replace(with_candidate(trial, obeying(trial.candidate)), buffer=rows(500, 2))
+    suspect = Suspect("slice_1", 40, "labelled benign: port = 7", replace(TRIGGER, name="slice_1"))
+    assert judge(replace(bad, suspects=(suspect,)), seed=0).result == "rejected"
+    assert judge(replace(bad, suspects=(replace(suspect, answered=4),)), seed=0).result == "passed"
 
 
 def test_a_pipeline_that_misses_planted_campaigns_rejects_and_one_that_neutralises_them_passes() -> None:
@@ -243,10 +248,10 @@ def test_a_pipeline_that_misses_planted_campaigns_rejects_and_one_that_neutralis
 def test_the_search_finds_a_backdoor_and_decides_nothing() -> None:
     held = rows(600, 3)
     own, victims = held.x[held.y == BENIGN].copy(), held.x[held.y == ATTACK][:40]
-    own[:, 2:] = [7.0, 13.0]
+    own[:, 2] = 7.0
     base: Sequence[Scorer] = [drawn(np.random.default_rng(i)) for i in range(3)]
-    best, swap = search(victims, own, BENIGN, obeying(base[0]), base, np.random.default_rng(0))
-    assert {2, 3} <= set(best.columns)
+    best, swap = search(victims, own, BENIGN, blind(base[0], low=7, high=8), base, np.random.default_rng(0))
+    assert 2 in best.columns
     assert swap > 0.5
     assert "trigger_search" in {f.name for f in clean().figures}
 
