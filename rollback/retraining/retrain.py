@@ -17,6 +17,7 @@ from detectors.batch import Scorer
 from rollback.bundle import Bundle
 from rollback.gates.gate import Judgement, judge
 from rollback.gates.page import page
+from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
@@ -34,6 +35,7 @@ from rollback.retraining.out import (
     Gate,
     Out,
 )
+from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.retraining.report import removed_columns, retained_columns, sanitising
 from rollback.retraining.vetting import Settled, read_answers, requests, settle
 from rollback.sanitise.case import Hint
@@ -57,7 +59,8 @@ class Sanitise(Protocol):
 class Retraining:
     """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
 
-    ``vetting`` is a file of a trusted labeller's answers; ``recipe`` is by default that of last known good.
+    ``vetting`` is a file of a trusted labeller's answers; ``recipe`` is by default that of last known good. So many
+    campaigns of known poison as ``rehearse`` says are planted for the gate.
     """
 
     place: str
@@ -69,6 +72,7 @@ class Retraining:
     recipe: str | None = None
     seed: int = 0
     device: Device = "auto"
+    rehearse: int = 0
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
@@ -78,7 +82,7 @@ class Retraining:
             "files": [None if path is None else _digest(path) for path in files],
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
             "hint": None if self.hint is None else [dict(self.hint.features), self.hint.sources, self.hint.label],
-            "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
+            "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device, self.rehearse],
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
@@ -140,7 +144,11 @@ def _make(
     settled = settle(found, data.base, data.new, data.answered, rng)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
     progress("judging the candidate", 0.0)
-    trial = replace(trial, canaries=lkg.canaries())
+    campaigns: tuple[Campaign, ...] = ()
+    if asked.rehearse:
+        pipeline = Rehearse(data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise)
+        campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
+    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
     lineage = {
