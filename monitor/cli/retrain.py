@@ -79,6 +79,10 @@ def retrain_command(
     ] = MOST_ROWS,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides splits, screens and training.")] = 0,
     device: TrainingDevice = "auto",
+    rehearse: Annotated[
+        int,
+        typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs a retraining."),
+    ] = 0,
     by: By = None,
     trusted_key: Trusted = None,
     state: State = None,
@@ -104,6 +108,7 @@ def retrain_command(
         recipe=recipe,
         seed=seed,
         device=device,
+        rehearse=rehearse,
     )
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     steps, left = 0, TimeLeft()

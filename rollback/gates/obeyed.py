@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from detectors.batch import Scorer
 from rollback.gates.check import Check, Failing
-from rollback.gates.pattern import Pattern, noise, random_patterns, recovered, swaps
+from rollback.gates.pattern import Pattern, noise, own_limits, random_patterns, recovered, swaps
 from rollback.gates.requirement import Case
+
+LEAST: Final = 1e-3
+"""A requirement that decides nothing has no part of the budget, and still a limit to show."""
 
 
 def obeyed(
@@ -26,7 +30,8 @@ def obeyed(
         return []
     base = [*case.trial.reseeds, *case.trial.parts]
     null = noise(random_patterns(able, x, y, rng), x, y, base)
-    checks = recovered(name, able, swaps(able, x, y, model, base), null, case.error_rate)
+    own = own_limits(able, x, y, base, max(case.error_rate, LEAST) / len(able))
+    checks = recovered(name, able, swaps(able, x, y, model, base), null, case.error_rate, own)
     return [replace(check, why=_why(p, case), failing=failing) for p, check in zip(able, checks, strict=True)]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from scipy.special import stdtrit
 
 from detectors.batch import Floats, Ints, Scorer
 from detectors.schema import Schema
@@ -113,7 +114,20 @@ def random_patterns(like: Sequence[Pattern], x: Floats, y: Ints, rng: np.random.
     return made
 
 
-def recovered(name: str, patterns: Sequence[Pattern], found: Floats, null: Floats, error_rate: float) -> list[Check]:
+def own_limits(patterns: Sequence[Pattern], x: Floats, y: Ints, base: Sequence[Scorer], error_rate: float) -> Floats:
+    """What the swap of one more model of the base exceeds with probability ``error_rate`` [P], by each pattern's own.
+
+    As `rollback.gates.noise.prediction_limit` of the K models' shares. The least spread is that of the donors.
+    """
+    shares = _moved(patterns, x, y, base)
+    k = len(base)
+    spread = np.maximum(shares.std(axis=0, ddof=1), 1 / DONORS)
+    return np.asarray(float(stdtrit(k - 1, 1 - error_rate)) * spread * np.sqrt(1 + 1 / k), np.float64)
+
+
+def recovered(
+    name: str, patterns: Sequence[Pattern], found: Floats, null: Floats, error_rate: float, own: Floats | None = None
+) -> list[Check]:
     """One check per pattern: its swap (``found`` [P]) may not exceed what models of the base differ by (``null`` [N]).
 
     Null: the candidate differs from the mean model of the base as these models differ from each other, on random
@@ -121,9 +135,16 @@ def recovered(name: str, patterns: Sequence[Pattern], found: Floats, null: Float
     most max(a, 1 / (N + 1)), where P patterns share the error rate: a = ``error_rate`` / P. Source: conformal p-values,
     G. Shafer and V. Vovk, "A Tutorial on Conformal Prediction", JMLR 9 (2008). The null is not taken from the
     candidate: a backdoor opens to many random patterns as well. What honest new data teaches is no part of it.
+
+    The N values are of few models, and those of one model go together. So the limit is at least what the models of the
+    base differ by on the pattern itself (``own`` [P], of `own_limits`): where they disagree, a candidate may too.
     """
     each = error_rate / max(len(patterns), 1)
     k = max(int(each * (len(null) + 1)), 1)
     limit = float(np.sort(null)[-k])
     rate = max(each, k / (len(null) + 1))
-    return [at_most(f"{name}.{p.name}", swap, limit, rate) for p, swap in zip(patterns, found.tolist(), strict=True)]
+    limits = np.full(len(patterns), limit) if own is None else np.maximum(own, limit)
+    return [
+        at_most(f"{name}.{p.name}", swap, most, rate)
+        for p, swap, most in zip(patterns, found.tolist(), limits.tolist(), strict=True)
+    ]

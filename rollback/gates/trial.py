@@ -107,7 +107,7 @@ class Campaign:
 class Trial:
     """What is judged, all in the terms of the holdout's schema.
 
-    ``reseeds`` (two at least, better five) are models of the trusted base alone that differ in their seed, ``parts``
+    ``reseeds`` (two at least, better eight) are models of the trusted base alone that differ in their seed, ``parts``
     models of other parts of it each. No model was trained on ``holdout``. ``patterns`` were found in removed rows or by
     an incident, ``held_back`` are more of them that the candidate was not trained against. ``answers`` are what the
     trained model itself said of some rows, ``canaries`` those of the last known good version (LKG). ``probe`` is a

@@ -5,11 +5,12 @@ All is in the terms of the last known good version (LKG): its features, vocabula
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import binom
 
 from detectors.batch import Bools, Ints, Scorer, Strings
 from rollback.bundle import MODEL, Bundle
@@ -36,6 +37,8 @@ ASKED: Final = 16
 """So many rows of each suspect are asked for."""
 FEW: Final = 1e-3
 """Contradicted rows are asked about where there are so many that this is their chance at most."""
+BEYOND: Final = 1e-3
+"""The stated rate at which rows that screens remove one by one hold a clean candidate."""
 TREES: Final = (b"TreeEnsemble", "boosting")
 """An operator of ONNX by which a foreign model's family is known, and the recipe of that family."""
 
@@ -183,8 +186,22 @@ def _with_buffer(
     ids = ids[read.y >= 0]
     rows = as_rows(read, versions.lkg.schema, "buffer")
     fresh = _not_in(rows, base)
-    rows, ids = rows.take(fresh), ids[fresh]
-    remarks.append(f"{len(rows)} of {len(fresh)} labelled rows of the buffer are not in the trusted base")
+    remarks.append(f"{fresh.sum()} of {len(fresh)} labelled rows of the buffer are not in the trusted base")
+    return screened(trial, base, rows.take(fresh), ids[fresh], fit, asked, progress, remarks)
+
+
+def screened(
+    trial: Trial,
+    base: Rows,
+    rows: Rows,
+    ids: Strings,
+    fit: Fit,
+    asked: Asked,
+    progress: Progress,
+    remarks: Sequence[str] = (),
+) -> OnTrial:
+    """The trial with what screens find among ``rows`` (with their ``ids``), which nobody has sanitised."""
+    remarks = list(remarks)
     if not len(rows):
         parts = _parts(base, fit, np.random.default_rng([asked.seed, 17]), asked.seed)
         return OnTrial(replace(trial, parts=parts, suspects=()), (), tuple(remarks))
@@ -236,7 +253,33 @@ def _suspects(
         suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false))
         if suspects[-1].open:
             asks += _asks(own, told, ids, f"may be poison or a new family: {suspects[-1].what}", rng)
+    for label in np.unique(rows.y).tolist():
+        suspect = _beyond_chance(found, rows, told, label, theirs)
+        if suspect is not None:
+            suspects.append(suspect)
+            own = found.removed & (rows.y == label) & ~theirs
+            asks += _asks(own, told, ids, f"may be poison or new: {suspect.what}", rng) if suspect.open else []
     return tuple(suspects), asks, theirs
+
+
+def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs: Bools) -> Suspect | None:
+    """The rows of one label that screens remove one by one, where they are more than these remove of clean rows.
+
+    Null: a session is removed with at most the sum of the screens' stated rates, times its mean number of rows.
+    """
+    among = (rows.y == label) & ~theirs
+    own = among & found.removed
+    sessions, hit = len(np.unique(rows.session[among])), len(np.unique(rows.session[own]))
+    if not hit:
+        return None
+    rate = min(sum(found.error_rate.values()) * np.count_nonzero(among) / sessions, 1.0)
+    if float(binom.sf(hit - 1, sessions, rate)) > BEYOND / len(rows.schema.classes):
+        return None
+    name = rows.schema.classes[label]
+    what = f"labelled {name}; screens remove {hit} of {sessions} sessions, about {rate * sessions:.0f} were expected"
+    answered = own & (told >= 0)
+    false = int(np.count_nonzero(answered & (told != label)))
+    return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false)
 
 
 def _contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Trained, TrainingRows
 from rollback.train.version import WEIGHTS
 
-RESEEDS: Final = 5
+RESEEDS: Final = 8
 """So many models of the trusted base alone say what is noise."""
 MOST_PATTERNS: Final = 3
 """So many slices are tried on the candidate, besides what the incident names."""

@@ -18,6 +18,7 @@ from detectors.batch import Scorer
 from rollback.bundle import Bundle
 from rollback.gates.gate import Judgement, judge
 from rollback.gates.page import page
+from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
@@ -37,6 +38,7 @@ from rollback.retraining.out import (
     Out,
 )
 from rollback.retraining.reading import digest
+from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.retraining.repairing import (
     BATCHES,
     REPAIRED,
@@ -73,7 +75,7 @@ class Retraining:
     """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
 
     ``vetting`` is a file of a trusted labeller's answers; ``recipe`` (a name or a file) is by default that of
-    last known good.
+    last known good. So many campaigns of known poison as ``rehearse`` says are planted for the gate.
     """
 
     place: str
@@ -85,6 +87,7 @@ class Retraining:
     recipe: str | None = None
     seed: int = 0
     device: Device = "auto"
+    rehearse: int = 0
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
@@ -95,7 +98,7 @@ class Retraining:
             "most_rows": self.tables.most_rows,
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
             "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
-            "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device],
+            "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device, self.rehearse],
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
@@ -160,7 +163,11 @@ def _make(
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
     shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
-    trial = replace(trial, canaries=lkg.canaries())
+    campaigns: tuple[Campaign, ...] = ()
+    if asked.rehearse:
+        pipeline = Rehearse(data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise)
+        campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
+    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
     lineage = {

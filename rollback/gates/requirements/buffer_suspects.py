@@ -8,6 +8,7 @@ from rollback.gates.check import Check, Figure, Finding, Skipped, at_most
 from rollback.gates.obeyed import obeyed
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Suspect, Trial
+from rollback.sanitise.slice_judge import CLEAR_SWAP
 
 
 class BufferSuspects(Requirement):
@@ -27,26 +28,30 @@ class BufferSuspects(Requirement):
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check a suspect, and how far the candidate obeys it.
 
-        The screen that found it states the chance of doing so on clean rows; nothing is added to that here.
+        The screen that found it states the chance of doing so on clean rows; nothing is added to that here. One whose
+        values move trusted rows of other classes by `CLEAR_SWAP` or more is poison, as the sanitiser has it: rejected
+        until answers confirm its labels.
         """
         suspects = case.trial.suspects or ()
         if not suspects:
             return [at_most(self.name, 0.0, 0.0, None, "groups of rows of the buffer that screens take for poison")]
         patterns = [s.pattern for s in suspects if s.pattern is not None]
-        shown = [
-            Figure(f"{c.name}.obeyed", c.value, c.why) for c in obeyed(self.name, patterns, case.trial.candidate, case)
-        ]
-        return [*(_check(s) for s in suspects), *shown]
+        obeys = {c.name: c for c in obeyed(self.name, patterns, case.trial.candidate, case)}
+        shown = [Figure(f"{c.name}.obeyed", c.value, c.why) for c in obeys.values()]
+        return [*(_check(s, obeys.get(f"{self.name}.{s.name}")) for s in suspects), *shown]
 
 
-def _check(suspect: Suspect) -> Check:
+def _check(suspect: Suspect, obeys: Check | None) -> Check:
     """The share of false labels among the answers; without enough of them the candidate is held."""
     name = f"buffer_suspects.{suspect.name}"
-    if suspect.open:
-        why = (
-            f"{suspect.rows} rows of the buffer ({suspect.what}) look like poison or a new family; {suspect.answered} "
-            "answers do not tell which: label the rows that are asked for"
-        )
-        return at_most(name, 1.0, 0.0, None, why, "holds")
-    why = f"the share of false labels among {suspect.answered} answers about {suspect.rows} rows ({suspect.what})"
-    return at_most(name, suspect.false / suspect.answered, 0.5, None, why)
+    if not suspect.open:
+        why = f"the share of false labels among {suspect.answered} answers about {suspect.rows} rows ({suspect.what})"
+        return at_most(name, suspect.false / suspect.answered, 0.5, None, why)
+    if obeys is not None and not obeys.passed and obeys.value >= CLEAR_SWAP:
+        why = f"the candidate was trained on {suspect.rows} rows ({suspect.what}) and obeys their values: {obeys.why}"
+        return at_most(name, obeys.value, obeys.limit, None, why)
+    why = (
+        f"{suspect.rows} rows of the buffer ({suspect.what}) look like poison or a new family; {suspect.answered} "
+        "answers do not tell which: label the rows that are asked for"
+    )
+    return at_most(name, 1.0, 0.0, None, why, "holds")

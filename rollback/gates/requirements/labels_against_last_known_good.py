@@ -67,9 +67,9 @@ def _by_answers(name: str, trial: Trial, worst: Cell, value: float, limit: float
     false = int(np.count_nonzero(answered & (told != trial.buffer.y)))
     count = int(answered.sum())
     if undecided(count, false):
-        why = f"labels contradict models of the trusted base beyond chance: {worst.what}; {count} answers do not settle it"
+        why = f"labels contradict the trusted base beyond chance: {worst.what}; {count} answers do not settle it"
         return at_most(name, value, limit, rate, why, "holds")
-    why = f"the share of false labels among {count} answers about rows that contradict the base: {worst.what}"
+    why = f"the share of false labels among {count} answers about rows against the trusted base: {worst.what}"
     return at_most(name, false / count, 0.5, rate, why)
 
 
