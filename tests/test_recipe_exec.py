@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ from rollback.train.recipe import RecipeError
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="rows are handed over as Parquet: pip install 'tocsin[data]'")
+
+
+ROOT = Path(__file__).parent.parent
 
 
 def command(code: str, **more: object) -> Chosen:
@@ -110,3 +114,18 @@ def test_what_a_command_has_left_running_is_ended(tmp_path: Path) -> None:
         fit(command(code), make_rows())
     time.sleep(1.5)
     assert not mark.exists()
+
+
+def test_limits_that_we_are_under_ourselves_are_no_obstacle(tmp_path: Path) -> None:
+    """A retraining is a child with limits; asking for more than these would fail."""
+    made = tmp_path / "code.py"
+    made.write_text(
+        "import os, resource, subprocess, sys\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+        "from rollback.train.foreign import GUARD\n"
+        "limits = [str(os.getpid()), str(1 << 40), str(1 << 40)]\n"
+        "done = subprocess.run([sys.executable, '-I', str(GUARD), *limits, '/bin/true'])\n"
+        "sys.exit(done.returncode)\n"
+    )
+    done = subprocess.run([sys.executable, str(made)], env={"PYTHONPATH": str(ROOT)}, check=False, timeout=60)
+    assert done.returncode == 0
