@@ -129,3 +129,25 @@ def test_limits_that_we_are_under_ourselves_are_no_obstacle(tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, str(made)], env={"PYTHONPATH": str(ROOT)}, check=False, timeout=60)
     assert done.returncode == 0
+
+
+def test_the_command_ends_with_the_retraining_that_started_it(tmp_path: Path) -> None:
+    """Killed outright, a retraining has no time to end anybody."""
+    mark, begun = tmp_path / "mark", tmp_path / "begun"
+    code = f"import time, pathlib as p; p.Path({str(begun)!r}).touch(); time.sleep(1); p.Path({str(mark)!r}).touch()"
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import os, pathlib, sys\n"
+        "from rollback.train.foreign import Run, run_command\n"
+        f"run = Run([sys.executable, '-c', {code!r}], [], 60, 1 << 34, 1 << 30)\n"
+        f"run_command(run, pathlib.Path({str(tmp_path)!r}), os.environ)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(parent)], env={"PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(1.5)
+    assert not mark.exists()
