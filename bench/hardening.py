@@ -4,10 +4,10 @@
 
 Of generated flows and, where DIR holds ``nsl_kdd/train_36f.parquet``, of NSL-KDD: ``accuracy`` on clean test rows of a
 model of clean rows; ``asr``: the share of attack rows with an eight-feature trigger that a model calls benign which has
-learned 1% of such rows as benign; ``robust``: accuracy (model of clean rows) on rows that PGD has moved by .25 standard
+learned 1% of such rows as benign; ``robust``: accuracy (model of clean rows) on rows that PGD has moved by .5 standard
 deviations of asinh within the domain, in 20 steps, by the network's own gradient, for what is no network those of the
-plain one (a weaker attack); ``certified``: the share of test rows that are right and certified, at a radius of .15 with
-sigma .25, or, for the recipe partition, against 3 poisoned rows; ``time``: CPU time of training against mlp's.
+plain one (a weaker attack); ``certified``: the share of test rows that are right and certified, at a radius of .5 with
+sigma .5, or, for the recipe partition, against 3 poisoned rows; ``time``: CPU time of training against mlp's.
 Privacy draws its noise from the seed here. Progress on stderr, one JSON object a row and a table on stdout.
 """
 
@@ -47,7 +47,7 @@ from rollback.train.network import Network
 from rollback.train.recipe import Trained, TrainingRows
 from rollback.train.recipes import mlp
 
-EPSILON, RADIUS, SIGMA, POISONS = 0.25, 0.15, 0.25, 3
+EPSILON, RADIUS, SIGMA, POISONS = 0.5, 0.5, 0.5, 3
 CERTIFIED_ROWS, SAMPLES, ALPHA = 200, 500, 0.001
 TEST = 2000
 ARMS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ import yaml
 from detectors.schema import Kind
 from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.limits import BundleLimits
-from rollback.manifest import Draft, FeatureSpec
+from rollback.manifest import Bounds, Draft, FeatureSpec
 from rollback.onnx.adopt import ImportRefused, import_onnx
 from rollback.reference import reference_rows, score_columns
 from rollback.tables.table import Table, encode, infer_schema, read_table, sorted_classes
@@ -134,6 +134,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: float | str | msgspec.UnsetType | None = msgspec.UNSET
     codes: tuple[float, ...] | dict[str, float] = ()
     unseen: float | str | None = None
+    bounds: Bounds | msgspec.UnsetType = msgspec.UNSET
 
 
 FORMAT: Final = "a list like: [{name: bytes}, {name: proto, kind: categorical, codes: {tcp: 6, udp: 17}, missing: -1}]"
@@ -173,4 +174,4 @@ def _feature(path: Path, entry: _Entry, table: Table) -> FeatureSpec:
         vocabulary = inferred.vocabulary or sorted_classes(table.strings(entry.name))
     default = None if kind == "categorical" and not codes else 0.0
     missing = default if entry.missing is msgspec.UNSET else entry.missing
-    return FeatureSpec(entry.name, kind, vocabulary or (), missing, codes, entry.unseen)
+    return FeatureSpec(entry.name, kind, vocabulary or (), missing, codes, entry.unseen, entry.bounds)

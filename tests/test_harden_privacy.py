@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,14 @@ def test_statistics_are_off_by_the_laplace_noise_that_was_stated() -> None:
     half = np.arcsinh(1e5) / 2
     wanted = 2 * half / (2000 * (0.9 * 2.0 / 8))
     assert np.mean(np.abs(np.array(means) - exact.mean[0])) == pytest.approx(wanted, rel=0.15)
+
+
+def test_without_opacus_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "rollback.train.harden.privacy")
+    monkeypatch.delattr("rollback.train.harden.privacy")
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    with pytest.raises(RecipeError, match=r'pip install "tocsin\[privacy\]"'):
+        fit(small("mlp", privacy={}), make_rows(100))
 
 
 @pytest.mark.parametrize(

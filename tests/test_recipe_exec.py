@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ from rollback.train.recipe import RecipeError
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="rows are handed over as Parquet: pip install 'tocsin[data]'")
+
+
+ROOT = Path(__file__).parent.parent
 
 
 def command(code: str, **more: object) -> Chosen:
@@ -108,5 +112,42 @@ def test_what_a_command_has_left_running_is_ended(tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {late!r}])"
     with pytest.raises(RecipeError, match="left no model"):
         fit(command(code), make_rows())
+    time.sleep(1.5)
+    assert not mark.exists()
+
+
+def test_limits_that_we_are_under_ourselves_are_no_obstacle(tmp_path: Path) -> None:
+    """A retraining is a child with limits; asking for more than these would fail."""
+    made = tmp_path / "code.py"
+    made.write_text(
+        "import os, resource, subprocess, sys\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+        "from rollback.train.foreign import GUARD\n"
+        "limits = [str(os.getpid()), str(1 << 40), str(1 << 40)]\n"
+        "done = subprocess.run([sys.executable, '-I', str(GUARD), *limits, '/bin/true'])\n"
+        "sys.exit(done.returncode)\n"
+    )
+    done = subprocess.run([sys.executable, str(made)], env={"PYTHONPATH": str(ROOT)}, check=False, timeout=60)
+    assert done.returncode == 0
+
+
+def test_the_command_ends_with_the_retraining_that_started_it(tmp_path: Path) -> None:
+    """Killed outright, a retraining has no time to end anybody."""
+    mark, begun = tmp_path / "mark", tmp_path / "begun"
+    code = f"import time, pathlib as p; p.Path({str(begun)!r}).touch(); time.sleep(1); p.Path({str(mark)!r}).touch()"
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import os, pathlib, sys\n"
+        "from rollback.train.foreign import Run, run_command\n"
+        f"run = Run([sys.executable, '-c', {code!r}], [], 60, 1 << 34, 1 << 30)\n"
+        f"run_command(run, pathlib.Path({str(tmp_path)!r}), os.environ)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(parent)], env={"PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
     time.sleep(1.5)
     assert not mark.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rollback.manifest import Bounds
 from rollback.train.bounds import read_bounds
 from rollback.train.chosen import LARGEST_FILE, choose, chosen_of
-from rollback.train.recipe import RecipeError
+from rollback.train.recipe import RecipeError, recipe_names
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 
@@ -94,3 +95,21 @@ def test_bounds_are_read_from_a_file(tmp_path: Path) -> None:
 def test_wrong_bounds_are_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         read_bounds(Path(written(tmp_path, text)))
+
+
+DOCUMENTED = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+EXAMPLES = [text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENTED, re.DOTALL) if "recipe:" in text]
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_documented_recipe_files_are_right(tmp_path: Path, text: str) -> None:
+    assert choose(written(tmp_path, text)).told()["recipe"] in text
+
+
+def test_every_recipe_is_documented() -> None:
+    assert [name for name in recipe_names() if f"| `{name}` |" not in DOCUMENTED] == []
+
+
+def test_documented_bounds_are_right(tmp_path: Path) -> None:
+    (text,) = (text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENTED, re.DOTALL) if "relation:" in text)
+    assert read_bounds(Path(written(tmp_path, text)))["rate"].relation == "ratio"

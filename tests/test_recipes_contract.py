@@ -70,6 +70,22 @@ def test_it_learns(name: str, classes: int) -> None:
     assert right.mean() > 0.8
 
 
+HARDENED = {
+    "pgd": {"epsilon": 0.3, "steps": 2},
+    "trades": {"epsilon": 0.3, "steps": 2},
+    "smoothing": {"sigma": 0.3},
+}
+
+
+@pytest.mark.parametrize("option", sorted(HARDENED))
+def test_a_hardened_network_is_repeatable_and_another_one(option: str) -> None:
+    recipe = small("mlp", **{option: HARDENED[option]})
+    hardened = fit(recipe, rows())
+    assert hardened.model == fit(recipe, rows()).model != made("mlp").model
+    assert np.abs(scorer(hardened, rows())(rows().x) - hardened.own(rows().x)).max() < TOLERANCE
+    assert hardened.settings[option] == HARDENED[option] | hardened.settings[option]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_weight_zero_teach_nothing(name: str) -> None:
     data = rows()

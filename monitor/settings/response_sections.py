@@ -144,7 +144,7 @@ class RetrainConfig(Section):
     enabled: bool = True
     """Whether a rollback leads to a retraining."""
     recipe: str | None = None
-    """See `tocsin retrain --recipe`; that of the last known good version unless said."""
+    """A recipe's name, or the path of a recipe file; that of the last known good version unless said."""
     seed: int = Field(default=0, ge=0)
     """Of split, screens and training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

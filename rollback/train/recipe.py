@@ -100,8 +100,8 @@ def load_recipe(name: str) -> Recipe:
         raise RecipeError(f"no recipe {name!r}; there are: {', '.join(recipe_names())}")
     try:
         module = importlib.import_module(f"{recipes.__name__}.{name}")
-    except ImportError as error:
-        extra = name if error.name == name else "retrain"  # lightgbm is an extra of its own
+    except (ImportError, OSError) as error:  # a library that a package was built against may be missing
+        extra = name if name == "lightgbm" else "retrain"
         raise RecipeError(f'recipe {name} needs more packages: pip install "tocsin[{extra}]" ({error})') from error
     return cast("Recipe", module)
 

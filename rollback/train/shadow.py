@@ -18,6 +18,7 @@ from detectors.batch import Bools, Strings
 from rollback.bundle import MODEL, REFERENCE, Bundle, ReferenceRows, with_canaries
 from rollback.manifest import Draft
 from rollback.scorer import OnnxScorer
+from rollback.train.bounds import bounds_of
 from rollback.train.chosen import choose
 from rollback.train.metrics import evaluate
 from rollback.train.recipe import Device, Progress, TrainingRows
@@ -65,7 +66,10 @@ def shadow_of(bundle: Bundle, *, recipe: str, seed: int, device: Device, progres
     learned = rows.take(~held)
     how = choose(recipe)
     trained = how.train(
-        TrainingRows(schema, learned.x, learned.y, session[~held]), seed=seed, device=device, progress=progress
+        TrainingRows(schema, learned.x, learned.y, session[~held], bounds=bounds_of(draft.features)),
+        seed=seed,
+        device=device,
+        progress=progress,
     )
     reference = rows.take(held)
     draft = msgspec.structs.replace(

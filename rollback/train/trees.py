@@ -77,4 +77,4 @@ def below(threshold: float) -> float:
     True
     """
     near = np.float32(threshold)
-    return float(near if near <= threshold else np.nextafter(near, np.float32(-np.inf)))
+    return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))

@@ -50,7 +50,7 @@ def lower_bound(hits: Ints, samples: int, alpha: float) -> Floats:
     """The p of which so many ``hits`` of ``samples`` are surprising at the level alpha: the exact lower bound.
 
     >>> lower_bound(np.array([0, 990, 1000]), 1000, 0.001).round(4).tolist()
-    [0.0, 0.9776, 0.9931]
+    [0.0, 0.976, 0.9931]
     """
     bound = np.asarray(beta.ppf(alpha, np.maximum(hits, 1), samples - hits + 1), dtype=np.float64)
     return np.where(hits == 0, 0.0, bound)
