@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
-from detectors.batch import Scorer
+from detectors.batch import Bools, Scorer
 from rollback.bundle import Bundle
 from rollback.gates.check import Check
 from rollback.gates.gate import judge
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
-from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.decisions import overrule, read_decisions, rule
+from rollback.retraining.evidence import HELD, Evidence, evidence
+from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
+    BELIEVED,
     CANDIDATE,
     GATE,
     LEARNED,
@@ -37,12 +41,16 @@ from rollback.retraining.out import (
     Result,
 )
 from rollback.retraining.reading import digest
-from rollback.retraining.report import removed_columns, retained_columns, sanitising
+from rollback.retraining.report import believed_columns, removed_columns, retained_columns
+from rollback.retraining.training_input import TRAINING, pack, with_more
 from rollback.retraining.vetting import Settled, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.signing.keys import Keys
 from rollback.tables.table import write_table
 from rollback.train.recipe import Device
+from rollback.trust.sealed import read_reputation
+from rollback.trust.weights import weigh
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
 
@@ -61,6 +69,7 @@ class Retraining:
     """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
 
     ``vetting`` is a file of a trusted labeller's answers; ``recipe`` is by default that of last known good.
+    ``decisions`` and ``reputation`` are files of `tocsin review`, which ``keys`` check.
     """
 
     place: str
@@ -72,10 +81,13 @@ class Retraining:
     recipe: str | None = None
     seed: int = 0
     device: Device = "auto"
+    decisions: Path | None = None
+    reputation: Path | None = None
+    keys: Keys | None = None
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
-        files = [self.tables.buffer.path, self.tables.holdout, self.vetting]
+        files = [self.tables.buffer.path, self.tables.holdout, self.vetting, self.decisions, self.reputation]
         buffer = self.tables.buffer
         asked: dict[str, Any] = {
             "files": [None if path is None else digest(path) for path in files],
@@ -137,37 +149,62 @@ def _make(
     """Everything up to the registry; all files but `candidate.json` are in the folder afterwards."""
     rng = np.random.default_rng([asked.seed, 11])
     answers = [] if asked.vetting is None else read_bound_answers(asked.vetting)
+    decisions = () if asked.decisions is None else read_decisions(asked.decisions, asked.keys)
+    reputation = None if asked.reputation is None else read_reputation(asked.reputation, asked.keys)
     scorer = _scorer(lkg)
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress)
-    data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
+    known = registry.buffer(lkg.manifest.version)
+    data = gather(lkg, known, asked.tables, answers, rng)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
-    settled = settle(found, data.base, data.new, data.answered, rng)
+    ruled = rule(decisions, data.new_about)
+    found = overrule(found, ruled, data.new)
+    why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
+    if reputation is not None:
+        found, why = weigh(found, data.base, data.new, data.new_about, reputation)
+    settled = settle(found, data.base, data.new, data.answered, rng, ruled.rejected)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
+    held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
     progress("judging the candidate", 0.0)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
-    lineage = {
-        "retrain": {
-            "token": attempt.token,
-            "parent": lkg.manifest.version,
-            "base": {"from": data.base_from, "rows": len(data.base), "reference": len(data.reference)},
-            "buffer": {
-                "file": asked.tables.buffer.path.name,
-                "sha256": digest(asked.tables.buffer.path, asked.tables.keys),
-                "rows": data.drawn.total,
-                "drawn": len(data.drawn.table),
-                "strata": {name: list(counts) for name, counts in data.drawn.strata.items()},
-            },
-            "sanitising": sanitising(data, found, settled.returned),
-            "incident": asked.incident,
-            "seed": asked.seed,
-        }
+    told = {
+        "token": attempt.token,
+        "parent": lkg.manifest.version,
+        **lineage(data, found, settled.returned, made, asked.tables, known),
+        "answers": file_digest(asked.vetting),
+        "decisions": file_digest(asked.decisions),
+        "reputation": file_digest(asked.reputation),
+        "held": len(held.slices),
+        "incident": asked.incident,
+        "seed": asked.seed,
     }
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
-    out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
+    out.write_columns(RETAINED, retained_columns(data, found, settled.returned, why))
+    out.write_columns(BELIEVED, believed_columns(data))
     out.write_lines(VETTING, requests(settled, data.new, data.new_about))
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    return made.told(lineage, msgspec.to_builtins(gate)), gate
+    kept = {TRAINING: pack(made.learned, made.weight, made.more), HELD: msgspec.json.encode(held)}
+    made = replace(made, files={**made.files, **kept})
+    return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
+
+
+def _evidence(
+    data: Data,
+    found: Sanitised,
+    settled: Settled,
+    made: Made,
+    candidate: Scorer,
+    learner: Learner,
+    seed: int,
+) -> Evidence:
+    def retrained(rows: Bools) -> Scorer:
+        learned = Rows.concat([made.learned, data.new.take(rows)])
+        weight = np.concatenate([made.weight, np.ones(np.count_nonzero(rows))])
+        return learner.scorer(
+            learner.train(*with_more(learned, weight, made.more), seed, "training with what is held back")
+        )
+
+    return evidence(data, found, settled, candidate, retrained)
 
 
 def _scorer(lkg: Bundle) -> Scorer:
