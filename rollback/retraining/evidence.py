@@ -50,7 +50,8 @@ class HeldSlice(msgspec.Struct, frozen=True):
     """A slice that waits for a person: ``members`` are (id, digest) of all its rows; ``holds``: nothing is promoted.
 
     ``number`` is its place among the lineage's slices, as in `removed.parquet`. ``sources`` and ``origins`` count its
-    sessions by supplier; ``first`` and ``last`` are event times, None where no row has one. ``change`` is None where not measured.
+    sessions by supplier; ``first`` and ``last`` are event times, None where no row has one, and ``change`` is None
+    where it was not measured.
     """
 
     number: int
