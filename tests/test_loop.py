@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from scenario import NAME, World
 
 from monitor.assemble import Surroundings, assemble
+from monitor.labels.keeping import StoreKeeping
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import VettingRequest
 from monitor.oracle import Elsewhere
@@ -28,6 +29,8 @@ from monitor.watching.metrics import Metrics
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
 from rollback.signing.keys import Keys
+from rollback.store.row import Row
+from rollback.store.store import Store
 
 OUTPUTS = ("windows", "incidents", "vetting", "quarantine")
 TOPICS = {"events": "inference", "vetted": "trusted"}
@@ -57,7 +60,10 @@ def running(
         parts = assemble(config, around)
         kept = parts.kept()
         saved = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
-        made = Parts(connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: turns[0])
+        keeping = StoreKeeping({NAME: Store(folder / "store")}, lambda: 0.0)
+        made = Parts(
+            connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: turns[0], keeping=keeping
+        )
         loop = Loop(made, LoopSettings(max_messages=170, poll_seconds=0.0, settle_seconds=settle_every))
 
         def turn() -> float:
@@ -112,6 +118,27 @@ def test_crashes_anywhere_leave_the_same_outputs(
         crashes += 1
     assert crashes > 0
     assert {name: (tmp_path / f"{name}.ndjson").read_bytes() for name in OUTPUTS} == undisturbed
+
+
+def test_labels_are_kept_with_their_events_once_however_often_it_crashes(
+    world: World, messages: list[bytes], tmp_path: Path
+) -> None:
+    ids = [json.loads(message)["id"] for message in messages[:600:2]]
+    said = [json.dumps({"id": i, "ts": 1.7e9 + 10**6, "label": "attack", "origin": "crowd"}).encode() for i in ids]
+
+    def kept(folder: Path, *crashes: int) -> list[Row]:
+        log = log_of(messages[:1000])
+        log.extend("vetted", said)
+        for crash in crashes:
+            assert not drive(world, log, folder, crash)
+        assert drive(world, log, folder)
+        return sorted(Store(folder / "store").rows(), key=lambda row: row.id)
+
+    rows = kept(tmp_path / "undisturbed")
+    assert [row.id for row in rows] == sorted(ids)
+    assert {(s.label, s.origin, s.at) for row in rows for s in row.labels} == {("attack", "crowd", 1.7e9 + 10**6)}
+    assert all(len(row.labels) == 1 for row in rows)
+    assert kept(tmp_path / "crashed", 800) == rows
 
 
 def test_every_event_is_in_one_window(undisturbed: dict[str, bytes]) -> None:

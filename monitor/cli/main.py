@@ -51,6 +51,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Keeps labelled rows for training, and whom to trust.",
         "tocsin store add --store store --data rows.csv --label label",
     ),
+    "review": Command(
+        "monitor.cli.review:app",
+        "Shows and decides what a retraining has held back.",
+        "tocsin review list --registry registry --name nids",
+    ),
     "keys": Command(
         "monitor.cli.keys:app",
         "Makes, lists, trusts and revokes signing keys.",

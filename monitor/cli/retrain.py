@@ -21,6 +21,7 @@ from monitor.cli.registry_options import (
     open_registry,
     registry_keys,
 )
+from monitor.cli.reproduce import reproduce_command
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
@@ -45,14 +46,10 @@ def retrain_command(
     registry: Root,
     name: Name,
     buffer: Annotated[
-        Path,
-        typer.Option(
-            "--buffer",
-            help="What the suspect version was trained on: a table, or a training store.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="A folder for all that comes of it.", show_default=False)],
+        Path | None,
+        typer.Option("--buffer", help="What the suspect version was trained on: a table, or a training store."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for all that comes of it.")] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="The column of classes; a training store knows its own.")
     ] = None,
@@ -69,6 +66,16 @@ def retrain_command(
     ] = None,
     vetting: Annotated[
         Path | None, typer.Option("--vetting", help="Answers of a trusted labeller: one {id, label} per line.")
+    ] = None,
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="What tocsin review has decided about held slices.")
+    ] = None,
+    reputation: Annotated[
+        Path | None, typer.Option("--reputation", help="Rows weigh as much as their suppliers are trusted.")
+    ] = None,
+    again: Annotated[
+        str | None,
+        typer.Option("--reproduce", help="Make this version again from what the registry keeps, and compare."),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -91,13 +98,23 @@ def retrain_command(
 ) -> None:
     """Retrain on sanitised data: the candidate is added to the registry, signed, and never serves by itself.
 
-    Exit codes: 0 the candidate passed the gate, 1 it did not (or there is none), 3 a person has to label rows first.
+    Exit codes: 0 the candidate passed the gate, 1 it did not (or there is none), 3 a person has to label rows first
+    (or to decide: tocsin review list). With --reproduce: 0 the same model, 1 another one.
 
     Example: tocsin retrain --registry registry --name nids --buffer rows.csv --label label --out retrained
     """
+    if again is not None:
+        chosen = None if device == "auto" else device
+        same = reproduce_command(
+            open_registry(registry, name, trusted_key, state=state), again, chosen, as_json=as_json
+        )
+        raise typer.Exit(0 if same else 1)
+    if buffer is None or out is None:
+        missing = "--buffer" if buffer is None else "--out"
+        raise typer.BadParameter(f"missing: {missing} is needed", param_hint=missing)
     # typer has read the options; what the incident says is only looked at first, never believed
     found = None if incident is None else _incident(incident, name)
-    keys = registry_keys(registry, trusted_key, signing_key) if buffer.is_dir() else None
+    keys = registry_keys(registry, trusted_key, signing_key)
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
@@ -109,6 +126,9 @@ def retrain_command(
         seed=seed,
         device=device,
         rehearse=rehearse,
+        decisions=decisions,
+        reputation=reputation,
+        keys=keys,
     )
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     steps, left = 0, TimeLeft()

@@ -15,7 +15,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 SHADOW: Final = "-shadow"
 SERVING: Final = "serving"
 KNOWN_GOOD: Final = "last-known-good"
-TAKEN: Final = frozenset({SERVING, KNOWN_GOOD, "history.ndjson", "buffers", "blobs"})
+TAKEN: Final = frozenset({SERVING, KNOWN_GOOD, "history.ndjson", "buffers", "blobs", "reviews"})
 """What lies beside the versions in a registry's folder."""
 
 

@@ -18,6 +18,7 @@ from rollback.gates.pattern import pattern_of
 from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
 from rollback.retraining.data import Data, RetrainRefusedError
+from rollback.retraining.training_input import with_more
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress, Rows, Sanitised, Slice
 from rollback.scorer import OnnxScorer
@@ -35,12 +36,18 @@ MOST_PATTERNS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples, with their ids."""
+    """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples, with their ids.
+
+    ``weight`` [n] is that of the learned rows, of which the first ``trusted`` are; ``more`` are the counterexamples.
+    """
 
     draft: Draft
     files: dict[str, bytes]
     learned: Rows
     learned_id: Strings
+    weight: Floats
+    more: Rows | None
+    trusted: int
 
     def told(self, lineage: Mapping[str, Any], gate: Mapping[str, Any]) -> Made:
         """The same with its history and what the gate said of it."""
@@ -83,7 +90,7 @@ class Learner:
 
     def fit(self, rows: Rows, seed: int, what: str | None = None) -> Scorer:
         """A model of these rows; ``what`` is shown as it goes on."""
-        return self._scorer(self._train(rows, None, seed, what))
+        return self.scorer(self.train(rows, None, seed, what))
 
     def make(self, data: Data, found: Sanitised, returned: Bools, lkg: Scorer, hint: Hint | None) -> tuple[Trial, Made]:
         """The candidate, and all that the gate needs to judge it."""
@@ -91,19 +98,19 @@ class Learner:
         learned = Rows.concat([data.base, data.new.take(kept)])
         weight = np.concatenate([np.ones(len(data.base)), np.where(returned, 1.0, found.weight)[kept]])
         trusted = np.arange(len(learned)) < len(data.base)
-        trained = self._train(
-            *_with(learned, weight, found.counterexamples), self._seed, "training the candidate", trusted
+        trained = self.train(
+            *with_more(learned, weight, found.counterexamples), self._seed, "training the candidate", trusted
         )
         draft = self._draft_of(trained)
-        draft = msgspec.structs.replace(draft, metrics=_metrics(self._scorer(trained), data.reference, draft.classes))
+        draft = msgspec.structs.replace(draft, metrics=_metrics(self.scorer(trained), data.reference, draft.classes))
         files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
 
         patterns = _patterns(data, found.slices, hint)
         probe = None
         if found.counterexamples is not None and patterns:
-            probe = self._scorer(self._train(learned, weight, self._seed, "training without counterexamples", trusted))
+            probe = self.scorer(self.train(learned, weight, self._seed, "training without counterexamples", trusted))
         trial = Trial(
-            candidate=self._scorer(trained),
+            candidate=self.scorer(trained),
             lkg=lkg,
             reseeds=[self._reseed(data.base, i) for i in range(RESEEDS)],
             holdout=data.holdout,
@@ -115,17 +122,22 @@ class Learner:
             lkg_kin=self._lkg_kin,
         )
         ids = np.concatenate([data.base_id, data.new_id[kept]])
-        return trial, Made(draft, with_canaries(draft, files), learned, ids)
+        return trial, Made(
+            draft, with_canaries(draft, files), learned, ids, weight, found.counterexamples, len(data.base)
+        )
 
     def _reseed(self, base: Rows, index: int) -> Scorer:
         seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0] % 2**31)
         what = f"training model {index + 1} of {RESEEDS} of the trusted base"
-        return self._scorer(self._train(base, None, seed, what))
+        return self.scorer(self.train(base, None, seed, what))
 
-    def _train(
+    def train(
         self, rows: Rows, weight: Floats | None, seed: int, what: str | None = None, trusted: Bools | None = None
     ) -> Trained:
-        """``what`` is shown as it goes on. Early stopping looks at ``trusted`` rows (the first ones) alone."""
+        """Train on rows that weigh so much (None: all alike); ``what`` is shown as it goes on.
+
+        Early stopping looks at ``trusted`` rows (of the first ones; those behind are not) alone.
+        """
 
         def told(done: int, most: int, _: float) -> None:
             if what is not None:
@@ -138,7 +150,8 @@ class Learner:
         kept = None if what is None else self._checkpoints  # fits of screens are many and quick
         return self._recipe.train(training, seed=seed, device=self._device, progress=told, checkpoints=kept)
 
-    def _scorer(self, trained: Trained) -> Scorer:
+    def scorer(self, trained: Trained) -> Scorer:
+        """The trained model, ready to score rows as the schema codes them."""
         return OnnxScorer(trained.model, self._draft_of(trained).manifest("", "", ""))
 
     def _draft_of(self, trained: Trained) -> Draft:
@@ -155,13 +168,6 @@ class Learner:
             "parameters": dict(trained.settings),
             "figures": dict(trained.figures),
         }
-
-
-def _with(rows: Rows, weight: Floats, more: Rows | None) -> tuple[Rows, Floats]:
-    """Rows and weights with the counterexamples behind."""
-    if more is None:
-        return rows, weight
-    return Rows.concat([rows, more]), np.concatenate([weight, np.ones(len(more))])
 
 
 def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a retraining writes down: removed and retained rows, and the candidate's lineage."""
+"""What a retraining writes down: removed, retained and believed rows, and the candidate's lineage."""
 
 from __future__ import annotations
 
@@ -7,38 +7,69 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.batch import Bools
+from detectors.batch import Bools, Strings
 from rollback.retraining.data import Data
+from rollback.retraining.vetting import covered
 from rollback.sanitise.rows import Sanitised
 from rollback.tables.table import Column
 
 
 def removed_columns(data: Data, found: Sanitised, returned: Bools) -> dict[str, Column]:
-    """`removed.parquet`: which rows are not trained on, and why."""
+    """`removed.parquet`: which rows are not trained on, why, and whose they are.
+
+    ``slice`` is ``slice_N``, the N-th of the lineage's slices; ``weight`` is 0.
+    """
     out = found.removed & ~returned
     blank = np.full(len(data.unlabelled), "", dtype=np.str_)
+    labels = np.array(data.schema.classes, dtype=np.str_)[data.new.y[out]]
     return {
         "id": np.concatenate([data.new_id[out], data.unlabelled]),
         "reason": np.concatenate([found.reason[out], np.where(blank == "", "has no label", blank)]),
         "screen": np.concatenate([found.screen[out], np.where(blank == "", "unlabelled", blank)]),
         "score": np.concatenate([found.score[out], np.full(len(blank), np.nan)]),
+        "slice": np.concatenate([slice_names(data, found)[out], blank]),
+        "source": np.concatenate([data.new.source[out], blank]),
+        "label": np.concatenate([labels, blank]),
+        "weight": np.zeros(np.count_nonzero(out) + len(blank)),
+        "digest": np.concatenate([data.new_about.digest[out], blank]),
     }
 
 
-def retained_columns(data: Data, found: Sanitised, returned: Bools) -> dict[str, Column]:
-    """`retained.parquet`: the screened rows that are trained on, and how much they weigh."""
+def slice_names(data: Data, found: Sanitised) -> Strings:
+    """Of each new row the first slice that it is in, "" where it is in none."""
+    names = np.full(len(data.new), "", dtype="U16")
+    for number, piece in reversed([*enumerate(found.slices, start=1)]):
+        inside = covered(piece, data.new) & (data.new.y == data.schema.classes.index(piece.label))
+        names[inside & found.removed] = f"slice_{number}"
+    return names
+
+
+def retained_columns(data: Data, found: Sanitised, returned: Bools, reason: Strings) -> dict[str, Column]:
+    """`retained.parquet`: the screened rows that are trained on, how much they weigh, and why it is less than 1."""
     kept = ~found.removed | returned
-    return {"id": data.new_id[kept], "weight": np.where(returned, 1.0, found.weight)[kept]}
+    weight = np.where(returned, 1.0, found.weight)[kept]
+    return {"id": data.new_id[kept], "weight": weight, "reason": np.where(weight < 1.0, reason[kept], "")}
+
+
+def believed_columns(data: Data) -> dict[str, Column]:
+    """`believed.parquet`: the rows that were not screened, as the operator or a labeller vouches for them.
+
+    ``use`` is ``base`` (trained on as they are) or ``holdout`` (only judged by). With `removed.parquet` and
+    `retained.parquet` that is every row of the buffer, each once.
+    """
+    return {"id": data.believed.id, "use": np.where(data.held, "holdout", "base"), "digest": data.believed.digest}
 
 
 def sanitising(data: Data, found: Sanitised, returned: Bools) -> dict[str, Any]:
     """What the screens removed and why, for the lineage: counts, slices, stated error rates."""
     out = found.removed & ~returned
     names, counts = np.unique(found.screen[out], return_counts=True)
+    down = ~out & (np.where(returned, 1.0, found.weight) < 1.0)
     return {
         "new": len(data.new),
         "removed": int(out.sum()),
         "returned": int(returned.sum()),
+        "down_weighted": int(down.sum()),
         "unlabelled": len(data.unlabelled),
         "by_screen": dict(zip(names.tolist(), counts.tolist(), strict=True)),
         "error_rate": dict(found.error_rate),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from detectors.batch import Scorer
+from detectors.batch import Bools, Scorer
 from rollback.bundle import Bundle
 from rollback.gates.gate import Judgement, judge
 from rollback.gates.page import page
@@ -22,9 +22,13 @@ from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
-from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.decisions import overrule, read_decisions, rule
+from rollback.retraining.evidence import HELD, Evidence, evidence
+from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
+    BELIEVED,
     CANDIDATE,
     GATE,
     LEARNED,
@@ -47,13 +51,17 @@ from rollback.retraining.repairing import (
     repaired_columns,
     repairing,
 )
-from rollback.retraining.report import removed_columns, retained_columns, sanitising
+from rollback.retraining.report import believed_columns, removed_columns, retained_columns
+from rollback.retraining.training_input import TRAINING, pack, with_more
 from rollback.retraining.vetting import Settled, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.signing.keys import Keys
 from rollback.tables.table import write_table
 from rollback.train.chosen import recipe_file
 from rollback.train.recipe import Device
+from rollback.trust.sealed import read_reputation
+from rollback.trust.weights import weigh
 
 CHECKPOINTS = "checkpoints"
 """Where trainings that were cut off stand; gone when they are done."""
@@ -75,7 +83,8 @@ class Retraining:
     """What is asked for. ``place`` and ``model`` name the registry's model; ``incident`` is the uid behind ``hint``.
 
     ``vetting`` is a file of a trusted labeller's answers; ``recipe`` (a name or a file) is by default that of
-    last known good. So many campaigns of known poison as ``rehearse`` says are planted for the gate.
+    last known good. So many campaigns of known poison as ``rehearse`` says are planted for the gate. ``decisions`` and
+    ``reputation`` are files of `tocsin review`, which ``keys`` check.
     """
 
     place: str
@@ -88,10 +97,14 @@ class Retraining:
     seed: int = 0
     device: Device = "auto"
     rehearse: int = 0
+    decisions: Path | None = None
+    reputation: Path | None = None
+    keys: Keys | None = None
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
-        files = [self.tables.buffer.path, self.tables.holdout, self.vetting, *recipe_file(self.recipe)]
+        told = [self.vetting, self.decisions, self.reputation]
+        files = [self.tables.buffer.path, self.tables.holdout, *told, *recipe_file(self.recipe)]
         buffer = self.tables.buffer
         asked: dict[str, Any] = {
             "files": [None if path is None else digest(path) for path in files],
@@ -153,15 +166,24 @@ def _make(
     """Everything up to the registry; all files but `candidate.json` are in the folder afterwards."""
     rng = np.random.default_rng([asked.seed, 11])
     answers = [] if asked.vetting is None else read_bound_answers(asked.vetting)
+    decisions = () if asked.decisions is None else read_decisions(asked.decisions, asked.keys)
+    reputation = None if asked.reputation is None else read_reputation(asked.reputation, asked.keys)
     scorer = _scorer(lkg)
     checkpoints = out.folder / CHECKPOINTS
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
-    data = gather(lkg, registry.buffer(lkg.manifest.version), asked.tables, answers, rng)
+    known = registry.buffer(lkg.manifest.version)
+    data = gather(lkg, known, asked.tables, answers, rng)
     data, mended = repaired(data, asked.seed, progress)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
-    settled = settle(found, data.base, data.new, data.answered, rng)
+    ruled = rule(decisions, data.new_about)
+    found = overrule(found, ruled, data.new)
+    why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
+    if reputation is not None:
+        found, why = weigh(found, data.base, data.new, data.new_about, reputation)
+    settled = settle(found, data.base, data.new, data.answered, rng, ruled.rejected)
     trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
     progress("judging the candidate", 0.0)
     campaigns: tuple[Campaign, ...] = ()
     if asked.rehearse:
@@ -170,32 +192,48 @@ def _make(
     trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
-    lineage = {
-        "retrain": {
-            "token": attempt.token,
-            "parent": lkg.manifest.version,
-            "base": {"from": data.base_from, "rows": len(data.base), "reference": len(data.reference)},
-            "repairing": repairing(mended),
-            "buffer": {
-                "file": asked.tables.buffer.path.name,
-                "sha256": digest(asked.tables.buffer.path, asked.tables.keys),
-                "rows": data.drawn.total,
-                "drawn": len(data.drawn.table),
-                "strata": {name: list(counts) for name, counts in data.drawn.strata.items()},
-            },
-            "sanitising": sanitising(data, found, settled.returned),
-            "incident": asked.incident,
-            "seed": asked.seed,
-        }
+    told = {
+        "token": attempt.token,
+        "parent": lkg.manifest.version,
+        **lineage(data, found, settled.returned, made, asked.tables, known),
+        "repairing": repairing(mended),
+        "answers": file_digest(asked.vetting),
+        "decisions": file_digest(asked.decisions),
+        "reputation": file_digest(asked.reputation),
+        "held": len(held.slices),
+        "incident": asked.incident,
+        "seed": asked.seed,
     }
     out.write_columns(REPAIRED, repaired_columns(data, mended))
     out.write(BATCHES, msgspec.json.format(msgspec.json.encode(batch_report(mended)), indent=2) + b"\n")
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
-    out.write_columns(RETAINED, retained_columns(data, found, settled.returned))
+    out.write_columns(RETAINED, retained_columns(data, found, settled.returned, why))
+    out.write_columns(BELIEVED, believed_columns(data))
     out.write_lines(VETTING, requests(settled, data.new, data.new_about))
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    return made.told(lineage, msgspec.to_builtins(gate)), gate
+    kept = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}
+    made = replace(made, files={**made.files, **kept})
+    return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
+
+
+def _evidence(
+    data: Data,
+    found: Sanitised,
+    settled: Settled,
+    made: Made,
+    candidate: Scorer,
+    learner: Learner,
+    seed: int,
+) -> Evidence:
+    def retrained(rows: Bools) -> Scorer:
+        learned = Rows.concat([made.learned, data.new.take(rows)])
+        weight = np.concatenate([made.weight, np.ones(np.count_nonzero(rows))])
+        return learner.scorer(
+            learner.train(*with_more(learned, weight, made.more), seed, "training with what is held back")
+        )
+
+    return evidence(data, found, settled, candidate, retrained)
 
 
 def _scorer(lkg: Bundle) -> Scorer:

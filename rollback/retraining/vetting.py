@@ -49,13 +49,21 @@ class Settled:
         return any(question.holds for question in self.open)
 
 
-def settle(found: Sanitised, base: Rows, new: Rows, answered: Rows, rng: np.random.Generator) -> Settled:
+def settle(
+    found: Sanitised,
+    base: Rows,
+    new: Rows,
+    answered: Rows,
+    rng: np.random.Generator,
+    rejected: Bools | None = None,
+) -> Settled:
     """Weigh the answers that there are: ``answered`` rows carry their true label.
 
     A slice is settled when 16 of its rows (or all that it has) are answered. A slice labelled with another class than
     the benign one (the most frequent of the base) returns if each answer confirms its label. A slice labelled benign
     never returns: an attacker may hide behind honest rows of the same values; its answered rows alone are trained on.
-    While such a slice is open and may be a new family, the candidate is held.
+    While such a slice is open and may be a new family, the candidate is held. ``rejected`` [n] rows were decided about
+    by a person: nothing is asked about a slice that has no others.
     """
     returned = np.zeros(len(new), dtype=np.bool_)
     benign = int(np.bincount(base.y).argmax())
@@ -63,6 +71,10 @@ def settle(found: Sanitised, base: Rows, new: Rows, answered: Rows, rng: np.rand
     for piece in _doubtful(found, answered):
         label = new.schema.classes.index(piece.label)
         own = covered(piece, new) & found.removed & (new.y == label)
+        if rejected is not None and rejected[own].any():
+            own &= ~rejected
+            if not own.any():
+                continue
         told = answered.y[covered(piece, answered)]
         wanted = min(ASKED, int(own.sum()) + len(told))
         if len(told) < wanted:

@@ -1,0 +1,97 @@
+"""What a person has decided about held rows, bound to what the rows are and not to their ids alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from detectors.batch import Bools
+from rollback.retraining.about import About
+from rollback.retraining.vetting import covered
+from rollback.sanitise.rows import Rows, Sanitised
+from rollback.signing.keys import Keys
+from rollback.trust.sealed import read_sealed, write_sealed
+
+DECISIONS: Final = "application/vnd.tocsin.decisions.v1+json"
+SCREEN: Final = "review"
+
+
+class Decided(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One decision: ``rows`` are (id, digest) of all rows of a slice; ``key`` is ``CANDIDATE/SLICE``."""
+
+    key: str
+    decision: Literal["accept", "reject"]
+    rows: tuple[tuple[str, str], ...]
+    by: str
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """Of n new rows those that were ``accepted`` and ``rejected``; ``remarks`` say which decisions do not hold."""
+
+    accepted: Bools
+    rejected: Bools
+    remarks: tuple[str, ...] = ()
+
+
+def read_decisions(path: Path, keys: Keys | None) -> tuple[Decided, ...]:
+    """A file of decisions, oldest first. Raises `rollback.trust.sealed.SealedFileError`."""
+    return read_sealed(path, DECISIONS, tuple[Decided, ...], keys)
+
+
+def write_decisions(path: Path, decisions: tuple[Decided, ...], keys: Keys | None) -> None:
+    """Raises `rollback.trust.sealed.SealedFileError`."""
+    write_sealed(path, DECISIONS, decisions, keys)
+
+
+def rule(decisions: Iterable[Decided], about: About) -> Ruled:
+    """What the decisions say of the rows; of several about one row the last counts.
+
+    Only a row with the id and the digest of a decided one was decided about: a row that was put in its place is not.
+    """
+    last = {row: decided.decision for decided in decisions for row in decided.rows}
+    rows = [*zip(about.id.tolist(), about.digest.tolist(), strict=True)]
+    said = np.array([last.get(row, "") for row in rows], dtype="U8")
+    ids = {ident for ident, _ in last}
+    swapped = sum(ident in ids and (ident, digest) not in last for ident, digest in rows)
+    remarks: tuple[str, ...] = ()
+    if swapped:
+        remarks = (f"{swapped} rows carry ids that were decided about, and are not those rows: no decision holds",)
+    return Ruled(said == "accept", said == "reject", remarks)
+
+
+def overrule(found: Sanitised, ruled: Ruled, new: Rows) -> Sanitised:
+    """The findings as a person has decided: accepted rows stay, with their whole weight, and rejected ones do not.
+
+    A slice of which every removed row was accepted is none any more: neither its rows nor its values are held against
+    the candidate, and the counterexamples that were made of it are left out.
+    """
+    removed = (found.removed & ~ruled.accepted) | ruled.rejected
+    fresh = ruled.rejected & ~found.removed
+    gone = [
+        piece
+        for piece in found.slices
+        if (own := covered(piece, new) & found.removed & (new.y == new.schema.classes.index(piece.label))).any()
+        and np.all(ruled.accepted[own])
+    ]
+    more = found.counterexamples
+    if more is not None and gone:
+        more = more.take(~np.any([covered(replace(piece, source=None), more) for piece in gone], axis=0))
+    return replace(
+        found,
+        removed=removed,
+        screen=np.where(removed, np.where(fresh, SCREEN, found.screen), ""),
+        reason=np.where(removed, np.where(fresh, "rejected by a person", found.reason), ""),
+        score=np.where(removed, found.score, np.nan),
+        weight=np.where(removed, 0.0, np.where(ruled.accepted, 1.0, found.weight)),
+        slices=tuple(piece for piece in found.slices if piece not in gone),
+        counterexamples=more if more is None or len(more) else None,
+        remarks=(*found.remarks, *ruled.remarks),
+    )
