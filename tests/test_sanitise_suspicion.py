@@ -98,6 +98,14 @@ def test_a_source_that_is_alone_is_not_alarmed() -> None:
     assert alarmed_sources(base, np.zeros(400, np.bool_), new, np.ones(400, np.bool_), BENIGN, LIMITS) == []
 
 
+def test_a_source_cannot_hide_in_the_sessions_of_another() -> None:
+    rng = np.random.default_rng(2)
+    base, new = rows(4000, 1), rows(4000, 2)
+    flagged = np.where(new.source == "s3", _flagged(0.5, 4000, rng), _flagged(0.02, 4000, rng))
+    new = replace(new, session=(np.arange(4000) // 8).astype(str))  # of two rows of a source, or of several sources
+    assert alarmed_sources(base, _flagged(0.01, 4000, rng), new, flagged, ATTACK, LIMITS) == ["s3"]
+
+
 def test_a_source_of_one_long_session_is_not_alarmed() -> None:
     base, new = rows(4000, 1), rows(4000, 2)
     long = new.source == "s1"

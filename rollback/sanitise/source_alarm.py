@@ -27,7 +27,9 @@ class _Sessions:
     def of(cls, rows: Rows, flagged: Bools, label: int) -> _Sessions:
         own = rows.y == label
         session, _ = sessions_of(rows.session[own])
-        _, first, at, sizes = np.unique(session, return_index=True, return_inverse=True, return_counts=True)
+        names, source = np.unique(rows.source[own], return_inverse=True)
+        pair = session * max(len(names), 1) + source  # two sources may name a session alike
+        _, first, at, sizes = np.unique(pair, return_index=True, return_inverse=True, return_counts=True)
         share = np.bincount(at, flagged[own], minlength=len(sizes)) / sizes
         return cls(np.asarray(share, np.float64), rows.source[own][first])
 
