@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from rollback.manifest import Bounds
-from rollback.train.bounds import read_bounds
+from rollback.own_model import read_features
+from rollback.tables.table import Table
+from rollback.train.bounds import bounds_of, read_bounds
 from rollback.train.chosen import LARGEST_FILE, choose, chosen_of
 from rollback.train.recipe import RecipeError, recipe_names
 
@@ -95,6 +99,14 @@ def test_bounds_are_read_from_a_file(tmp_path: Path) -> None:
 def test_wrong_bounds_are_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         read_bounds(Path(written(tmp_path, text)))
+
+
+def test_features_of_a_foreign_model_may_have_bounds_too(tmp_path: Path) -> None:
+    path = Path(written(tmp_path, "[{name: bytes, bounds: {low: 0}}, {name: port}]"))
+    columns = {"bytes": np.array([1.0, 2.0, 3.0]), "port": np.array([80.0, 443.0, 22.0])}
+    features = read_features(path, Table("rows", columns, np.arange(3)))
+    assert bounds_of(features) == {"bytes": Bounds(low=0)}
+    assert b"bounds" not in msgspec.json.encode(features[1]), "what nobody has said is not in the manifest"
 
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()

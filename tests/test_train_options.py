@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from recipe_rows import fit, make_rows, small
 
 from monitor.cli.main import main
+from monitor.cli.output import Progress
 from monitor.demo.flows import table
 from monitor.demo.traffic import TrafficConfig, generate
 from rollback.tables.table import read_table, write_table
@@ -61,6 +63,17 @@ def test_deterministic_mode_holds_during_the_training_and_not_beyond_it() -> Non
     )
     assert all(seen)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_tells_the_time_left_as_soon_as_the_number_of_epochs_is_known() -> None:
+    screen, times = Terminal(), iter([0.0, 4.0])
+    Progress("training nids", stream=screen, clock=lambda: next(times)).update(2, "epoch 2", total=10)
+    assert "training nids 20% (0/s, 16 s left) epoch 2" in screen.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """(epsilon + statistics, delta) differential privacy for any one row added, removed or changed.
+    """(epsilon + statistics, delta) differential privacy for any one row added or removed.
 
     ``epsilon`` and ``delta`` are for the gradients, each cut off at the norm ``clip``; ``statistics`` is the epsilon of
     mean, spread and label distribution. The noise is drawn from the system's entropy, so that no run is like another;

@@ -1,7 +1,8 @@
 """Many models, each trained on its own part of the rows; they vote, and few poisoned rows cannot change the outcome.
 
 See `rollback.train.harden.partition`. Scores are shares of votes: `tocsin certify` reads from them how many poisoned
-rows a prediction withstands. That holds for the rows that the recipe was given, not for the screens before it. Members
+rows a prediction withstands. That holds for the rows that the recipe was given and a schema that was there before them,
+not for the screens, nor for a vocabulary or reference that was chosen from all rows (`tocsin train`). Members
 are trained one after the other, in one go: checkpoints are used by members that use them.
 """
 
