@@ -1,6 +1,6 @@
 """Trust-weighted learning, with and without: what weights by reputation change, after screens and in place of them.
 
-    python bench/trust.py [--seeds 5] [--base 1500] [--new 1500] [--inits 3]
+    python bench/trust.py [--seeds 5] [--base 1000] [--new 1000] [--inits 3]
 
 Generated traffic (`monitor.demo`). Version 1 is trained on trusted rows; the new rows are poisoned by one of the
 sources: a backdoor of three features (attacks that carry it are labelled benign; 2% of the rows), or flips (a third of
@@ -146,7 +146,7 @@ class Bench:
 def main() -> None:
     """Every attack and seed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name, value in (("seeds", 5), ("base", 1500), ("new", 1500), ("inits", 3)):
+    for name, value in (("seeds", 5), ("base", 1000), ("new", 1000), ("inits", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     started = time.monotonic()

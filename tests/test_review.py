@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from in_process import Run, runner
 from small_registry import NAME, TRIGGER, Small, make_small, oracle
 
+from rollback.retraining.about import About
+from rollback.retraining.decisions import Decided, rule
 from rollback.retraining.out import Out
 from rollback.retraining.retrain import Outcome, retrain
 from rollback.signing.keys import Keys, new_signing_key
@@ -109,6 +112,19 @@ def test_a_row_that_was_put_under_a_decided_id_is_not_decided_about(
     done = again(small, tmp_path / "out", decisions=accepted, buffer=tmp_path / "swapped.parquet")
     assert removed(tmp_path / "out") == {swapped}
     assert any("1 rows carry ids that were decided about" in remark for remark in done.gate.remarks)
+
+
+def test_copies_of_an_accepted_row_are_not_accepted_with_it() -> None:
+    text = np.array(["a", "a", "a", "b", "b"])
+    blank = np.full(5, "-")
+    about = About(text, np.char.add("d", text), blank, blank, blank, np.zeros(5), np.zeros(5, np.bool_))
+    accepted = Decided("4/1", "accept", (("a", "da"),), "ada", 0.0, "")
+    rejected = Decided("4/2", "reject", (("b", "db"),), "ada", 0.0, "")
+    ruled = rule([accepted, rejected], about)
+    assert ruled.accepted.tolist() == [True, False, False, False, False]
+    assert ruled.rejected.tolist() == [False, False, False, True, True]
+    assert ruled.remarks == ()
+    assert rule([accepted, msgspec.structs.replace(accepted, decision="reject")], about).accepted.sum() == 0
 
 
 def test_decisions_that_somebody_else_has_signed_are_refused(small: Small, held: str, tmp_path: Path, run: Run) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from detectors.batch import Labels
+from detectors.schema import Feature, Schema
+from monitor.labels.keeping import NotKept, open_keeping
+from monitor.settings.config import Config, ModelConfig
 from rollback.signing.keys import Keys, new_signing_key
 from rollback.store import store as module
 from rollback.store.index import FILE, writing
@@ -185,3 +190,24 @@ def test_many_rows_make_several_segments_and_one_table(tmp_path: Path, monkeypat
     assert [len(table) for table in tables] == [3, 3, 3, 1]
     assert [v for table in tables for v in table.strings("x").tolist()] == [*map(str, range(9)), "tcp"]
     assert {table.columns["x"].dtype.kind for table in tables} == {"U"}
+
+
+def test_a_daemon_keeps_labels_where_its_configuration_says_so(tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    Keys.trial(registry, make=True)
+    schema = Schema((Feature("x"), Feature("p", "categorical", ("tcp", "udp"))), ("attack", "benign"))
+    config = Config(registry=registry, models={"nids": ModelConfig()})
+    assert isinstance(open_keeping(config, clock), NotKept)
+    keeping = open_keeping(config.model_copy(update={"store": tmp_path / "stores"}), clock)
+    text, none = np.array(["a"]), np.full((1, 2), np.nan)
+    labels = Labels(
+        id=text, ts=np.array([9.0]), event_ts=np.array([5.0]), label=np.array([-1]), name=np.array(["worm"]),
+        origin=np.array(["soc"]), trusted=np.array([True]), vetted=np.array([False]), source=np.array(["fw"]),
+        session=text.copy(), x=np.array([[np.nan, 1.0]]), served=none, f=none.copy(), g=none.copy(),
+    )  # fmt: skip
+    for _ in range(2):  # after a crash they come again
+        keeping.labels("nids", schema, labels)
+        keeping.flush()
+    (found,) = Store(tmp_path / "stores" / "nids", Keys.trial(registry)).rows()
+    assert (found.id, found.ts, found.source, found.features) == ("a", 5.0, "fw", {"x": None, "p": "udp"})
+    assert found.labels == (Said("worm", 9.0, "soc", "stream"),)

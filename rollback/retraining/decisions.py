@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -55,16 +56,31 @@ def rule(decisions: Iterable[Decided], about: About) -> Ruled:
     """What the decisions say of the rows; of several about one row the last counts.
 
     Only a row with the id and the digest of a decided one was decided about: a row that was put in its place is not.
+    Of an accepted row no more copies are accepted than the person was shown: nobody can give it more weight since.
     """
-    last = {row: decided.decision for decided in decisions for row in decided.rows}
+    last: dict[tuple[str, str], str] = {}
+    left: Counter[tuple[str, str]] = Counter()
+    for decided in decisions:
+        copies = Counter(decided.rows)
+        last |= dict.fromkeys(copies, decided.decision)
+        left |= copies
     rows = [*zip(about.id.tolist(), about.digest.tolist(), strict=True)]
-    said = np.array([last.get(row, "") for row in rows], dtype="U8")
+    said = np.array([_said(row, last, left) for row in rows], dtype="U8")
     ids = {ident for ident, _ in last}
     swapped = sum(ident in ids and (ident, digest) not in last for ident, digest in rows)
     remarks: tuple[str, ...] = ()
     if swapped:
         remarks = (f"{swapped} rows carry ids that were decided about, and are not those rows: no decision holds",)
     return Ruled(said == "accept", said == "reject", remarks)
+
+
+def _said(row: tuple[str, str], last: Mapping[tuple[str, str], str], left: Counter[tuple[str, str]]) -> str:
+    """The decision about a row; ``left`` counts down the copies that may still be accepted."""
+    decision = last.get(row, "")
+    if decision == "accept":
+        left[row] -= 1
+        return decision if left[row] >= 0 else ""
+    return decision
 
 
 def overrule(found: Sanitised, ruled: Ruled, new: Rows) -> Sanitised:
