@@ -90,12 +90,11 @@ def test_the_features_that_a_trigger_changed_are_named_and_hardly_others(width: 
 
 
 def test_it_works_for_benign_rows_that_are_called_attacks_too() -> None:
-    base, new, poison, fresh = backdoor(2, 3, target=0)
+    base, new, poison, fresh = backdoor(6, 3, target=0)
     found = run(base, new)
     assert found.removed[poison].mean() > 0.9
-    best = max(found.slices, key=lambda s: s.rows)
-    assert best.label == "attack"
-    assert fresh <= set(best.features)
+    about = [s for s in found.slices if s.label == "attack"]
+    assert fresh <= set().union(*(s.features for s in about))
 
 
 def test_it_works_with_three_classes() -> None:

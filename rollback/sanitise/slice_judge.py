@@ -23,6 +23,8 @@ CLEAR_SWAP = 0.7
 """A new benign family reached .66, so that a smaller swap does not tell it from poison."""
 FAMILY_ROWS = 20
 LOW_P = 0.05
+MOST_CHANCE = 0.5
+"""Of a slice's rows so many may be honest, for what the others share to be read from them."""
 CHANCE = 0.05
 
 
@@ -118,7 +120,11 @@ class Judge:
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)
-        return shared_pattern(items, self._case.new.x[self._own[carriers]], self._case.base.x)
+        base, trusted = self._case.base, self._comparison.base.carriers(core.items)
+        votes = self._comparison.new.total(carriers)
+        chance = min(self._comparison.expected(core.scope, trusted) / max(votes, 1e-9), MOST_CHANCE)
+        honest = base.x[base.y == self._label][trusted]
+        return shared_pattern(items, self._case.new.x[self._own[carriers]], base.x, honest, chance)
 
     def _narrowed(self, core: Core, members: Bools) -> Bools | None:
         """The core's rows in its own scope, and in wider ones where those that join are mostly excess as well.
@@ -177,9 +183,12 @@ def describe(one: Slice) -> str:
 
 
 def like_a_family(one: Slice, case: Case) -> bool:
-    """Whether a removed slice may be something honest and new: a person has to say before promotion."""
+    """Whether a removed slice may be something honest and new, which a person has to say.
+
+    A slice of the benign class holds promotion, so that few rows do not make one; to ask about an attack costs little.
+    """
     benign = one.label == case.new.schema.classes[case.benign]
-    return benign and one.rows >= FAMILY_ROWS and (one.swap or 0.0) < CLEAR_SWAP
+    return (one.rows >= FAMILY_ROWS or not benign) and (one.swap or 0.0) < CLEAR_SWAP
 
 
 def family_remark(one: Slice) -> str:
