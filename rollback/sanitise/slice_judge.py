@@ -88,9 +88,6 @@ class Judge:
             members = self._comparison.new.carriers(core.items)
             carriers = members & core.scope.rows(self._comparison.new) & search.left
             pattern = self._pattern(core, carriers)
-            foreign = changed(
-                pattern, self._case.new.x[self._own[carriers]], self._case.base, self._case.rng("changed")
-            )
             swap = self._test.swap(pattern, self._label)
             effective = swap is not None and swap.least >= self._limits.swap
             accepted = effective or (core.pair_z >= self._strict and self._contradicts(members))
@@ -98,6 +95,8 @@ class Judge:
             if not accepted:
                 continue
             rows = self._narrowed(core, members)
+            x = self._case.new.x[self._own[carriers]]
+            foreign = changed(pattern, x, self._case.base, self._case.rng("changed"))
             one = self._slice(core, (pattern, foreign), swap, carriers if rows is None else rows)
             if rows is None:
                 remarks.append(f"not removed, because too many clean rows would go with it: {describe(one)}")
@@ -135,7 +134,7 @@ class Judge:
         trusted = comparison.base.carriers(core.items)
         found: Bools | None = None
         explained = 0.0
-        for scope in dict.fromkeys((own, Scope(own.source, low=False), Scope(None, own.low), Scope(None, low=False))):
+        for scope in dict.fromkeys((own, Scope(own.source, low=False), Scope(None, low=False))):
             rows = members & scope.rows(comparison.new)
             if found is not None and not (rows & ~found).any():
                 continue
