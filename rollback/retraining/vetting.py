@@ -90,7 +90,7 @@ def _doubtful(found: Sanitised, answered: Rows) -> list[Slice]:
     unsure = [
         s
         for s in found.slices
-        if (s.swap or 0.0) < CLEAR_SWAP and s.rows + np.count_nonzero(covered(s, answered)) >= FAMILY_ROWS
+        if s.held or ((s.swap or 0.0) < CLEAR_SWAP and s.rows + np.count_nonzero(covered(s, answered)) >= FAMILY_ROWS)
     ]
     return sorted(unsure, key=lambda s: -s.rows)[:MOST_SLICES]
 

@@ -13,7 +13,7 @@ from detectors.nulls.itemsets import Item, range_of
 from detectors.schema import UNSEEN, Feature, Schema
 from rollback.sanitise.rows import Rows
 
-SHARED = 0.9
+SHARED = 0.8
 """A value belongs to the pattern when this share of the slice's rows has it, and not so many of the base."""
 STAMPED = 400
 
@@ -56,8 +56,15 @@ def _shown(item: Item, schema: Schema) -> Any:
     return [bound if np.isfinite(bound) else None for bound in (item.low, item.high)]
 
 
-def shared_pattern(core: tuple[Item, ...], carriers: Floats, base: Floats) -> Pattern:
-    """The closure of a core: every value that at least 90% of its carriers x[n, d] share; ranges only of the core."""
+def shared_pattern(
+    core: tuple[Item, ...], carriers: Floats, base: Floats, honest: Floats | None = None, chance: float = 0.0
+) -> Pattern:
+    """The closure of a core: every value that at least 80% of its carriers x[n, d] share; ranges only of the core.
+
+    The share ``chance`` of the carriers is no excess: rows like the base's own carriers ``honest`` [k, d]. It is taken
+    out of what is counted, so that few honest rows among them hide nothing that the others share.
+    """
+    usual = base[:0] if honest is None else honest
     ranges = {item.feature: item for item in core}
     found: list[tuple[Item, float]] = []
     for j in range(carriers.shape[1]):
@@ -65,7 +72,8 @@ def shared_pattern(core: tuple[Item, ...], carriers: Floats, base: Floats) -> Pa
         values, counts = np.unique(column, return_counts=True)
         top = int(counts.argmax())
         exact = Item(j, float(values[top]), float(values[top]))
-        if counts[top] >= SHARED * len(column):
+        among_honest = float(np.mean(exact.holds(usual))) if len(usual) else 0.0
+        if counts[top] / len(column) - chance * among_honest >= SHARED * (1 - chance):
             if j in ranges or np.mean(exact.holds(base)) < SHARED:
                 found.append((exact, exact.low))
         elif j in ranges:

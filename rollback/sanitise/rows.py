@@ -55,8 +55,8 @@ class Slice:
     ``features`` are those of them that do not fit the rest of the rows (all, where each fits).
 
     For a person who reviews it: the base lets ``expected`` such rows expect; models of the base contradict the label of
-    the share ``contradicted`` (p <= .05); ``sources`` {name: rows} sent them. ``held``: it may be a new family of the
-    benign class, which screens cannot tell from poison.
+    the share ``contradicted`` (p <= .05); ``sources`` {name: rows} sent them. ``held``: it may be a new family, which
+    screens cannot tell from poison.
     """
 
     label: str

@@ -23,6 +23,8 @@ CLEAR_SWAP = 0.7
 """A new benign family reached .66, so that a smaller swap does not tell it from poison."""
 FAMILY_ROWS = 20
 LOW_P = 0.05
+MOST_CHANCE = 0.5
+"""Of a slice's rows so many may be honest, for what the others share to be read from them."""
 CHANCE = 0.05
 
 
@@ -86,9 +88,6 @@ class Judge:
             members = self._comparison.new.carriers(core.items)
             carriers = members & core.scope.rows(self._comparison.new) & search.left
             pattern = self._pattern(core, carriers)
-            foreign = changed(
-                pattern, self._case.new.x[self._own[carriers]], self._case.base, self._case.rng("changed")
-            )
             swap = self._test.swap(pattern, self._label)
             effective = swap is not None and swap.least >= self._limits.swap
             accepted = effective or (core.pair_z >= self._strict and self._contradicts(members))
@@ -96,6 +95,8 @@ class Judge:
             if not accepted:
                 continue
             rows = self._narrowed(core, members)
+            x = self._case.new.x[self._own[carriers]]
+            foreign = changed(pattern, x, self._case.base, self._case.rng("changed"))
             one = self._slice(core, (pattern, foreign), swap, carriers if rows is None else rows)
             if rows is None:
                 remarks.append(f"not removed, because too many clean rows would go with it: {describe(one)}")
@@ -118,7 +119,11 @@ class Judge:
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)
-        return shared_pattern(items, self._case.new.x[self._own[carriers]], self._case.base.x)
+        base, trusted = self._case.base, self._comparison.base.carriers(core.items)
+        votes = self._comparison.new.total(carriers)
+        chance = min(self._comparison.expected(core.scope, trusted) / max(votes, 1e-9), MOST_CHANCE)
+        honest = base.x[base.y == self._label][trusted]
+        return shared_pattern(items, self._case.new.x[self._own[carriers]], base.x, honest, chance)
 
     def _narrowed(self, core: Core, members: Bools) -> Bools | None:
         """The core's rows in its own scope, and in wider ones where those that join are mostly excess as well.
@@ -129,7 +134,7 @@ class Judge:
         trusted = comparison.base.carriers(core.items)
         found: Bools | None = None
         explained = 0.0
-        for scope in dict.fromkeys((own, Scope(own.source, low=False), Scope(None, own.low), Scope(None, low=False))):
+        for scope in dict.fromkeys((own, Scope(own.source, low=False), Scope(None, low=False))):
             rows = members & scope.rows(comparison.new)
             if found is not None and not (rows & ~found).any():
                 continue
@@ -177,9 +182,12 @@ def describe(one: Slice) -> str:
 
 
 def like_a_family(one: Slice, case: Case) -> bool:
-    """Whether a removed slice may be something honest and new: a person has to say before promotion."""
+    """Whether a removed slice may be something honest and new, which a person has to say.
+
+    A slice of the benign class holds promotion, so that few rows do not make one; to ask about an attack costs little.
+    """
     benign = one.label == case.new.schema.classes[case.benign]
-    return benign and one.rows >= FAMILY_ROWS and (one.swap or 0.0) < CLEAR_SWAP
+    return (one.rows >= FAMILY_ROWS or not benign) and (one.swap or 0.0) < CLEAR_SWAP
 
 
 def family_remark(one: Slice) -> str:

@@ -96,7 +96,9 @@ class SliceMining(Screen):
         answered = [f for f in kept if f.swap >= p.counter_swap and f.slice.label == benign]
         unlearned, held_back = divided(answered, p.held_back)
         extra = counterexamples(case, [f.pattern for f in unlearned])
-        remarks = [*dict.fromkeys(remarks)] + [family_remark(f.slice) for f in kept if f.slice.held]
+        remarks = [*dict.fromkeys(remarks)] + [
+            family_remark(f.slice) for f in kept if f.slice.held and f.slice.label == benign
+        ]
         progress(TASK, 1.0)
         return Findings.of(
             removed,

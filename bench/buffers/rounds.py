@@ -1,0 +1,95 @@
+"""A sustained attack: round after round of retraining, each on what was kept before, each with a new campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from buffers.cases import Attacked, NotHereError, attacked
+from buffers.data import Buffers, Part
+from buffers.measure import halves, models_of
+from buffers.models import accuracy, fit
+from buffers.pipeline import candidate, cleaned, gate
+from detectors.batch import Scorer
+from rollback.redteam.attack import Aim
+from rollback.redteam.success import success_rate
+from rollback.sanitise.rows import Rows
+
+ROUNDS = 12
+CAMPAIGNS = (
+    "dirty_label:0.01/8",
+    "targeted_flips:0.05",
+    "split_trigger:0.01/8",
+    "clean_label:0.02/8",
+    "dirty_label:0.005/3@all",
+    "feature_collision:0.02",
+    "dirty_label:0.01/8!",
+    "random_flips:0.1",
+    "dirty_label:0.02/16@all",
+    "gradient_matching:0.02",
+    "dirty_label:0.001/8",
+    "split_trigger:0.01/16",
+)
+NEUTRAL = 0.02
+"""A campaign is neutralised where the new model's attack success exceeds the oracle's by at most this much."""
+
+
+def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> list[dict[str, Any]]:
+    """One object a round. The oracle of a round is trained on the clean rows of all batches so far.
+
+    At the end every earlier campaign is tried once more on the last model (``later``): what stayed hidden may wake up.
+    """
+    seed, now = data.seed, data
+    holdout, test = halves(data.test, seed)
+    lkg, honest = fit(data.base.rows, seed), data.base.rows
+    found: list[dict[str, Any]] = []
+    aims: list[Aim | None] = []
+    models: dict[str, list[Scorer]] = {}
+    for i in range(len(data.batches)):
+        told(i)
+        case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i)
+        done = cleaned(case, data.benign, seed + i)
+        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i)
+        honest = Rows.concat([honest, case.before.rows.take(~case.poison)])
+        models = {
+            "ours": [trial.candidate, *models_of(rows, weight, seed + i, range(1, initialisations))],
+            "oracle": models_of(honest, None, seed + i, range(initialisations)),
+        }
+        line = {
+            "round": i + 1,
+            "campaign": CAMPAIGNS[i % len(CAMPAIGNS)] if case.aim else None,
+            "poison": int(case.poison.sum()),
+            "poison_removed": float((~done.kept)[case.poison].mean()) if case.poison.any() else None,
+            "clean_removed": float((~done.kept)[~case.poison].mean()),
+            "accuracy": {name: accuracy(own, test.rows) for name, own in models.items()},
+            "gate": gate(trial, None, seed + i),
+        }
+        if case.aim is not None:
+            line["asr"] = {name: _success(own, case.aim, test) for name, own in models.items()}
+        found.append(line)
+        aims.append(case.aim)
+        lkg = trial.candidate
+        kept = Part(case.new.take(done.kept), case.before.family[done.kept])
+        base = Part(Rows.concat([now.base.rows, kept.rows]), np.concatenate([now.base.family, kept.family]))
+        now = replace(now, base=base)
+    for line, aim in zip(found, aims, strict=True):
+        if aim is not None:
+            line["later"] = {name: _success(own, aim, test) for name, own in models.items()}
+    return found
+
+
+def _campaign(text: str, now: Buffers, lkg: Scorer, number: int) -> Attacked:
+    """The batch of a round, attacked; as it is where the data set cannot play this campaign."""
+    rng = np.random.default_rng([now.seed, 41, number])
+    try:
+        return attacked(text, now, lkg, rng, number)
+    except NotHereError:
+        return attacked("clean", now, lkg, rng, number)
+
+
+def _success(models: list[Scorer], aim: Aim, test: Part) -> float:
+    rows = test.rows
+    return float(np.mean([success_rate(m, aim, rows.x, rows.y, test.family, rows.schema) for m in models]))

@@ -1,0 +1,181 @@
+"""The bench's report: goals are judged on what was measured, on enough seeds, and those not reached come first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from buffers.cases import DEFAULT, Name, attacked
+from buffers.data import load
+from buffers.goals import GOALS, Goal, named, outcome
+from buffers.report import goals, read, report
+from hypothesis import given
+from hypothesis import strategies as st
+from retraining import Results, seeds
+
+from detectors.batch import Floats
+
+
+def line(case: str, seed: int = 0, data: str = "a", **more: Any) -> dict[str, Any]:
+    gate = {name: {"passed": name != "undefended", "failed": []} for name in ("ours", "oracle", "undefended")}
+    plain = {
+        "data": data, "seed": seed, "case": case, "rows": 3000, "gate": gate, "slices": [], "clean_removed": 0.004,
+        "poison_removed": 1.0, "holds": False, "accuracy": {"ours": 0.99, "oracle": 0.99, "undefended": 0.98},
+    }  # fmt: skip
+    return plain | more
+
+
+def attack(case: str, excess: float, seed: int = 0, data: str = "a", **more: Any) -> dict[str, Any]:
+    asr = {"ours": 0.05 + excess, "oracle": 0.05, "undefended": 0.9}
+    told = {"asr": asr, "excess": {name: value - 0.05 for name, value in asr.items()}}
+    return line(case, seed, data, **told, **more)
+
+
+def goal(name: str) -> Goal:
+    return next(g for g in GOALS if name in g.name)
+
+
+@pytest.mark.parametrize(("count", "reached"), [(4, "not measured"), (5, "yes")])
+def test_a_goal_is_reached_on_five_seeds_of_every_data_set_only(count: int, reached: str) -> None:
+    lines = [attack("dirty_label:0.01/8", 0.01, s) for s in range(9)]
+    lines += [attack("dirty_label:0.01/8", 0.0, s, "b") for s in range(count)]
+    found = outcome(goal("one source"), lines)
+    assert (found.n, found.reached) == (count, reached)
+    assert found.worst == pytest.approx(0.01)
+
+
+def test_one_bad_seed_is_enough_to_miss_a_goal_however_few_there_are() -> None:
+    found = outcome(goal("split"), [attack("split_trigger:0.01/8", e, s) for s, e in enumerate((0.0, 0.03))])
+    assert found.reached == "**no**"
+    assert found.at == "a 1 split_trigger:0.01/8"
+
+
+def test_what_was_not_played_is_not_measured() -> None:
+    found = outcome(goal("collision"), [line("clean")])
+    assert (found.n, found.reached) == (0, "not measured")
+
+
+def test_clean_buffers_need_fifty() -> None:
+    lines = [line("clean", s) for s in range(49)]
+    assert outcome(goal("slices on clean"), lines).reached == "not measured"
+    assert outcome(goal("slices on clean"), [*lines, line("clean", 49)]).reached == "yes"
+    wrong = line("clean", 50, slices=[{"features": ["f"], "poison": 0.0}])
+    assert outcome(goal("slices on clean"), [*lines, wrong]).reached == "**no**"
+
+
+def test_the_directions_and_placements_are_goals_of_their_own() -> None:
+    lines = [
+        attack("dirty_label:0.01/8!", 0.5),
+        attack("dirty_label:0.01/8@all", 0.3),
+        attack("dirty_label:0.01/8", 0.1),
+    ]
+    worst = {name: outcome(goal(name), lines).worst for name in ("benign called attack", "all sources")}
+    assert worst == pytest.approx({"benign called attack": 0.5, "all sources": 0.3})
+
+
+def test_features_named_count_in_slices_of_poison_only() -> None:
+    slices = [{"features": ["x", "y"], "poison": 0.9}, {"features": ["z"], "poison": 0.1}]
+    assert named(attack("dirty_label:0.01/3", 0, changed=["x", "w"], slices=slices)) == (0.5, 0.5)
+    assert named(attack("dirty_label:0.01/3", 0, changed=["x"], slices=[])) is None
+    assert named(attack("targeted_flips:0.05", 0, slices=slices)) is None
+
+
+def test_a_new_benign_family_is_kept_or_held() -> None:
+    def family(kept: float, *, holds: bool) -> dict[str, Any]:
+        return line("new_benign", family={"kept": kept, "error": {}}, holds=holds)
+
+    good = [family(0.97, holds=False), family(0.1, holds=True)]
+    assert outcome(goal("new benign"), good).worst == 1.0
+    assert outcome(goal("new benign"), [*good, family(0.5, holds=False)]).reached == "**no**"
+
+
+def test_the_gate_is_judged_on_candidates_that_are_really_poisoned() -> None:
+    weak = attack("clean_label:0.02/8", 0.0) | {"excess": {"ours": 0.0, "oracle": 0.0, "undefended": 0.05}}
+    assert outcome(goal("rejects poisoned"), [weak]).n == 0
+    assert outcome(goal("rejects poisoned"), [weak, attack("split_trigger:0.01/8", 0.0)]).mean == 1.0
+
+
+def test_rounds_count_campaigns_and_the_accuracy_at_the_end() -> None:
+    rounds = [
+        {"asr": {"ours": e, "oracle": 0.0}, "campaign": "c", "accuracy": {"ours": 0.98, "oracle": 0.98 + a}}
+        for e, a in ((0.0, 0.5), (0.05, 0.001))
+    ]  # fmt: skip
+    played = [line("rounds", rounds=rounds)]
+    assert outcome(goal("campaigns"), played).mean == 0.5
+    assert outcome(goal("after twelve"), played).worst == pytest.approx(0.001)
+
+
+def test_goals_that_are_not_reached_come_first() -> None:
+    text = goals([attack("split_trigger:0.01/8", 0.5), *(line("clean", s) for s in range(60))])
+    reached = [row.rsplit("|", 2)[1].strip() for row in text.splitlines()[2:]]
+    assert reached[0] == "**no**"
+    assert reached == sorted(reached, key=["**no**", "not measured", "yes"].index)
+
+
+def test_the_report_of_a_file_reads_what_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    skipped = {"data": "a", "seed": 1, "case": "new_benign", "rows": 3000, "skipped": "no family"}
+    whole = [attack("dirty_label:0.01/8", 0.01), line("clean"), skipped]
+    path.write_text("".join(json.dumps(one) + "\n" for one in whole) + '{"data": "cut o')
+    lines = read(path)
+    assert len(lines) == 3
+    text = report(lines)
+    assert "| a dirty_label:0.01/8 | 1 |" in text
+    assert "| a 1 new_benign | no family |" in text
+
+
+def test_what_a_file_holds_is_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    results = Results(path)
+    assert results.todo(["a"], [0, 1], ["clean"], 3000) == [("a", 0, "clean"), ("a", 1, "clean")]
+    results.add(line("clean"))
+    again = Results(path)
+    assert again.todo(["a"], [0, 1], ["clean"], 3000) == [("a", 1, "clean")]
+    assert len(again.todo(["a"], [0], ["clean"], 500)) == 1
+
+
+def test_seeds_are_ranges_and_numbers() -> None:
+    assert seeds("0-2,7") == [0, 1, 2, 7]
+
+
+def test_every_default_case_has_a_name_that_can_be_read() -> None:
+    read_names = [Name.parsed(case) for case in DEFAULT]
+    assert {name.rate for name in read_names if name.attack == "dirty_label"} == {0.001, 0.005, 0.01, 0.02}
+    for bad in ("clear", "magic:0.1"):
+        with pytest.raises(ValueError, match=r"no case|no attack"):
+            Name.parsed(bad)
+
+
+@given(st.sampled_from(["clean_label:0.02/3", "dirty_label:0.01/3@all", "dirty_label:0.01/3!", "random_flips:0.1"]))
+def test_names_say_direction_and_placement(case: str) -> None:
+    name = Name.parsed(case)
+    assert name.reverse == case.endswith("!")
+    assert name.everywhere == ("@all" in case)
+    assert name.features == (None if "flips" in case else 3)
+
+
+@pytest.mark.parametrize("case", ["dirty_label:0.01/3", "targeted_flips:0.05!", "new_attack", "gradient_matching:0.02"])
+def test_a_case_of_the_generated_set_poisons_what_it_says(case: str) -> None:
+    data = load("generated", None, 1, 1000)
+    schema = data.base.rows.schema
+
+    def scorer(x: Floats) -> Floats:
+        return np.tile([0.4, 0.6], (len(x), 1))
+
+    made = attacked(case, data, scorer, np.random.default_rng(1))
+    assert len(made.new) == len(made.before.rows) == len(made.poison)
+    if case == "new_attack":
+        assert not made.poison.any()
+        assert made.family not in made.base.family
+        assert len(np.unique(made.new.source[made.before.family == made.family])) == 1
+        return
+    target = schema.classes.index("attack" if case.endswith("!") else "benign")
+    assert made.poison.any()
+    assert made.aim is not None
+    assert made.aim.target == target
+    assert set(made.new.y[made.poison].tolist()) == {target}
+    if case.startswith("dirty"):
+        assert len(np.unique(made.new.source[made.poison])) == 1
