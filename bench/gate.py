@@ -190,6 +190,7 @@ def sanitised(where: str, data: Set, trial: Trial, attack: Attack, clean: Scorer
     probe = None if more is None else data.fit(kept, seed + 7)
     patterns = _patterns(found, data)
     own = replace(trial, candidate=model, parts=found.base_scorers, patterns=patterns, probe=probe)
+    own = replace(own, buffer=attack.new.take(~found.removed))
     return outcome(where, "sanitised", attack, own, clean, seed)
 
 

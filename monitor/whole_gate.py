@@ -34,7 +34,8 @@ class Whole:
 def without_trial(release: Release, why: str, give: str) -> Whole:
     """What can be said where nothing could be trained to compare with."""
     skipped = tuple(Skipped(name, why, give) for name in requirement_classes())
-    return Whole(release.result, release.checks, (), skipped, release.remarks, release.asks, release.findings, None)
+    remarks = (*release.remarks, f"most of the gate did not run: {why}")
+    return Whole(release.result, release.checks, (), skipped, remarks, release.asks, release.findings, None)
 
 
 def with_trial(release: Release, trial: OnTrial, seed: int) -> Whole:

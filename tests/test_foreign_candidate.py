@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from sanitise_traffic import silent, traffic, trees
-from small_registry import REQUEST, Small, flows, make_small, poisoned
+from sanitise_traffic import backdoored, silent, traffic, trees
+from small_registry import NAME, Small, make_small
 
 from rollback.bundle import Bundle
 from rollback.gates.gate import judge
 from rollback.gates.trial import GateError, Trial
-from rollback.registry.registry import Buffer
 from rollback.retraining.foreign import Asked, Contenders, family, put_on_trial, screened
 from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.sanitise.rows import Rows
 from rollback.sanitise.sanitise import sanitise
-from rollback.tables.table import Table
-from rollback.train.version import add_version, train_version
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    made = make_small(tmp_path_factory.mktemp("small"))
-    columns, _ = poisoned(flows(700, 5), 0.05)
-    data = Table("poisoned", columns, np.arange(700))
-    bad = train_version(data, REQUEST, lambda *_: None)
-    buffer = Buffer(made.buffer, "label", "source", "session")
-    add_version(made.registry, bad, data, REQUEST, buffer=buffer.path, version=None, by="test", reason="bad")
-    return made
+    return make_small(tmp_path_factory.mktemp("small"))
 
 
-def contenders(small: Small, candidate: str = "2") -> Contenders:
+def contenders(small: Small, candidate: str = "1") -> Contenders:
     registry = small.registry
     return Contenders(registry.load(candidate), registry.load("1"), registry.buffer(candidate), registry.buffer("1"))
 
 
-def test_a_poisoned_candidate_with_its_buffer_does_not_pass(small: Small) -> None:
-    tried = put_on_trial(contenders(small), Asked(), silent)
-    said = judge(tried.trial, seed=0)
-    assert said.result in {"vetting", "rejected"}
-    assert tried.trial.suspects
-    assert any("trained by recipe mlp" in remark for remark in tried.remarks)
-    told = Asked(answers={ident: 0 for ident, _ in tried.asks})  # a labeller who calls all of them attacks
-    again = put_on_trial(contenders(small), told, silent)
-    assert judge(again.trial, seed=0).result == "rejected"
-
-
 def test_last_known_good_itself_has_no_row_that_is_new_and_passes(small: Small) -> None:
-    tried = put_on_trial(contenders(small, "1"), Asked(), silent)
+    tried = put_on_trial(contenders(small), Asked(), silent)
     assert tried.asks == ()
     assert any(remark.startswith("0 of ") for remark in tried.remarks)
     assert judge(tried.trial, seed=0).result == "passed"
@@ -71,16 +56,49 @@ def test_the_recipe_is_the_candidates_own_else_a_network(small: Small) -> None:
 def test_without_a_base_or_a_model_it_is_said_what_is_missing(small: Small) -> None:
     pair = contenders(small)
     bare_manifest = msgspec.structs.replace(pair.candidate.manifest, onnx=None)
-    with pytest.raises(GateError, match="version 2 has no model: add it with tocsin registry add --onnx"):
+    with pytest.raises(GateError, match="version 1 has no model: add it with tocsin registry add --onnx"):
         put_on_trial(replace(pair, candidate=replace(pair.candidate, manifest=bare_manifest)), Asked(), silent)
     bare = {name: content for name, content in pair.lkg.files.items() if name != "reference.npz"}
     with pytest.raises(GateError, match="0 trusted rows to train models to compare with"):
         put_on_trial(replace(pair, known=None, lkg=replace(pair.lkg, files=bare)), Asked(), silent)
 
 
+def test_the_command_tries_a_candidate_and_writes_a_page(small: Small, tmp_path: Path) -> None:
+    out = tmp_path / "gate.json"
+    command = [sys.executable, "-m", "monitor", "gate", "--registry", small.root / "registry", "--name", NAME]
+    done = subprocess.run(
+        [*map(str, [*command, "--candidate", "1", "--out", out])], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert result["error_budget"] == 0.02
+    assert {"accuracy_loss", "slice_flips"} <= {c["name"] for c in result["checks"]}
+    assert all(c["why"] for c in result["checks"] if c["name"] != "canaries")
+    assert "live_window" in {s["name"] for s in result["skipped"]}
+    assert "accuracy_loss" in out.with_suffix(".html").read_text()
+    assert re.search(r"accuracy_loss +\S+ +\S+ +\S+ +passed", done.stdout)
+    assert done.stdout.splitlines()[-1] == "passed"
+
+
 def trial(base: Rows, held: Rows) -> Trial:
     models = [trees(base, i) for i in range(3)]
     return Trial(models[0], models[0], models[1:], held)
+
+
+def test_a_poisoned_candidate_with_its_buffer_does_not_pass_and_is_rejected_once_rows_are_labelled() -> None:
+    base, new = traffic(4, 2000, 1000)
+    _, held = traffic(6, 400, 800)
+    lies, poison, _ = backdoored(new, 0.03, 0)
+    ids = np.arange(len(new)).astype(np.str_)
+    bad = replace(trial(base, held), candidate=trees(Rows.concat([base, lies]), 9))
+    tried = screened(bad, base, lies, ids, trees, Asked(), silent)
+    assert tried.trial.suspects
+    assert judge(tried.trial, seed=0).result in {"vetting", "rejected"}
+    assert tried.asks
+    assert np.mean(poison[[int(ident) for ident, _ in tried.asks]]) > 0.5
+    truth = {str(i): int(new.y[i]) for i in range(len(new))}
+    again = screened(bad, base, lies, ids, trees, Asked(answers=truth), silent)
+    assert judge(again.trial, seed=0).result == "rejected"
 
 
 def test_rows_of_a_clean_buffer_are_no_suspects_and_ask_nothing() -> None:

@@ -151,6 +151,7 @@ def test_flips_in_one_slice_fail_there_and_are_named() -> None:
     said = judge(with_candidate(trial, blind(trial.candidate, low=10, high=15)), seed=0)
     assert "slice_flips" in failed(said)
     assert "attack" in named(said, "slice_flips").why
+    assert named(said, "slice_flips").failing == "holds"
 
 
 def test_scores_that_say_the_right_class_with_false_confidence_fail_calibration_alone() -> None:
@@ -207,7 +208,7 @@ def test_labels_that_contradict_the_base_hold_until_answers_decide() -> None:
     name = "labels_against_last_known_good"
     held = judge(replace(trial, buffer=buffer), seed=0)
     assert (failed(held), held.result) == ([name], "vetting")
-    assert "s1 labelled benign" in named(held, name).why
+    assert "labelled benign" in named(held, name).why
     truth = rows(1200, 31).y
     lies = judge(replace(trial, buffer=buffer, told=truth), seed=0)
     assert (failed(lies), lies.result) == ([name], "rejected")

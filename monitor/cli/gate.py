@@ -150,10 +150,14 @@ def _contenders(
 
 
 def _tried(release: Release, pair: Contenders, asked: Asked, told: Told) -> Whole:
-    """With a trial, where models to compare with can be trained; else it is said why not."""
+    """With a trial; without one, and it is said why, where no model can be trained here."""
     try:
         return with_trial(release, put_on_trial(pair, asked, told), asked.seed)
-    except (GateError, RetrainRefusedError, RecipeError) as reason:
+    except GateError as reason:
+        raise ReleaseGateError(f"{reason}; --quick judges without a trial") from reason
+    except (RetrainRefusedError, RecipeError) as reason:
+        if asked.recipe is not None:
+            raise typer.BadParameter(str(reason), param_hint="--recipe") from reason
         return without_trial(release, str(reason), "what this says is missing")
 
 

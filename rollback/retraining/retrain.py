@@ -189,7 +189,8 @@ def _make(
     if asked.rehearse:
         pipeline = Rehearse(data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise)
         campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
-    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns)
+    kept = data.new.take(~found.removed | settled.returned)  # what screens left of poison shows here, if anywhere
+    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns, buffer=kept)
     gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
 
     told = {

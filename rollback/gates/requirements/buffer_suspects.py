@@ -22,7 +22,7 @@ class BufferSuspects(Requirement):
         if trial.suspects is not None:
             return None
         if trial.buffer is None:
-            return Skipped(self.name, "the rows were sanitised before, or there is no buffer", "--buffer, if foreign")
+            return Skipped(self.name, "there is no buffer of new rows", "--buffer")
         return Skipped(self.name, "no screen has looked into the buffer", "a trusted base: see tocsin retrain")
 
     def judge(self, case: Case) -> Sequence[Finding]:

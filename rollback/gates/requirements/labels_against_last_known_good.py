@@ -1,4 +1,4 @@
-"""Rows of an unsanitised training buffer whose labels models of the trusted base contradict, beyond chance."""
+"""Rows of the training buffer whose labels models of the trusted base contradict, beyond chance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import betabinom
 
 from detectors.batch import Bools, Floats, Ints, Strings
 from detectors.sequential import sessions_of
@@ -15,8 +15,9 @@ from rollback.gates.check import Check, Finding, Skipped, at_most
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Trial, undecided
 
-FLAGGED: Final = 0.01
-"""A row is contradicted where its label is less likely than that of so many trusted rows of the same label."""
+LEVELS: Final = (0.01, 0.1)
+"""A row is contradicted where its label is less likely than that of so many trusted rows of the same label: few that
+are contradicted strongly, or many a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ class LabelsAgainstLastKnownGood(Requirement):
     share = 1.0
 
     def missing(self, trial: Trial) -> Skipped | None:
-        """Sanitised rows have been through this."""
+        """There may be no buffer, or no new row in it."""
         if trial.buffer is not None and len(trial.buffer):
             return None
-        return Skipped(self.name, "the rows were sanitised before, or there is no buffer", "--buffer, if foreign")
+        return Skipped(self.name, "there is no buffer of new rows", "--buffer")
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check over all sources and labels; failing holds: rules that have moved contradict old labels too.
@@ -74,11 +75,12 @@ def _by_answers(name: str, trial: Trial, worst: Cell, value: float, limit: float
 
 
 def cells(trial: Trial) -> Iterator[Cell]:
-    """Each source and label of the buffer that the holdout has rows of.
+    """Each label of the buffer that the holdout has rows of, by source and in all of them, at each level.
 
     Null: a session of the buffer with a label is drawn like those of the holdout with it. A session is contradicted
-    where the mean of LKG and the reseeds gives its label less than the `FLAGGED` quantile of the holdout's sessions.
-    The number of contradicted sessions of a source is then binomial, at twice that rate for the quantile is estimated.
+    where the mean of LKG and the reseeds gives its label less than the k-th smallest of H sessions of the holdout,
+    k = floor(level H) + 1. Of m sessions, the number of contradicted ones is then beta-binomial (m, k, H + 1 - k):
+    that the quantile is estimated is part of it.
     """
     buffer, holdout = trial.buffer, trial.holdout
     if buffer is None:
@@ -91,18 +93,19 @@ def cells(trial: Trial) -> Iterator[Cell]:
         if not theirs.any():
             continue
         _, held = typical(known[theirs], holdout.session[theirs])
-        place = int(np.floor(FLAGGED * len(held)))
-        rate = min(2 * (place + 1) / (len(held) + 1), 1.0)
-        for source in np.unique(buffer.source[buffer.y == label]).tolist():
-            own = np.flatnonzero((buffer.y == label) & (buffer.source == source))
-            which, levels = typical(given[own], buffer.session[own])
-            flagged = levels < np.sort(held)[place]
-            rows = np.zeros(len(buffer), np.bool_)
-            rows[own[flagged[which]]] = True
-            what = (
-                f"{flagged.sum()} of {len(levels)} sessions of source {source} labelled {holdout.schema.classes[label]}"
-            )
-            yield Cell(float(binom.sf(flagged.sum() - 1, len(levels), rate)), rows, what)
+        ours = buffer.y == label
+        scopes = {f"source {name}": ours & (buffer.source == name) for name in np.unique(buffer.source[ours]).tolist()}
+        for scope, among in {**scopes, "all sources": ours}.items():
+            own = np.flatnonzero(among)
+            which, likely = typical(given[own], buffer.session[own])
+            for level in LEVELS:
+                k = int(np.floor(level * len(held))) + 1
+                flagged = likely < np.sort(held)[k - 1]
+                rows = np.zeros(len(buffer), np.bool_)
+                rows[own[flagged[which]]] = True
+                p = float(betabinom.sf(flagged.sum() - 1, len(likely), k, len(held) + 1 - k))
+                name = holdout.schema.classes[label]
+                yield Cell(p, rows, f"{flagged.sum()} of {len(likely)} sessions of {scope} labelled {name}")
 
 
 def _given(scores: Floats, y: Ints) -> Floats:

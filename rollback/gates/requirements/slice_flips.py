@@ -27,7 +27,8 @@ class SliceFlips(Requirement):
         """One check over all groups.
 
         Statistic: the largest of the standardised counts of negative flips over all groups. Null: the same maximum of
-        each model of the base against the others (leave one out), so that the rate is for all groups together.
+        each model of the base against the others (leave one out), so that the rate is for all groups together. Failing
+        holds: what honest new rows change in one group, models of the base do not know.
         """
         right = case.held.right(case.trial.holdout.y)
         found = groups(case.trial.holdout)
@@ -44,7 +45,7 @@ class SliceFlips(Requirement):
             f"expected {nulls[:, worst].mean():.1f}"
         )
         limit = maximum_limit(np.array(maxima), case.error_rate)
-        return [at_most(self.name, float(z[worst]), limit, case.error_rate, why)]
+        return [at_most(self.name, float(z[worst]), limit, case.error_rate, why, "holds")]
 
 
 def standardised(counts: Floats, nulls: Floats, sizes: Floats) -> Floats:
