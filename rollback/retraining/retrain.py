@@ -213,8 +213,8 @@ def _make(
     out.write_lines(VETTING, requests(settled, data.new, data.new_about))
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    kept = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}
-    made = replace(made, files={**made.files, **kept})
+    more = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}
+    made = replace(made, files={**made.files, **more})
     return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
 
 
