@@ -13,11 +13,14 @@ from buffers.models import fit, learner, manifest_of
 from detectors.batch import Bools, Floats, Ints, Scorer
 from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
+from rollback.retraining.about import About
 from rollback.retraining.data import Data
 from rollback.retraining.vetting import Settled, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import Settings, sanitise
+from rollback.tables.draw import Drawn
+from rollback.tables.table import Table
 
 HOLDOUT = 0.4
 """Of the test rows; the figures are taken on the others."""
@@ -72,13 +75,20 @@ def candidate(done: Cleaned, lkg: Scorer, holdout: Rows, seed: int) -> tuple[Tri
     schema = done.base.schema
     blank = np.full(len(done.base), "")
     reference = ReferenceRows(holdout.x, holdout.y, holdout.source, holdout.session)
+    nothing = done.new.take(np.zeros(len(done.new), np.bool_))
     data = Data(
         schema=schema,
         base=done.base,
         base_id=blank,
         new=done.new,
         new_id=np.full(len(done.new), ""),
-        answered=done.new.take(np.zeros(len(done.new), np.bool_)),
+        new_about=_about(done.new),
+        answered=nothing,
+        answered_about=_about(nothing),
+        given=nothing,
+        believed=_about(nothing),
+        held=np.zeros(0, np.bool_),
+        drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(done.new), {}),
         holdout=holdout,
         reference=reference,
         unlabelled=blank[:0],
@@ -87,6 +97,13 @@ def candidate(done: Cleaned, lkg: Scorer, holdout: Rows, seed: int) -> tuple[Tri
     )
     trial, _ = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)
     return trial, *learned(done)
+
+
+def _about(rows: Rows) -> About:
+    """Rows of which nothing is known besides what a model sees."""
+    blank = np.full(len(rows), "")
+    unknown = np.full(len(rows), np.nan)
+    return About(blank, blank, rows.source, blank, rows.session, unknown, np.zeros(len(rows), np.bool_))
 
 
 def learned(done: Cleaned) -> tuple[Rows, Floats]:
@@ -104,8 +121,9 @@ def gate(trial: Trial, model: Scorer | None, seed: int) -> dict[str, Any]:
     """What the gate says of the candidate, or of another model in its place."""
     if model is not None:
         trial = replace(trial, candidate=model, answers=None, probe=None)
-    failed = [check.name for check in judge(trial, seed=seed) if not check.passed]
-    return {"passed": not failed, "failed": failed}
+    judgement = judge(trial, seed=seed)
+    failed = [check.name for check in judgement.checks if not check.passed]
+    return {"passed": judgement.result == "passed", "result": judgement.result, "failed": failed}
 
 
 def plain(done: Cleaned, case: Attacked, count: int) -> Bools:
