@@ -30,7 +30,7 @@ def test_two_processes_train_the_same_network_as_one_and_serve_nothing_to_other_
     alone = fit(small("mlp", **option), rows)
     heard: list[int] = []
     open_to_others: set[str] = set()
-    tell = launch._tell  # noqa: SLF001 - called again and again while the processes run
+    tell = launch._tell  # called again and again while the processes run
 
     def look(*given: Any) -> int:
         open_to_others.update(_listening_beyond_loopback())

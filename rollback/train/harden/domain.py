@@ -86,9 +86,7 @@ def _let_alone(dependent: Dependent, original: Tensor, moved: Tensor) -> Tensor:
     return torch.where(_holds(dependent, original)[:, None], moved, back)
 
 
-def _follow(
-    dependent: Dependent, original: Tensor, moved: Tensor, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor]:
+def _follow(dependent: Dependent, original: Tensor, moved: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """The rows with one dependent column computed anew where the relation holds, and whether it is within bounds."""
     j, holds = dependent.of, _holds(dependent, original)
     value = torch.where(holds, dependent.value(moved), original[:, j])
