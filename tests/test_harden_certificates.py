@@ -13,9 +13,10 @@ from scipy.stats import norm
 
 from detectors.batch import Floats
 from detectors.schema import Feature, Schema
+from rollback.train.certificates import poisons
 from rollback.train.harden.partition import certified_poisons, content_digests, parts_of
 from rollback.train.harden.smoothing import certify, in_own_units, lower_bound, scale_of
-from rollback.train.recipe import TrainingRows
+from rollback.train.recipe import RecipeError, TrainingRows
 
 SCHEMA = Schema((Feature("a"), Feature("b"), Feature("c", "categorical", ("x", "y"))), ("low", "high"))
 SCALE = scale_of(SCHEMA, np.array([0.0, 1.0]), np.array([0.5, 2.0]))
@@ -155,3 +156,11 @@ def test_a_part_depends_on_content_alone_and_not_on_order_or_label() -> None:
 def test_radius_in_units_of_sigma_is_the_quantile_of_the_bound() -> None:
     found = certify(step, rows_at([9.0]), SCALE, sigma=0.5, samples=1000, alpha=0.001, rng=np.random.default_rng(0))
     assert found.radius[0] == pytest.approx(0.5 * norm.ppf(0.001 ** (1 / 1000)))
+
+
+@pytest.mark.parametrize("scores", [[0.6, 0.3], [0.55, 0.45], [1.2, -0.2], [float("nan"), 1.0]])
+def test_scores_that_are_no_shares_of_votes_certify_nothing(scores: list[float]) -> None:
+    with pytest.raises(RecipeError, match="no shares of 5 votes"):
+        poisons(np.array([[0.8, 0.2], scores]), 5, Schema((Feature("a"),), ("a", "b")))
+    found = poisons(np.array([[0.8, 0.2]], dtype=np.float32).astype(np.float64), 5, Schema((Feature("a"),), ("a", "b")))
+    assert found["certified_poisons"].tolist() == [1.0]

@@ -121,3 +121,16 @@ def test_adversarial_training_withstands_more_than_plain_training(option: dict[s
         return float((network(moved).argmax(dim=1) == y).float().mean())
 
     assert robust(**option) > robust() + 0.02
+
+
+def test_two_relations_that_share_a_part_both_hold_afterwards() -> None:
+    """Where one of them does not hold in a row its parts stay, also for the other."""
+    total = domains.Dependent(2, (0, 1), "sum")
+    product = domains.Dependent(4, (1, 3), "product")
+    low, high, no = np.full(5, -1e6), np.full(5, 1e6), np.zeros(5, dtype=np.bool_)
+    fixed = np.array([False, False, True, False, True])
+    original = torch.tensor([[1.0, 2.0, 3.0, 4.0, 8.0], [1.0, 2.0, 3.0, 4.0, 77.0]])
+    for order in ((total, product), (product, total)):
+        domain = domains.Domain(low, high, no, fixed, order)
+        moved = domain.within(original, original + torch.tensor([5.0, 6.0, 0.0, 7.0, 0.0]))
+        assert moved.tolist() == [[6.0, 8.0, 14.0, 11.0, 88.0], [6.0, 2.0, 8.0, 4.0, 77.0]]

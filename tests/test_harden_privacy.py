@@ -76,6 +76,24 @@ def test_one_row_moves_the_gradient_by_no_more_than_the_clip() -> None:
     assert 0.25 < float(moved) <= 0.3 + 1e-4
 
 
+def test_what_is_clipped_is_the_gradient_of_a_single_row() -> None:
+    """With nothing clipped and no noise, the sum is the gradient of the summed loss, as torch has it."""
+    torch = pytest.importorskip("torch")
+    network_module = pytest.importorskip("rollback.train.network")
+    objective = pytest.importorskip("rollback.train.harden.objective")
+    rows = make_rows(40)
+    torch.manual_seed(0)
+    network = network_module.Network(rows.schema, np.zeros(4), np.ones(4), (8,))
+    x, y = torch.tensor(rows.x, dtype=torch.float32), torch.tensor(rows.y)
+    plain = torch.autograd.grad(torch.nn.functional.cross_entropy(network(x), y), list(network.parameters()))
+    how = options.Privacy(clip=1e9)
+    columns = (x, y, torch.ones(40))
+    steps = privacy.PrivateSteps(network, objective.Objective(), columns, how, batch=40, epochs=1, drop=0.0)
+    steps.noise = 0.0
+    for ours, theirs in zip(steps.gradients(torch.arange(40)), plain, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
 def test_statistics_are_off_by_the_laplace_noise_that_was_stated() -> None:
     rows = replace(make_rows(2000), bounds=WIDE)
     how = options.Privacy(statistics=2.0)

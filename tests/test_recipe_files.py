@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from rollback.manifest import Bounds
 from rollback.own_model import read_features
 from rollback.tables.table import Table
 from rollback.train.bounds import bounds_of, read_bounds
-from rollback.train.chosen import LARGEST_FILE, choose, chosen_of
+from rollback.train.chosen import choose, chosen_of
+from rollback.train.operator_file import LARGEST_FILE
 from rollback.train.recipe import RecipeError, recipe_names
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
@@ -53,6 +55,11 @@ def test_a_command_is_never_taken_from_a_manifest() -> None:
         ("recipe: mlp\npgd: {steps: 1.5}\n", r"recipe\.yaml: pgd\.steps: .*int"),
         ("recipe: mlp\npgd: {epsilon: -1}\n", r"recipe\.yaml: pgd: epsilon must be above 0"),
         ("recipe: mlp\npgd: {}\ntrades: {}\n", r"recipe\.yaml: pgd, trades and smoothing: at most one"),
+        ("recipe: mlp\nlearning_rate: .nan\n", r"recipe\.yaml: learning_rate: every number must be finite"),
+        ("recipe: mlp\npgd: {epsilon: .nan}\n", r"recipe\.yaml: pgd: every number must be finite"),
+        ("recipe: exec\ncommand: [a]\ntimeout_seconds: .inf\n", "timeout_seconds: every number must be finite"),
+        ("recipe: partition\nbase: {recipe: mlp, learning_rate: .nan}\n", "base: every number must be finite"),
+        ("recipe: ensemble\nmembers: [{recipe: mlp, privacy: {}}, {recipe: forest}]\n", "privacy of one says nothing"),
         ("recipe: oracle\n", r"recipe\.yaml: recipe: no recipe 'oracle'; there are: "),
         ("recipe: exec\n", r"recipe\.yaml: .*missing required field `command`"),
         ("recipe: exec\ncommand: []\n", r"recipe\.yaml: command: the program is missing"),
@@ -76,6 +83,14 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> Non
         choose(str(tmp_path / "none.yaml"))
     with pytest.raises(RecipeError, match="larger than"):
         choose(written(tmp_path, "#" * (LARGEST_FILE + 1)))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        choose(str(tmp_path / "pipe.yaml"))
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_bounds(tmp_path / "pipe.yaml")
 
 
 def test_bounds_are_read_from_a_file(tmp_path: Path) -> None:

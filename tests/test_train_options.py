@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recipe_rows import fit, make_rows, small
+from recipe_rows import SMALL, fit, make_rows, small
 
 from monitor.cli.main import main
 from monitor.cli.output import Progress
 from monitor.demo.flows import table
 from monitor.demo.traffic import TrafficConfig, generate
 from rollback.tables.table import read_table, write_table
+from rollback.train.recipe import RecipeError
 from rollback.train.split import hold_out_trusted
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
@@ -42,6 +43,25 @@ def test_early_stopping_does_not_listen_to_rows_that_nobody_trusts() -> None:
     untold = fit(small("mlp"), wrong)
     assert told.figures["validation_rows"] <= 60
     assert told.figures["validation_loss"] < untold.figures["validation_loss"] - 0.05
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0])
+def test_weights_that_are_none_are_refused_by_every_recipe(weight: float) -> None:
+    rows = make_rows(40)
+    for name in SMALL:
+        with pytest.raises(RecipeError, match="weights must be finite and at least 0"):
+            fit(small(name), replace(rows, weight=np.where(np.arange(40) < 5, weight, 1.0)))
+
+
+def test_rows_that_all_weigh_nothing_are_refused_by_every_recipe() -> None:
+    for name in SMALL:
+        with pytest.raises(RecipeError, match="every row weighs 0"):
+            fit(small(name), replace(make_rows(40), weight=np.zeros(40)))
+
+
+def test_a_training_that_diverges_is_a_failure_and_no_untrained_network() -> None:
+    with pytest.raises(RecipeError, match="the loss was no number after any epoch"):
+        fit(small("mlp", learning_rate=1e30), make_rows())
 
 
 def test_mixed_precision_trains_nearly_the_same_model() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import yaml
 
 from rollback.manifest import Bounds, FeatureSpec
+from rollback.train.operator_file import read_yaml
 from rollback.train.recipe import RecipeError
 
 FORMAT: Final = "a mapping like: {bytes: {low: 0, integer: true}, port: {immutable: true}}"
@@ -18,10 +18,10 @@ FORMAT: Final = "a mapping like: {bytes: {low: 0, integer: true}, port: {immutab
 def read_bounds(path: Path) -> dict[str, Bounds]:
     """The bounds of a YAML or JSON file, by feature. Raises `RecipeError`."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), dict[str, Bounds])
+        return msgspec.convert(read_yaml(path), dict[str, Bounds])
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
+    except ValueError as error:  # msgspec's too
         raise RecipeError(f"{path}: {error}; expected is {FORMAT}") from error
 
 

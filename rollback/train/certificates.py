@@ -20,6 +20,8 @@ from rollback.train.version import WEIGHTS
 
 PARTITION = "partition"
 DEFAULT_SIGMA = 0.25
+OFF = 0.01
+"""A share of votes is off by no more than what float32 rounds."""
 
 
 def sigma_of(recipe: dict[str, Any], given: float | None) -> float:
@@ -48,7 +50,7 @@ def certificate_columns(
         raise RecipeError(f"version {manifest.version} has no model to certify")
     schema = bundle.schema
     if manifest.recipe.get("name") == PARTITION:
-        return _poisons(score(x), int(manifest.recipe["parameters"]["parts"]), schema)
+        return poisons(score(x), int(manifest.recipe["parameters"]["parts"]), schema)
     noise = sigma_of(manifest.recipe, sigma)
     scale = _scale(bundle, schema)
     found = certify(score, x, scale, sigma=noise, samples=samples, alpha=alpha, rng=rng, progress=progress)
@@ -64,8 +66,12 @@ def certificate_columns(
     return columns
 
 
-def _poisons(scores: Floats, parts: int, schema: Schema) -> dict[str, Column]:
-    votes = np.round(scores * parts).astype(np.int64)
+def poisons(scores: Floats, parts: int, schema: Schema) -> dict[str, Column]:
+    """Of shares of votes [n,k]: the `prediction`, and `certified_poisons`. Raises `RecipeError` where they are none."""
+    votes = np.nan_to_num(np.round(scores * parts)).astype(np.int64)
+    near = np.abs(scores * parts - votes) <= OFF  # False where a score is missing
+    if not near.all() or (votes < 0).any() or (votes.sum(axis=1) != parts).any():
+        raise RecipeError(f"the scores of this version are no shares of {parts} votes: nothing can be certified")
     classes = np.array(schema.classes, dtype=np.str_)
     return {
         "prediction": classes[votes.argmax(axis=1)],

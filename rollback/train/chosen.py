@@ -5,18 +5,19 @@ A recipe file is YAML (or JSON): `recipe` names the recipe, every other key is o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
-import yaml
 
+from rollback.train.operator_file import read_yaml
 from rollback.train.recipe import Device, Progress, Recipe, RecipeError, Trained, TrainingRows, load_recipe
+from rollback.train.weighing import require_weights
 
 FILE_ENDINGS: Final = frozenset({".yaml", ".yml", ".json"})
-LARGEST_FILE: Final = 2**20
 NEVER_FROM_A_MANIFEST: Final = frozenset({"exec"})
 """What a bundle says must not decide which command runs here."""
 
@@ -33,6 +34,7 @@ class Chosen:
         self, rows: TrainingRows, *, seed: int, device: Device, progress: Progress, checkpoints: Path | None = None
     ) -> Trained:
         """See `rollback.train.recipe.Recipe`."""
+        require_weights(rows)
         return self.recipe.train(
             rows, seed=seed, device=device, progress=progress, parameters=self.parameters, checkpoints=checkpoints
         )
@@ -51,13 +53,11 @@ def choose(text: str) -> Chosen:
         return chosen({"recipe": text}, f"--recipe {text}")
     path = Path(text)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise RecipeError(f"{path}: is larger than {LARGEST_FILE} bytes: no recipe file")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: is no YAML: {error}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
     return chosen(content, str(path))
 
 
@@ -81,6 +81,7 @@ def chosen(content: Any, where: str) -> Chosen:
         raise RecipeError(f"{where}: recipe: {error}" if where != f"--recipe {name}" else str(error)) from error
     given = {key: value for key, value in content.items() if key != "recipe"}
     _refuse_unknown(given, recipe.Parameters, where, "")
+    _refuse_no_numbers(given, where)
     try:
         parameters = msgspec.convert(given, recipe.Parameters)
     except msgspec.ValidationError as error:
@@ -107,6 +108,14 @@ def _refuse_unknown(given: Any, kind: type[Any], where: str, path: str) -> None:
         inner = [part for part in (hints[key], *get_args(hints[key])) if isinstance(part, type) and is_dataclass(part)]
         if inner and isinstance(value, Mapping):
             _refuse_unknown(value, inner[0], where, f"{path}{key}.")
+
+
+def _refuse_no_numbers(given: Mapping[str, Any], where: str) -> None:
+    """NaN is neither too large nor too small for any limit, and infinity is no amount of anything here."""
+    for key, value in given.items():
+        inner = value.values() if isinstance(value, Mapping) else [value]
+        if any(isinstance(each, float) and not math.isfinite(each) for each in inner):
+            raise RecipeError(f"{where}: {key}: every number must be finite")
 
 
 def _in_words(error: msgspec.ValidationError) -> str:

@@ -1,7 +1,8 @@
 """Trains one network in several processes on this machine (see `rollback.train.team`).
 
 torch's own launcher, torchrun, is started as a module of this very interpreter: a program found by its name could be
-anybody's. What the processes are to do lies in a private folder, in which they find each other too.
+anybody's. What the processes are to do lies in a private folder, in which launcher and processes find each other too:
+torchrun's usual rendezvous listens on every network interface and unpickles what it is sent. Gradients go by loopback.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ POLL_SECONDS: Final = 0.2
 END_SECONDS: Final = 30.0
 LAST_BYTES: Final = 2000
 LARGEST: Final = 2**32
+LOOPBACK: Final = "lo"
+ALONE: Final = {
+    "PYTHONSAFEPATH": "1",
+    "OMP_NUM_THREADS": "1",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    "GLOO_SOCKET_IFNAME": LOOPBACK,
+    "NCCL_SOCKET_IFNAME": LOOPBACK,
+}
+"""Nothing is served to other machines: no store of torchrun's over TCP, and gradients over loopback alone."""
 ALWAYS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
 
@@ -67,14 +77,15 @@ def fit_together(
 
 def command(folder: Path, devices: int) -> list[str]:
     """How the processes are started; nothing is looked up on the PATH or in the working directory."""
-    launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    return [*launcher, "--module", WORKER, str(folder)]
+    launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={devices}"]
+    meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder / 'launcher'}", "--rdzv-conf=store_type=file"]
+    return [*launcher, *meeting, "--rdzv-id=tocsin", "--local-addr=127.0.0.1", "--module", WORKER, str(folder)]
 
 
 def _run(folder: Path, devices: int, progress: Progress) -> None:
     """Start the processes, tell how they get on, and end them all whatever happens."""
     environ = {name: os.environ[name] for name in ALWAYS if name in os.environ}
-    environ |= {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    environ |= ALONE
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - this interpreter, no shell
             command(folder, devices),

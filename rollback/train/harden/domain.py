@@ -63,9 +63,13 @@ class Domain:
         moved = torch.where(_like(self.integer, original).bool(), _towards(original, whole, moved), moved)
         stays = original.isnan() | moved.isnan() | _like(self.fixed, original).bool()
         moved = torch.where(stays, original, moved)
+        for dependent in self.dependents:  # first, for two relations may share a part
+            moved = _let_alone(dependent, original, moved)
+        follows, inside = moved, torch.ones(len(moved), dtype=torch.bool, device=moved.device)
         for dependent in self.dependents:
-            moved = _follow(dependent, original, moved, low, high)
-        return moved
+            follows, within = _follow(dependent, original, follows, low, high)
+            inside = inside & within
+        return torch.where(inside[:, None], follows, original)
 
 
 def _towards(original: Tensor, whole: Tensor, moved: Tensor) -> Tensor:
@@ -74,20 +78,27 @@ def _towards(original: Tensor, whole: Tensor, moved: Tensor) -> Tensor:
     return torch.where(beyond, original, whole)
 
 
-def _follow(dependent: Dependent, original: Tensor, moved: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The rows with one dependent column computed anew, or as they were where that cannot be."""
-    j = dependent.of
-    error = (dependent.value(original) - original[:, j]).abs()
-    holds = error <= HOLDS * original[:, j].abs().clamp(min=1.0)  # False where something is missing
-    value = dependent.value(moved)
-    inside = (value >= low[:, j]) & (value <= high[:, j])
-    follows = moved.clone()
-    follows[:, j] = value
-    changed = [j, *dependent.parts]
+def _let_alone(dependent: Dependent, original: Tensor, moved: Tensor) -> Tensor:
+    """The rows with the parts of the relation as they were where it does not hold."""
+    changed = [dependent.of, *dependent.parts]
     back = moved.clone()
     back[:, changed] = original[:, changed]
-    kept = torch.where(inside[:, None], follows, original)
-    return torch.where(holds[:, None], kept, back)
+    return torch.where(_holds(dependent, original)[:, None], moved, back)
+
+
+def _follow(dependent: Dependent, original: Tensor, moved: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows with one dependent column computed anew where the relation holds, and whether it is within bounds."""
+    j, holds = dependent.of, _holds(dependent, original)
+    value = torch.where(holds, dependent.value(moved), original[:, j])
+    follows = moved.clone()
+    follows[:, j] = value
+    return follows, ~holds | ((value >= low[:, j]) & (value <= high[:, j]))
+
+
+def _holds(dependent: Dependent, original: Tensor) -> Tensor:
+    """In which rows the column is what the relation says; in none where something is missing."""
+    column = original[:, dependent.of]
+    return (dependent.value(original) - column).abs() <= HOLDS * column.abs().clamp(min=1.0)
 
 
 def _like(values: NDArray[np.generic], rows: Tensor) -> Tensor:

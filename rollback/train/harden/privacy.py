@@ -104,7 +104,7 @@ class PrivateSteps:
         self._rate = min(1.0, batch / len(self._x))
         self._steps = max(1, round(1 / self._rate))
         self.noise = _noise_multiplier(how, self._rate, self._steps * epochs)
-        self._per_row = GradSampleModule(network)
+        self._per_row = GradSampleModule(network, loss_reduction="sum")
         self._parameters = list(network.parameters())
 
     def batches(self) -> Iterator[Tensor]:

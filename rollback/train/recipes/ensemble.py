@@ -42,6 +42,8 @@ class Parameters:
             raise ValueError(f"members: at least two, and votes between 1 and {len(self.members)}")
         if not 0 <= self.confidence < 1:
             raise ValueError(f"confidence lies between 0 and 1, got {self.confidence:g}")
+        if any(content.get("privacy") is not None for content in self.members):
+            raise ValueError("members: the privacy of one says nothing of the others, which learn from the same rows")
         for i, content in enumerate(self.members):
             member(content, f"members[{i}]")
 

@@ -172,6 +172,8 @@ def fit(
             progress(standing.epoch, p.epochs, standing.loss)
     if kept is not None and team.rank == 0:
         kept.done()
+    if standing.epoch and not standing.best_epoch:
+        raise RecipeError("mlp: the loss was no number after any epoch: lower learning_rate")
     weights: Weights = {name: tensor.cpu().numpy() for name, tensor in standing.best.items()}
     figures = {"epochs": float(standing.best_epoch), "validation_rows": float(held.sum())}
     if np.isfinite(standing.best_loss):
@@ -204,6 +206,8 @@ def _fit_privately(rows: TrainingRows, seed: int, device: Device, progress: Prog
             progress(epoch, p.epochs, float("nan"))
         steps.close()
     weights: Weights = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+    if not all(np.isfinite(value).all() for value in weights.values()):
+        raise RecipeError("mlp: the weights are no numbers after the training: lower learning_rate")
     shares = {f"private_share.{name}": float(v) for name, v in zip(rows.schema.classes, known.share, strict=True)}
     return Fitted(weights, {"epochs": float(p.epochs), **steps.spent(p.epochs), **shares})
 
