@@ -15,11 +15,11 @@ import numpy as np
 
 from detectors.batch import Bools
 from rollback.retraining.about import About
-from rollback.retraining.answers import VettingFileError, read_answers
+from rollback.retraining.answers import VettingFileError
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import CLEAR_SWAP, FAMILY_ROWS, describe
 
-__all__ = ["Question", "Settled", "VettingFileError", "covered", "read_answers", "requests", "settle"]
+__all__ = ["Question", "Settled", "VettingFileError", "covered", "requests", "settle"]
 
 ASKED: Final = 16
 """So many rows of each slice are asked for; all of them have to be confirmed."""
