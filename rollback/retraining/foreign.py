@@ -221,7 +221,7 @@ def screened(
     rest = rows.take(~theirs)
     trial = replace(trial, parts=found.base_scorers, suspects=suspects, campaigns=campaigns)
     trial = replace(trial, buffer=rest, told=told[~theirs])
-    asks += _contradicted(trial, ids[~theirs])
+    asks += contradicted(trial, ids[~theirs])
     return OnTrial(trial, tuple(asks), (*remarks, *found.remarks))
 
 
@@ -292,8 +292,8 @@ def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs:
     return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false)
 
 
-def _contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
-    """Rows that are contradicted most of all, to be labelled."""
+def contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
+    """Rows of the trial's buffer (with their ``ids``) that are contradicted most of all, to be labelled."""
     worst = min(cells(trial), key=lambda cell: cell.p, default=None)
     if worst is None or worst.p > FEW:
         return []
