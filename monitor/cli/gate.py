@@ -14,6 +14,7 @@ import typer
 from detectors.batch import Reference, Scorer
 from monitor.cli.output import Progress, show, table
 from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, open_registry
+from monitor.gate_answers import Bound, bind
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
 from monitor.release_gate import Release, ReleaseGateError, judge_candidate
@@ -28,7 +29,6 @@ from rollback.registry.registry import Buffer, Registry, RegistryError
 from rollback.retraining.data import RetrainRefusedError
 from rollback.retraining.foreign import Asked, Contenders, put_on_trial
 from rollback.retraining.reproduce import reproduced
-from rollback.retraining.vetting import VettingFileError, read_answers
 from rollback.tables.table import TableError
 from rollback.train.recipe import RecipeError
 
@@ -104,7 +104,6 @@ def gate(
     if out.is_dir():
         raise typer.BadParameter(f"{out} is a folder; name a file", param_hint="--out")
     keeper = open_registry(registry, name, trusted_key, state=state)
-    answers = {} if vetting is None else read_answers(vetting)
     found = None if buffer is None else Buffer(buffer, label or "", source, session)
     trial_of = Asked(recipe=recipe, rehearse=rehearse, seed=seed)
     with Progress(f"judging version {candidate} of {name}") as progress:
@@ -112,15 +111,16 @@ def gate(
         trusted = (
             None if holdout is None else _holdout(Buffer(holdout, label or "", source, session), watched, versions)
         )
-        codes = _codes(answers, watched, vetting)
+        bound = bind(vetting, watched, found or keeper.buffer(candidate))
         again = _reproduced(watched, found or keeper.buffer(candidate)) if reproduce else None
-        release = judge_candidate(versions, watched, trusted, codes, seed, again)
+        release = judge_candidate(versions, watched, trusted, bound.codes, seed, again)
+        release = replace(release, remarks=(*release.remarks, *bound.remarks))
         files = [None if path is None else Buffer(path, label or "", source, session) for path in (holdout, live)]
         whole = without_trial(release, "--quick: nothing is trained", "no --quick")
         if not quick:
             pair = _contenders(keeper, watched, found, *files)
-            whole = _tried(release, pair, replace(trial_of, answers=codes), Told(progress))
-    result = _result(whole, keeper, candidate, _write_requests(whole, watched, versions, out))
+            whole = _tried(release, pair, replace(trial_of, answers=bound.codes), Told(progress))
+    result = _result(whole, keeper, candidate, _write_requests(whole, watched, versions, bound, out))
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out.with_suffix(".html"), page(f"Version {candidate} of {name}", whole.result, whole).encode())
     replace_file(out, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
@@ -191,15 +191,7 @@ def _holdout(file: Buffer, watched: Bundle, versions: Versions) -> Reference | N
     return Reference(watched.schema, rows.x, rows.y, rows.source, rows.session, rows.f, rows.g)
 
 
-def _codes(answers: dict[str, str], watched: Bundle, vetting: Path | None) -> dict[str, int]:
-    classes = watched.schema.classes
-    foreign = sorted(set(answers.values()) - set(classes))
-    if foreign:
-        raise VettingFileError(f"{vetting}: label {foreign[0]!r} is none of the classes {', '.join(classes)}")
-    return {ident: classes.index(label) for ident, label in answers.items()}
-
-
-def _write_requests(release: Whole, watched: Bundle, versions: Versions, out: Path) -> Path | None:
+def _write_requests(release: Whole, watched: Bundle, versions: Versions, bound: Bound, out: Path) -> Path | None:
     """The requests for labels; a file of an earlier run is taken away where nothing is asked any more."""
     path = out.with_suffix(".vetting.ndjson")
     buffer = versions.reference.buffer if versions.reference is not None else None
@@ -209,16 +201,21 @@ def _write_requests(release: Whole, watched: Bundle, versions: Versions, out: Pa
     row = {ident: i for i, ident in enumerate(buffer.id.tolist())}
     schema = watched.schema
     requests = [
-        VettingRequest(
-            incident=f"{GATE}{watched.manifest.version}",
-            id=ask.id,
-            why=ask.why,
-            features={f.name: f.show(float(v)) for f, v in zip(schema.features, buffer.x[row[ask.id]], strict=True)},
-            scores={c: float(s) for c, s in zip(schema.classes, buffer.f[row[ask.id]], strict=True)},
-            asked_at=math.floor(time.time()),
+        {"digest": bound.digests[ask.id]}
+        | msgspec.to_builtins(
+            VettingRequest(
+                incident=f"{GATE}{watched.manifest.version}",
+                id=ask.id,
+                why=ask.why,
+                features={
+                    f.name: f.show(float(v)) for f, v in zip(schema.features, buffer.x[row[ask.id]], strict=True)
+                },
+                scores={c: float(s) for c, s in zip(schema.classes, buffer.f[row[ask.id]], strict=True)},
+                asked_at=math.floor(time.time()),
+            )
         )
         for ask in release.asks
-        if ask.id in row
+        if ask.id in row and ask.id in bound.digests  # no answer would be taken about an id of several rows
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, b"".join(msgspec.json.encode(request) + b"\n" for request in requests))

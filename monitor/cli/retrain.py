@@ -37,7 +37,8 @@ from rollback.store.table import LABEL, TRUSTED
 SAID: Final = {
     "passed": "passed the gate",
     "rejected": "did not pass the gate",
-    "vetting": "waits for labels: see vetting.ndjson, and answer with --vetting and another --out",
+    "vetting": "waits for a person: label the rows in vetting.ndjson and answer with --vetting, or decide with tocsin "
+    "review list and --decisions, each with another --out",
 }
 
 

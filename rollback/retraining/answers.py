@@ -53,11 +53,6 @@ def read_bound_answers(path: Path) -> list[Answer]:
     return answers
 
 
-def read_answers(path: Path) -> dict[str, str]:
-    """{row id: true label} of such a file; the last answer counts. Raises `VettingFileError`."""
-    return {answer.id: answer.label for answer in read_bound_answers(path)}
-
-
 def take_answers(answers: Iterable[Answer], about: About, schema: Schema, path: Path) -> Told:
     """What the answers say of the rows of the buffer in ``path``; the last answer counts.
 
@@ -66,7 +61,10 @@ def take_answers(answers: Iterable[Answer], about: About, schema: Schema, path: 
     `TableError` for a label that is none of the classes.
     """
     code = {name: i for i, name in enumerate(schema.classes)}
-    last = {(answer.id, answer.digest): answer.label for answer in answers}
+    last: dict[tuple[str, str], str] = {}
+    for answer in answers:
+        last.pop((answer.id, answer.digest), None)  # said again, it comes last
+        last[answer.id, answer.digest] = answer.label
     foreign = sorted(set(last.values()) - code.keys())
     if foreign:
         raise TableError(f"{path}: a vetted label {foreign[0]!r} is none of the classes {', '.join(schema.classes)}")
@@ -85,6 +83,18 @@ def take_answers(answers: Iterable[Answer], about: About, schema: Schema, path: 
         else:
             y[meant] = code[label]
     return Told(y, tuple(_remarks(swapped, shared)))
+
+
+def by_id(told: Told, about: About) -> Told:
+    """The answers that an id alone can carry: none to rows that share their id with a row that looks different."""
+    _, of = np.unique(about.id, return_inverse=True)
+    first = np.full(of.max(initial=-1) + 1, -1, np.int64)
+    first[of[::-1]] = np.arange(len(about))[::-1]
+    alike = about.digest == about.digest[first[of]]
+    mixed = np.bincount(of[~alike], minlength=len(first))[of] > 0
+    lost = len(np.unique(of[mixed & (told.y >= 0)]))
+    remarks = (f"{lost} answers were not taken: rows that look different share their ids",) if lost else ()
+    return Told(np.where(mixed, -1, told.y), (*told.remarks, *remarks))
 
 
 def _remarks(swapped: int, shared: int) -> Iterable[str]:

@@ -138,7 +138,7 @@ def gather(
         base_id=np.concatenate(part_ids)[whole.y >= 0],
         new=replace(as_rows(rows.take(kept), schema, "new"), id=ids[kept], origin=about.origin[kept]),
         new_id=ids[kept],
-        answered=as_rows(rows.take(answered), schema, "answered"),
+        answered=replace(as_rows(rows.take(answered), schema, "answered"), id=ids[answered]),
         holdout=holdout,
         reference=everything,
         unlabelled=ids[~labelled],

@@ -63,7 +63,8 @@ def rule(decisions: Iterable[Decided], about: About) -> Ruled:
     for decided in decisions:
         copies = Counter(decided.rows)
         last |= dict.fromkeys(copies, decided.decision)
-        left |= copies
+        for row, count in copies.items():
+            left[row] = count  # as the last decision has shown them
     rows = [*zip(about.id.tolist(), about.digest.tolist(), strict=True)]
     said = np.array([_said(row, last, left) for row in rows], dtype="U8")
     ids = {ident for ident, _ in last}
@@ -108,6 +109,7 @@ def overrule(found: Sanitised, ruled: Ruled, new: Rows) -> Sanitised:
         score=np.where(removed, found.score, np.nan),
         weight=np.where(removed, 0.0, np.where(ruled.accepted, 1.0, found.weight)),
         slices=tuple(piece for piece in found.slices if piece not in gone),
+        held_back=tuple(piece for piece in found.held_back if piece not in gone),
         counterexamples=more if more is None or len(more) else None,
         remarks=(*found.remarks, *ruled.remarks),
     )

@@ -35,6 +35,8 @@ PARTS: Final = 3
 DEFAULT: Final = "mlp"
 ASKED: Final = 16
 """So many rows of each suspect are asked for."""
+REPEATED: Final = -2
+"""In place of an answer about a copy of an answered row: one answer does not count as many."""
 FEW: Final = 1e-3
 """Contradicted rows are asked about where there are so many that this is their chance at most."""
 BEYOND: Final = 1e-3
@@ -210,7 +212,7 @@ def screened(
     except SanitiseError as reason:
         remarks.append(f"the buffer cannot be screened: {reason}")
         return OnTrial(replace(trial, buffer=rows), (), tuple(remarks))
-    told = np.array([asked.answers.get(ident, -1) for ident in ids.tolist()], np.int64)
+    told = _told(asked.answers, ids)
     suspects, asks, theirs = _suspects(found, rows, ids, told, asked.seed)
     campaigns: tuple[Campaign, ...] = ()
     if asked.rehearse:
@@ -219,8 +221,16 @@ def screened(
     rest = rows.take(~theirs)
     trial = replace(trial, parts=found.base_scorers, suspects=suspects, campaigns=campaigns)
     trial = replace(trial, buffer=rest, told=told[~theirs])
-    asks += _contradicted(trial, ids[~theirs])
+    asks += contradicted(trial, ids[~theirs])
     return OnTrial(trial, tuple(asks), (*remarks, *found.remarks))
+
+
+def _told(answers: Mapping[str, int], ids: Strings) -> Ints:
+    """What was answered about each row: of rows that repeat an id one alone counts, the others are `REPEATED`."""
+    told = np.array([answers.get(ident, -1) for ident in ids.tolist()], np.int64)
+    again = np.ones(len(ids), np.bool_)
+    again[np.unique(ids, return_index=True)[1]] = False
+    return np.where(again & (told >= 0), REPEATED, told)
 
 
 def _not_in(rows: Rows, base: Rows) -> Bools:
@@ -282,8 +292,8 @@ def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs:
     return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false)
 
 
-def _contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
-    """Rows that are contradicted most of all, to be labelled."""
+def contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
+    """Rows of the trial's buffer (with their ``ids``) that are contradicted most of all, to be labelled."""
     worst = min(cells(trial), key=lambda cell: cell.p, default=None)
     if worst is None or worst.p > FEW:
         return []
@@ -294,7 +304,7 @@ def _contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
 def _asks(among: Bools, told: Ints, ids: Strings, why: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     """Some of the rows that have no answer yet; all rows with one count as asked."""
     left = max(ASKED - int(np.count_nonzero(among & (told >= 0))), 0)
-    rows = rng.permutation(np.flatnonzero(among & (told < 0)))[:left]
+    rows = rng.permutation(np.flatnonzero(among & (told == -1)))[:left]
     return [(str(ids[row]), why) for row in np.sort(rows)]
 
 

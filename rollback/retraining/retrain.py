@@ -22,6 +22,7 @@ from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
+from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
 from rollback.retraining.decisions import overrule, read_decisions, rule
 from rollback.retraining.evidence import HELD, Evidence, evidence
@@ -176,22 +177,26 @@ def _make(
     data, mended = repaired(data, asked.seed, progress)
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     ruled = rule(decisions, data.new_about)
-    found = overrule(found, ruled, data.new)
     why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
     if reputation is not None:
         found, why = weigh(found, data.base, data.new, data.new_about, reputation)
+    found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
     settled = settle(found, data.base, data.new, data.answered, rng, ruled.rejected)
-    trial, made = learner.make(data, found, settled.returned, scorer, asked.hint)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    # what was confirmed is no poison: a candidate that has learned it may obey its values
+    doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
+    trial, made = learner.make(data, doubted, settled.returned, scorer, asked.hint)
     held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
     campaigns: tuple[Campaign, ...] = ()
     if asked.rehearse:
         pipeline = Rehearse(data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise)
         campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
-    kept = data.new.take(~found.removed | settled.returned)  # what screens left of poison shows here, if anywhere
-    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns, buffer=kept)
-    gate = _gate(judge(trial, seed=asked.seed), settled, (*data.remarks, *found.remarks))
+    left, buffer, told_of = unsanitised(data, ~found.removed & ~ruled.accepted)
+    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns, buffer=buffer, told=told_of)
+    said = judge(trial, seed=asked.seed)
+    gate = _gate(said, settled, (*data.remarks, *found.remarks, *settled.remarks))
+    asks = [*requests(settled, data.new, data.new_about), *doubts(said, trial, left, data)]
 
     told = {
         "token": attempt.token,
@@ -210,7 +215,7 @@ def _make(
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned, why))
     out.write_columns(BELIEVED, believed_columns(data))
-    out.write_lines(VETTING, requests(settled, data.new, data.new_about))
+    out.write_lines(VETTING, asks)
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
     more = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}

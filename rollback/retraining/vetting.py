@@ -15,11 +15,11 @@ import numpy as np
 
 from detectors.batch import Bools
 from rollback.retraining.about import About
-from rollback.retraining.answers import VettingFileError, read_answers
+from rollback.retraining.answers import VettingFileError
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import CLEAR_SWAP, FAMILY_ROWS, describe
 
-__all__ = ["Question", "Settled", "VettingFileError", "covered", "read_answers", "requests", "settle"]
+__all__ = ["Question", "Settled", "VettingFileError", "covered", "request", "requests", "settle"]
 
 ASKED: Final = 16
 """So many rows of each slice are asked for; all of them have to be confirmed."""
@@ -38,10 +38,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """``returned`` bool[n]: rows whose slice was confirmed; ``open`` is what still waits for answers."""
+    """``returned`` bool[n]: rows of the ``confirmed`` slices; ``open`` is what still waits for answers or a decision.
+
+    ``remarks`` say what a person should know of the answers.
+    """
 
     returned: Bools
     open: tuple[Question, ...]
+    confirmed: tuple[Slice, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -59,15 +64,19 @@ def settle(
 ) -> Settled:
     """Weigh the answers that there are: ``answered`` rows carry their true label.
 
-    A slice is settled when 16 of its rows (or all that it has) are answered. A slice labelled with another class than
-    the benign one (the most frequent of the base) returns if each answer confirms its label. A slice labelled benign
-    never returns: an attacker may hide behind honest rows of the same values; its answered rows alone are trained on.
-    While such a slice is open and may be a new family, the candidate is held. ``rejected`` [n] rows were decided about
-    by a person: nothing is asked about a slice that has no others.
+    A slice is settled when 16 of its rows (or all that it has) are answered; rows of one id count once, so that nobody
+    has one answer count for many. A slice labelled with another class than the benign one (the most frequent of the
+    base) returns if each answer confirms its label. A slice labelled benign never returns: an attacker may hide behind
+    honest rows of the same values; its answered rows alone are trained on. Where all of them confirm it, the others
+    stay open to a review. While such a slice has not enough answers, the candidate is held. Rows are asked for of the
+    largest slices only; the others are open too. ``rejected`` [n] rows were decided about by a person: nothing is asked
+    about a slice that has no others.
     """
     returned = np.zeros(len(new), dtype=np.bool_)
     benign = int(np.bincount(base.y).argmax())
-    still = []
+    still: list[Question] = []
+    confirmed: list[Slice] = []
+    remarks: list[str] = []
     for piece in _doubtful(found, answered):
         label = new.schema.classes.index(piece.label)
         own = covered(piece, new) & found.removed & (new.y == label)
@@ -75,14 +84,31 @@ def settle(
             own &= ~rejected
             if not own.any():
                 continue
-        told = answered.y[covered(piece, answered)]
-        wanted = min(ASKED, int(own.sum()) + len(told))
-        if len(told) < wanted:
-            asked = rng.permutation(np.flatnonzero(own))[: wanted - len(told)]
+        inside = covered(piece, answered)
+        told, count = answered.y[inside], _distinct(answered, inside)
+        wanted = min(ASKED, int(own.sum()) + count)
+        right = bool(np.all(told == label))
+        if count < wanted:
+            asks = sum(bool(question.rows) for question in still) < MOST_SLICES
+            asked = rng.permutation(np.flatnonzero(own))[: wanted - count] if asks else np.zeros(0, np.int64)
             still.append(Question(piece, tuple(np.sort(asked).tolist()), label == benign))
-        elif label != benign and np.all(told == label):
+        elif right and label != benign:
             returned |= own
-    return Settled(returned, tuple(still))
+            confirmed.append(piece)
+        elif right and own.any():
+            still.append(Question(piece, (), holds=False))
+            remarks.append(
+                f"all {count} answers confirm that rows of a slice are {piece.label} ({describe(piece)}); its other "
+                f"{np.count_nonzero(own)} rows stay out until a person accepts them: tocsin review list"
+            )
+    return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks))
+
+
+def _distinct(answered: Rows, inside: Bools) -> int:
+    """How many answers there are about these rows: copies under one id have one."""
+    if answered.id is None:
+        return int(np.count_nonzero(inside))
+    return len(np.unique(answered.id[inside]))
 
 
 def _doubtful(found: Sanitised, answered: Rows) -> list[Slice]:
@@ -92,7 +118,7 @@ def _doubtful(found: Sanitised, answered: Rows) -> list[Slice]:
         for s in found.slices
         if s.held or ((s.swap or 0.0) < CLEAR_SWAP and s.rows + np.count_nonzero(covered(s, answered)) >= FAMILY_ROWS)
     ]
-    return sorted(unsure, key=lambda s: -s.rows)[:MOST_SLICES]
+    return sorted(unsure, key=lambda s: -s.rows)
 
 
 def covered(piece: Slice, rows: Rows) -> Bools:
@@ -121,16 +147,21 @@ def _holds(rows: Rows, j: int, value: Any) -> Bools:
 
 
 def requests(settled: Settled, new: Rows, about: About) -> list[dict[str, Any]]:
-    """The lines of `vetting.ndjson`: what a labeller needs to know of each row; an answer repeats id and digest."""
+    """The lines of `vetting.ndjson` about what is open."""
     return [
-        {
-            "id": str(about.id[row]),
-            "digest": str(about.digest[row]),
-            "why": f"may be a new family of {q.slice.label} rather than poison: {describe(q.slice)}",
-            "label": q.slice.label,
-            "source": str(new.source[row]),
-            "features": {f.name: f.show(float(new.x[row, j])) for j, f in enumerate(new.schema.features)},
-        }
+        request(new, about, row, f"may be a new family of {q.slice.label} rather than poison: {describe(q.slice)}")
         for q in settled.open
         for row in q.rows
     ]
+
+
+def request(new: Rows, about: About, row: int, why: str) -> dict[str, Any]:
+    """What a labeller needs to know of a row; an answer repeats id and digest."""
+    return {
+        "id": str(about.id[row]),
+        "digest": str(about.digest[row]),
+        "why": why,
+        "label": new.schema.classes[int(new.y[row])],
+        "source": str(new.source[row]),
+        "features": {f.name: f.show(float(new.x[row, j])) for j, f in enumerate(new.schema.features)},
+    }
