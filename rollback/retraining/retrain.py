@@ -177,6 +177,7 @@ def _make(
     found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     ruled = rule(decisions, data.new_about)
     found = overrule(found, ruled, data.new)
+    data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted)))
     why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
     if reputation is not None:
         found, why = weigh(found, data.base, data.new, data.new_about, reputation)
