@@ -32,7 +32,8 @@ HOLDOUT = 0.4
 class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
-    ``removed_at_first`` bool[n] were removed before anybody was asked.
+    ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first`` says whether the candidate
+    waited for the answers.
     """
 
     found: Sanitised
@@ -42,6 +43,7 @@ class Cleaned:
     kept: Bools
     asked: int
     removed_at_first: Bools
+    held_at_first: bool
 
 
 def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) -> Cleaned:
@@ -53,7 +55,7 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
     if not len(asked):
         kept = ~found.removed | first.returned
-        return Cleaned(found, first, base, new, kept, 0, found.removed)
+        return Cleaned(found, first, base, new, kept, 0, found.removed, first.holds)
     told = replace(new.take(asked), y=case.before.rows.y[asked])
     left = np.ones(len(new), np.bool_)
     left[asked] = False
@@ -64,7 +66,7 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     kept[left] = ~again.removed | settled.returned
     # an answered row is trained on with its true label: it is kept where that is the one it has
     kept[asked] = new.y[asked] == case.before.rows.y[asked]
-    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed)
+    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed, first.holds)
 
 
 def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None) -> Sanitised:

@@ -178,7 +178,7 @@ def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...])
 def _patterns(data: Data, slices: Sequence[Slice], hint: Hint | None, name: str = "slice") -> list[Pattern]:
     """What was found in the removed rows, the largest slices first, and what the incident names."""
     classes = data.schema.classes
-    largest = sorted((s for s in slices if s.shared or s.features), key=lambda s: -s.rows)[:MOST_PATTERNS]
+    largest = sorted((s for s in slices if s.valued), key=lambda s: -s.rows)[:MOST_PATTERNS]
     wanted = [(f"{name}_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     if hint is not None and hint.features:
         labels = [hint.label] if hint.label in classes else classes
