@@ -116,6 +116,7 @@ def rounds(asked: argparse.Namespace) -> None:
     for name, seed, case in todo:
         data = load(name, asked.folder, seed, asked.rows, asked.rounds)
         line: dict[str, Any] = {"data": name, "seed": seed, "case": case, "rows": asked.rows}
+        line |= {"batch": [len(batch.rows) for batch in data.batches], "redrawn": data.redrawn}
         played = play(data, asked.initialisations, _round(clock, name, seed))
         results.add(line | {"initialisations": asked.initialisations, "rounds": played})
 

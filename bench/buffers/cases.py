@@ -90,8 +90,10 @@ class NotHereError(Exception):
     """This data set cannot play the case; the message says why."""
 
 
-def attacked(text: str, data: Buffers, clean: Scorer, rng: np.random.Generator, batch: int = 0) -> Attacked:
-    """The rows of a case. Raises `NotHereError` and `ValueError`."""
+def attacked(
+    text: str, data: Buffers, clean: Scorer, rng: np.random.Generator, batch: int = 0, of: int | None = None
+) -> Attacked:
+    """The rows of a case; rates are of so many rows (``of``), None: of all. Raises `NotHereError` and `ValueError`."""
     name = Name.parsed(text)
     nothing = np.zeros(len(data.batches[batch].rows), np.bool_)
     if name.kind in ("new_attack", "new_benign"):
@@ -103,9 +105,10 @@ def attacked(text: str, data: Buffers, clean: Scorer, rng: np.random.Generator, 
     new = data.batches[batch]
     if name.attack is None:
         return Attacked(data.base, new.rows, nothing, new)
-    on = _situation(data, new, name, rng)
+    of = of or len(data.base.rows) + len(new.rows)
+    on = _situation(data, new, name, of, rng)
     attack = attacks()[name.attack]
-    rate = name.rate * (len(data.base.rows) + len(new.rows)) / len(new.rows)
+    rate = name.rate * of / len(new.rows)
     options = {} if name.features is None else {"trigger": strong_trigger(data, on, clean, name.features, rng)}
     wanted, reached = on.count(rate), int(np.sum(_touched(on, name) & on.reach))
     if reached < wanted and "flips" not in name.attack:
@@ -133,7 +136,7 @@ def _one_source(rows: Rows, own: Bools, count: int, rng: np.random.Generator) ->
     return np.asarray(rows.source == names[rng.choice(fit)], np.bool_)
 
 
-def _situation(data: Buffers, new: Part, name: Name, rng: np.random.Generator) -> Situation:
+def _situation(data: Buffers, new: Part, name: Name, of: int, rng: np.random.Generator) -> Situation:
     """Attacks are called benign, or (reverse) benign rows the most frequent attack."""
     counts = np.bincount(data.base.rows.y, minlength=len(data.base.rows.schema.classes))
     counts[data.benign] = 0
@@ -150,7 +153,7 @@ def _situation(data: Buffers, new: Part, name: Name, rng: np.random.Generator) -
     reach = of_sources(rows.source, sources, rng)
     if sources == 1:
         own = rows.y == target if _keeps_labels(name) else (rows.y != target if victim is None else rows.y == victim)
-        reach = _one_source(rows, own, round(name.rate * (len(data.base.rows) + len(rows))), rng)
+        reach = _one_source(rows, own, round(name.rate * of), rng)
     return Situation(rows.schema, rows.x, rows.y, rows.source, new.family, target, victim, reach, coming)
 
 

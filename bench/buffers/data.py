@@ -43,7 +43,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """``batches`` are new rows (one batch, or one a round). ``benign`` is the class that lets things pass."""
+    """``batches`` are new rows (one batch, or one a round). ``benign`` is the class that lets things pass.
+
+    ``redrawn``: the table is too small for batches of their own, so that a row can be in several of them.
+    """
 
     name: str
     seed: int
@@ -51,6 +54,7 @@ class Buffers:
     batches: tuple[Part, ...]
     test: Part
     benign: int
+    redrawn: bool = False
 
     def without(self, family: str) -> Buffers:
         """The base has no row of that family, and all new ones come from one source."""
@@ -77,12 +81,15 @@ def load(name: str, folder: Path | None, seed: int, rows: int, batches: int = 1)
     whole, family, benign = _phishing(folder, seed) if name == "phishing" else _any(name, folder, seed)
     base, batch = round(BASE * rows), rows - round(BASE * rows)
     test = min(TEST, len(whole) // 4)
-    # a small table has smaller batches rather than none
-    batch = min(batch, (len(whole) - base - test) // batches)
-    order = np.random.default_rng([seed, 21]).permutation(len(whole))[: base + test + batches * batch]
-    cuts = np.cumsum([base, test, *[batch] * (batches - 1)])
-    parts = [Part(whole.take(at), family[at]) for at in np.split(order, cuts)]
-    return Buffers(name, seed, parts[0], tuple(parts[2:]), parts[1], benign)
+    rng = np.random.default_rng([seed, 21])
+    order = rng.permutation(len(whole))
+    pool = order[base + test :]
+    batch = min(batch, len(pool))
+    redrawn = len(pool) < batches * batch
+    # one after another while they last, else each a draw of its own from all that are left
+    several = [rng.permutation(pool)[:batch] if redrawn else pool[i * batch :][:batch] for i in range(batches)]
+    parts = [Part(whole.take(at), family[at]) for at in (order[:base], order[base : base + test], *several)]
+    return Buffers(name, seed, parts[0], tuple(parts[2:]), parts[1], benign, redrawn)
 
 
 def _any(name: str, folder: Path | None, seed: int) -> tuple[Rows, Strings, int]:

@@ -94,7 +94,7 @@ def _clean(what: str) -> Callable[[Line], list[float]]:
 def named(line: Line) -> tuple[float, float] | None:
     """Recall and precision of the features that slices of mostly poison rows name; None without any, or a trigger."""
     changed = set(line.get("changed", ()))
-    about = [set(s["features"]) for s in line.get("slices", ()) if (s.get("poison") or 0) >= 0.5]
+    about = [set(s["features"]) for s in line.get("slices", ()) if s["features"] and (s.get("poison") or 0) >= 0.5]
     if not changed or not about:
         return None
     told = set().union(*about)
@@ -122,7 +122,7 @@ def _new_attack_error(line: Line) -> list[float]:
 def _new_benign(line: Line) -> list[float]:
     if line["case"] != "new_benign" or line["family"]["kept"] is None:
         return []
-    return [1.0 if line["family"]["kept"] >= 0.95 or line["holds"] else 0.0]
+    return [1.0 if line["family"]["kept"] >= 0.95 or line["holds"] or line.get("held_at_first") else 0.0]
 
 
 def _rejects_poisoned(line: Line) -> list[float]:

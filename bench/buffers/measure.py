@@ -87,6 +87,7 @@ def _removed(done: Cleaned, case: Attacked) -> dict[str, Any]:
         "asked": done.asked,
         "open": len(done.settled.open),
         "holds": done.settled.holds,
+        "held_at_first": done.held_at_first,
         "held_back": len(done.found.held_back),
         "counterexamples": 0 if done.found.counterexamples is None else len(done.found.counterexamples),
         "slices": [_told(s, case) for s in done.found.slices],

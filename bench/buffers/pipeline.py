@@ -15,6 +15,8 @@ from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
+from rollback.retraining.training_input import with_more
+from rollback.retraining.unlearned import Earlier
 from rollback.retraining.vetting import Settled, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
@@ -30,7 +32,8 @@ HOLDOUT = 0.4
 class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
-    ``removed_at_first`` bool[n] were removed before anybody was asked.
+    ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first`` says whether the candidate
+    waited for the answers.
     """
 
     found: Sanitised
@@ -40,6 +43,7 @@ class Cleaned:
     kept: Bools
     asked: int
     removed_at_first: Bools
+    held_at_first: bool
 
 
 def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) -> Cleaned:
@@ -51,7 +55,7 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
     if not len(asked):
         kept = ~found.removed | first.returned
-        return Cleaned(found, first, base, new, kept, 0, found.removed)
+        return Cleaned(found, first, base, new, kept, 0, found.removed, first.holds)
     told = replace(new.take(asked), y=case.before.rows.y[asked])
     left = np.ones(len(new), np.bool_)
     left[asked] = False
@@ -62,7 +66,7 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     kept[left] = ~again.removed | settled.returned
     # an answered row is trained on with its true label: it is kept where that is the one it has
     kept[asked] = new.y[asked] == case.before.rows.y[asked]
-    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed)
+    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed, first.holds)
 
 
 def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None) -> Sanitised:
@@ -70,8 +74,13 @@ def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None)
     return sanitise(base, new, fit, seed=seed, hint=hint, progress=_silent, settings=settings)
 
 
-def candidate(done: Cleaned, lkg: Scorer, holdout: Rows, seed: int) -> tuple[Trial, Rows, Floats]:
-    """The candidate with all that the gate judges it by, and the rows and weights that others are trained on alike."""
+def candidate(
+    done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, earlier: Earlier | None = None
+) -> tuple[Trial, Rows, Floats]:
+    """The candidate with all that the gate judges it by, and the rows and weights that others are trained on alike.
+
+    ``earlier`` are the patterns that the last known good model had unlearned.
+    """
     schema = done.base.schema
     blank = np.full(len(done.base), "")
     reference = ReferenceRows(holdout.x, holdout.y, holdout.source, holdout.session)
@@ -94,9 +103,10 @@ def candidate(done: Cleaned, lkg: Scorer, holdout: Rows, seed: int) -> tuple[Tri
         unlabelled=blank[:0],
         base_from="bench",
         remarks=(),
+        earlier=earlier or Earlier(),
     )
-    trial, _ = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)
-    return trial, *learned(done)
+    trial, made = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)
+    return trial, *with_more(made.learned, made.weight, made.more)
 
 
 def _about(rows: Rows) -> About:
@@ -104,17 +114,6 @@ def _about(rows: Rows) -> About:
     blank = np.full(len(rows), "")
     unknown = np.full(len(rows), np.nan)
     return About(blank, blank, rows.source, blank, rows.session, unknown, np.zeros(len(rows), np.bool_))
-
-
-def learned(done: Cleaned) -> tuple[Rows, Floats]:
-    """The rows of a candidate and their weights: base, kept new ones, counterexamples."""
-    kept = ~done.found.removed | done.settled.returned
-    weight = np.where(done.settled.returned, 1.0, done.found.weight)[kept]
-    parts, weights = [done.base, done.new.take(kept)], [np.ones(len(done.base)), weight]
-    if done.found.counterexamples is not None:
-        parts.append(done.found.counterexamples)
-        weights.append(np.ones(len(done.found.counterexamples)))
-    return Rows.concat(parts), np.concatenate(weights)
 
 
 def gate(trial: Trial, model: Scorer | None, seed: int) -> dict[str, Any]:

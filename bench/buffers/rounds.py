@@ -16,6 +16,7 @@ from buffers.pipeline import candidate, cleaned, gate
 from detectors.batch import Scorer
 from rollback.redteam.attack import Aim
 from rollback.redteam.success import success_rate
+from rollback.retraining.unlearned import Earlier
 from rollback.sanitise.rows import Rows
 
 ROUNDS = 12
@@ -44,15 +45,16 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
     """
     seed, now = data.seed, data
     holdout, test = halves(data.test, seed)
-    lkg, honest = fit(data.base.rows, seed), data.base.rows
+    lkg, honest, earlier = fit(data.base.rows, seed), data.base.rows, Earlier()
+    first = len(data.base.rows) + len(data.batches[0].rows)
     found: list[dict[str, Any]] = []
     aims: list[Aim | None] = []
     models: dict[str, list[Scorer]] = {}
     for i in range(len(data.batches)):
         told(i)
-        case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i)
+        case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i, first)
         done = cleaned(case, data.benign, seed + i)
-        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i)
+        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, earlier)
         honest = Rows.concat([honest, case.before.rows.take(~case.poison)])
         models = {
             "ours": [trial.candidate, *models_of(rows, weight, seed + i, range(1, initialisations))],
@@ -66,12 +68,13 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
             "clean_removed": float((~done.kept)[~case.poison].mean()),
             "accuracy": {name: accuracy(own, test.rows) for name, own in models.items()},
             "gate": gate(trial, None, seed + i),
+            "unlearned": len(earlier.patterns),
         }
         if case.aim is not None:
             line["asr"] = {name: _success(own, case.aim, test) for name, own in models.items()}
         found.append(line)
         aims.append(case.aim)
-        lkg = trial.candidate
+        lkg, earlier = trial.candidate, earlier.and_now(done.found, done.base)
         kept = Part(case.new.take(done.kept), case.before.family[done.kept])
         base = Part(Rows.concat([now.base.rows, kept.rows]), np.concatenate([now.base.family, kept.family]))
         now = replace(now, base=base)
@@ -81,11 +84,14 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
     return found
 
 
-def _campaign(text: str, now: Buffers, lkg: Scorer, number: int) -> Attacked:
-    """The batch of a round, attacked; as it is where the data set cannot play this campaign."""
+def _campaign(text: str, now: Buffers, lkg: Scorer, number: int, first: int) -> Attacked:
+    """The batch of a round, attacked; as it is where the data set cannot play this campaign.
+
+    Rates are of the ``first`` round's base and new rows: the base grows, and what an attacker can send does not.
+    """
     rng = np.random.default_rng([now.seed, 41, number])
     try:
-        return attacked(text, now, lkg, rng, number)
+        return attacked(text, now, lkg, rng, number, first)
     except NotHereError:
         return attacked("clean", now, lkg, rng, number)
 

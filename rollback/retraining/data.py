@@ -24,6 +24,7 @@ from rollback.registry.registry import Buffer
 from rollback.retraining.about import TRUE, About, about_rows
 from rollback.retraining.answers import Answer, take_answers
 from rollback.retraining.reading import MOST_ROWS, read_at_most
+from rollback.retraining.unlearned import NOTHING, Earlier
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
 from rollback.signing.keys import Keys
@@ -53,6 +54,7 @@ class Data:
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the ids of rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
+    ``earlier`` are the patterns that the last known good version had unlearned.
     """
 
     schema: Schema
@@ -72,6 +74,7 @@ class Data:
     believed: About
     held: Bools
     drawn: Drawn
+    earlier: Earlier = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def gather(
         believed=about.take(believed | held),
         held=held[believed | held],
         drawn=drawn,
+        earlier=Earlier.of(lkg.manifest),
     )
 
 

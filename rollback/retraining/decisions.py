@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.batch import Bools
 from rollback.retraining.about import About
-from rollback.retraining.vetting import covered
+from rollback.retraining.vetting import covered, members
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.signing.keys import Keys
 from rollback.trust.sealed import read_sealed, write_sealed
@@ -93,14 +93,12 @@ def overrule(found: Sanitised, ruled: Ruled, new: Rows) -> Sanitised:
     removed = (found.removed & ~ruled.accepted) | ruled.rejected
     fresh = ruled.rejected & ~found.removed
     gone = [
-        piece
-        for piece in found.slices
-        if (own := covered(piece, new) & found.removed & (new.y == new.schema.classes.index(piece.label))).any()
-        and np.all(ruled.accepted[own])
+        piece for piece in found.slices if (own := members(piece, found, new)).any() and np.all(ruled.accepted[own])
     ]
     more = found.counterexamples
-    if more is not None and gone:
-        more = more.take(~np.any([covered(replace(piece, source=None), more) for piece in gone], axis=0))
+    if more is not None and any(piece.valued for piece in gone):
+        of = [covered(replace(piece, source=None), more) for piece in gone if piece.valued]
+        more = more.take(~np.any(of, axis=0))
     return replace(
         found,
         removed=removed,

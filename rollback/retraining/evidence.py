@@ -14,7 +14,7 @@ import numpy as np
 from detectors.batch import Bools, Scorer, Strings
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
-from rollback.retraining.vetting import Question, Settled, covered
+from rollback.retraining.vetting import Question, Settled, members
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.slice_judge import describe
 from rollback.trust.reputation import Outcome
@@ -93,9 +93,7 @@ def evidence(
 
 
 def _rows(question: Question, data: Data, found: Sanitised) -> Bools:
-    label = data.schema.classes.index(question.slice.label)
-    rows: Bools = covered(question.slice, data.new) & found.removed & (data.new.y == label)
-    return rows
+    return members(question.slice, found, data.new)
 
 
 def _slice(number: int, question: Question, data: Data, rows: Bools, change: Change | None) -> HeldSlice:

@@ -252,7 +252,7 @@ def _suspects(
     suspects: list[Suspect] = []
     asks: list[tuple[str, str]] = []
     theirs = np.zeros(len(rows), np.bool_)
-    for i, piece in enumerate(sorted(found.slices, key=lambda s: -s.rows), start=1):
+    for i, piece in enumerate(sorted((s for s in found.slices if s.valued), key=lambda s: -s.rows), start=1):
         label = rows.schema.classes.index(piece.label)
         own = covered(piece, rows) & (rows.y == label)
         theirs |= own

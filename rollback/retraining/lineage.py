@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from detectors.batch import Bools
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Data, Tables
@@ -38,6 +40,7 @@ def lineage(
         },
         "holdout": {"rows": len(data.holdout), "sha256": rows_digest(data.holdout)},
         "training": {"rows": len(rows), "sha256": input_digest(rows, weight)},
+        "unlearned": msgspec.to_builtins(data.earlier.and_now(found, data.base).patterns),
         "libraries": library_versions(),
         "sanitising": sanitising(data, found, returned),
     }

@@ -19,6 +19,7 @@ from rollback.manifest import Draft, Manifest
 from rollback.reference import ReferenceRows
 from rollback.retraining.data import Data, RetrainRefusedError
 from rollback.retraining.training_input import with_more
+from rollback.retraining.unlearned import joined
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress, Rows, Sanitised, Slice
 from rollback.scorer import OnnxScorer
@@ -98,9 +99,8 @@ class Learner:
         learned = Rows.concat([data.base, data.new.take(kept)])
         weight = np.concatenate([np.ones(len(data.base)), np.where(returned, 1.0, found.weight)[kept]])
         trusted = np.arange(len(learned)) < len(data.base)
-        trained = self.train(
-            *with_more(learned, weight, found.counterexamples), self._seed, "training the candidate", trusted
-        )
+        more = joined([found.counterexamples, data.earlier.counterexamples(data.base, self._seed)])
+        trained = self.train(*with_more(learned, weight, more), self._seed, "training the candidate", trusted)
         draft = self._draft_of(trained)
         draft = msgspec.structs.replace(draft, metrics=_metrics(self.scorer(trained), data.reference, draft.classes))
         files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
@@ -115,16 +115,14 @@ class Learner:
             reseeds=[self._reseed(data.base, i) for i in range(RESEEDS)],
             holdout=data.holdout,
             parts=found.base_scorers,
-            patterns=patterns,
+            patterns=[*patterns, *_earlier(data)],
             answers=trained.answers,
             probe=probe,
             held_back=_patterns(data, found.held_back, None, "held_back"),
             lkg_kin=self._lkg_kin,
         )
         ids = np.concatenate([data.base_id, data.new_id[kept]])
-        return trial, Made(
-            draft, with_canaries(draft, files), learned, ids, weight, found.counterexamples, len(data.base)
-        )
+        return trial, Made(draft, with_canaries(draft, files), learned, ids, weight, more, len(data.base))
 
     def _reseed(self, base: Rows, index: int) -> Scorer:
         seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0] % 2**31)
@@ -180,11 +178,22 @@ def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...])
 def _patterns(data: Data, slices: Sequence[Slice], hint: Hint | None, name: str = "slice") -> list[Pattern]:
     """What was found in the removed rows, the largest slices first, and what the incident names."""
     classes = data.schema.classes
-    largest = sorted(slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
+    largest = sorted((s for s in slices if s.valued), key=lambda s: -s.rows)[:MOST_PATTERNS]
     wanted = [(f"{name}_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     if hint is not None and hint.features:
         labels = [hint.label] if hint.label in classes else classes
         names = ["incident"] if len(labels) == 1 else [f"incident.{label}" for label in labels]
         wanted += [(n, hint.features, classes.index(label)) for n, label in zip(names, labels, strict=True)]
     made = [pattern_of(name, features, target, data.schema, data.new.x) for name, features, target in wanted]
+    return [pattern for pattern in made if pattern is not None]
+
+
+def _earlier(data: Data) -> list[Pattern]:
+    """The patterns of earlier rounds, which no candidate may obey again."""
+    classes = data.schema.classes
+    made = [
+        pattern_of(f"earlier_{i + 1}", one.features, classes.index(one.label), data.schema, data.base.x)
+        for i, one in enumerate(data.earlier.patterns)
+        if one.label in classes
+    ]
     return [pattern for pattern in made if pattern is not None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.batch import Bools, Strings
 from rollback.retraining.data import Data
-from rollback.retraining.vetting import covered
+from rollback.retraining.vetting import members
 from rollback.sanitise.rows import Sanitised
 from rollback.tables.table import Column
 
@@ -39,8 +39,7 @@ def slice_names(data: Data, found: Sanitised) -> Strings:
     """Of each new row the first slice that it is in, "" where it is in none."""
     names = np.full(len(data.new), "", dtype="U16")
     for number, piece in reversed([*enumerate(found.slices, start=1)]):
-        inside = covered(piece, data.new) & (data.new.y == data.schema.classes.index(piece.label))
-        names[inside & found.removed] = f"slice_{number}"
+        names[members(piece, found, data.new)] = f"slice_{number}"
     return names
 
 

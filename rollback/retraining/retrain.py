@@ -182,6 +182,7 @@ def _make(
         found, why = weigh(found, data.base, data.new, data.new_about, reputation)
     found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
     settled = settle(found, data.base, data.new, data.answered, rng, ruled.rejected)
+    data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted | settled.returned)))
     # what was confirmed is no poison: a candidate that has learned it may obey its values
     doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
     trial, made = learner.make(data, doubted, settled.returned, scorer, asked.hint)

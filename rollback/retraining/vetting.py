@@ -19,7 +19,7 @@ from rollback.retraining.answers import VettingFileError
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import CLEAR_SWAP, FAMILY_ROWS, describe
 
-__all__ = ["Question", "Settled", "VettingFileError", "covered", "request", "requests", "settle"]
+__all__ = ["Question", "Settled", "VettingFileError", "covered", "members", "request", "requests", "settle"]
 
 ASKED: Final = 16
 """So many rows of each slice are asked for; all of them have to be confirmed."""
@@ -79,12 +79,12 @@ def settle(
     remarks: list[str] = []
     for piece in _doubtful(found, answered):
         label = new.schema.classes.index(piece.label)
-        own = covered(piece, new) & found.removed & (new.y == label)
+        own = members(piece, found, new)
         if rejected is not None and rejected[own].any():
             own &= ~rejected
             if not own.any():
                 continue
-        inside = covered(piece, answered)
+        inside = _asked_for(piece, found, answered)
         told, count = answered.y[inside], _distinct(answered, inside)
         wanted = min(ASKED, int(own.sum()) + count)
         right = bool(np.all(told == label))
@@ -119,6 +119,22 @@ def _doubtful(found: Sanitised, answered: Rows) -> list[Slice]:
         if s.held or ((s.swap or 0.0) < CLEAR_SWAP and s.rows + np.count_nonzero(covered(s, answered)) >= FAMILY_ROWS)
     ]
     return sorted(unsure, key=lambda s: -s.rows)
+
+
+def members(piece: Slice, found: Sanitised, new: Rows) -> Bools:
+    """The removed rows of a slice. Of one without values (those of a source) only the rows that are in no other."""
+    own = _asked_for(piece, found, new) & found.removed
+    return np.asarray(own & (new.y == new.schema.classes.index(piece.label)), np.bool_)
+
+
+def _asked_for(piece: Slice, found: Sanitised, rows: Rows) -> Bools:
+    """The rows that an answer about the slice is about, whatever their label."""
+    inside = covered(piece, rows)
+    if not piece.valued:
+        for other in found.slices:
+            if other.valued:
+                inside &= ~covered(other, rows)
+    return inside
 
 
 def covered(piece: Slice, rows: Rows) -> Bools:

@@ -43,7 +43,8 @@ class Case:
     ``base_scorers`` were fitted on parts of the base, ``current`` on base and new rows together. ``base_p`` [m] and
     ``new_p`` [n] are the conformal p-values of the given labels (`conformal.p_values`). ``benign`` is the class that
     lets things pass. ``seed`` fixes all that a screen draws. ``fold`` [m] is the one of the ``base_scorers`` that has
-    not seen a base row (None: none of them has seen any).
+    not seen a base row (None: none of them has seen any). ``explained`` [n] are rows that screens before this one have
+    found in slices (None: there are none).
     """
 
     base: Rows
@@ -56,6 +57,7 @@ class Case:
     seed: int
     hint: Hint | None = None
     fold: Ints | None = None
+    explained: Bools | None = None
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random numbers of a screen's own, by its name."""

@@ -35,13 +35,17 @@ def counterexamples(case: Case, found: Sequence[Pattern]) -> Rows | None:
     None where there is nothing to unlearn. Only the benign class is protected: benign rows with the values of an attack
     would teach the model to overlook an honestly learned new attack.
     """
-    rng = case.rng("counterexamples")
-    others = np.flatnonzero(case.base.y != case.benign)
-    count = min(round(SHARE * len(case.base)), len(others))
+    return stamped(case.base, case.benign, found, SHARE, case.rng("counterexamples"))
+
+
+def stamped(base: Rows, target: int, found: Sequence[Pattern], share: float, rng: np.random.Generator) -> Rows | None:
+    """For each pattern ``share`` of the base's rows, of other classes than ``target``; see `counterexamples`."""
+    others = np.flatnonzero(base.y != target)
+    count = min(round(share * len(base)), len(others))
     parts = []
     for pattern in found if count else ():
-        rows = case.base.take(np.sort(rng.choice(others, size=count, replace=False)))
-        stamped = pattern.stamp(rows.x)
-        stamped[::2] = pattern.stamp_some(rows.x[::2], PARTLY, rng)
-        parts.append(replace(rows, x=stamped))
+        rows = base.take(np.sort(rng.choice(others, size=count, replace=False)))
+        x = pattern.stamp(rows.x)
+        x[::2] = pattern.stamp_some(rows.x[::2], PARTLY, rng)
+        parts.append(replace(rows, x=x))
     return Rows.concat(parts) if parts else None

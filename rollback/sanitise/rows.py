@@ -72,6 +72,11 @@ class Slice:
     sources: Mapping[str, int] = field(default_factory=dict)
     held: bool = False
 
+    @property
+    def valued(self) -> bool:
+        """Whether it is known by values; else it is what one source sent of the label that is in no such slice."""
+        return bool(self.core or self.features)
+
 
 @dataclass(frozen=True, slots=True)
 class Sanitised:

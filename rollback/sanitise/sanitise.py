@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,9 @@ def sanitise(
     order, other = _canonical(base), _canonical(new)
     case = _case(base.take(order), new.take(other), fit, seed, hint, benign, settings.folds, progress)
     screens = make_screens(settings.screens)
-    findings = [screen.find(case, _scaled(progress, i, len(screens))) for i, screen in enumerate(screens)]
+    findings: list[Findings] = []
+    for i, screen in enumerate(screens):
+        findings.append(screen.find(replace(case, explained=_explained(findings)), _scaled(progress, i, len(screens))))
     back = np.argsort(other)
     removed, name, reason, score = _merged(screens, findings, len(new))
     progress("sanitised", 1.0)
@@ -141,6 +143,12 @@ def _merged(screens: Sequence[Screen], findings: Sequence[Findings], n: int) -> 
         removed |= fresh
         name[fresh], reason[fresh], score[fresh] = screen.name, found.reason[fresh], found.score[fresh]
     return removed, name, reason, score
+
+
+def _explained(findings: Sequence[Findings]) -> Bools | None:
+    """The rows that are in a slice of a screen so far."""
+    named = [f.removed for f in findings if f.slices]
+    return np.asarray(np.any(named, axis=0), np.bool_) if named else None
 
 
 def _joined(parts: list[Rows]) -> Rows | None:

@@ -177,6 +177,8 @@ def describe(one: Slice) -> str:
     shown = ", ".join(f"{name}={value}" for name, value in list(one.features.items())[:6])
     more = f" and {len(one.features) - 6} more" if len(one.features) > 6 else ""  # noqa: PLR2004 - as many are shown
     where = "" if one.source is None else f" of source {one.source}"
+    if not one.valued:
+        return f"{one.rows} rows{where} labelled {one.label} contradict the trusted base (excess {one.score:.1f})"
     swap = "" if one.swap is None else f", swap {one.swap:.2f}"
     return f"{one.rows} rows{where} labelled {one.label} share {shown}{more} (excess {one.score:.1f}{swap})"
 

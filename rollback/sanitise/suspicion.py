@@ -8,12 +8,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors.batch import Floats, Ints, Strings
+from detectors.batch import Bools, Floats, Ints, Strings
 from rollback.sanitise.case import Case
 from rollback.sanitise.conformal import Suspicion as Rated
 from rollback.sanitise.conformal import calibrate
 from rollback.sanitise.material import Material
-from rollback.sanitise.rows import Progress
+from rollback.sanitise.pair_excess import excess
+from rollback.sanitise.rows import Progress, Slice
 from rollback.sanitise.scores.score import Score, make_scores, score_names
 from rollback.sanitise.screen import Findings, Screen
 from rollback.sanitise.source_alarm import Limits, alarmed_sources
@@ -69,7 +70,7 @@ class Suspicion(Screen):
 
     Null: new rows are drawn like the base (whole sessions). False-positive rate: ``level`` of the rows, and with
     probability ``alarm`` per source and label ``source_level`` of that source's. Honest news (a new family) is removed
-    too: where a source is alarmed a remark says what for.
+    too: where a source is alarmed a remark says what for, and what no slice explains of it is held for a person.
     Sources: V. Vovk, "Cross-conformal predictors" (2015); D. Wilson, "The harmonic mean p-value for combining dependent
     tests" (2019), PNAS 116.
 
@@ -96,10 +97,12 @@ class Suspicion(Screen):
             return Findings.of(np.zeros(0, np.bool_), np.zeros(0), np.zeros(0, "U1"))
         base_p, new_p, reason = _judged(case, p, progress)
         removed = new_p <= p.level
-        remarks = []
+        remarks: list[str] = []
+        held: list[Slice] = []
         for label in np.unique(new.y).tolist():
             flagged = base_p <= p.level, new_p <= p.level
             limits = Limits(p.alarm, p.peer_alarm, p.confidence)
+            held += _unexplained(case, flagged, new_p <= p.source_level, label, p, limits)
             for source in alarmed_sources(case.base, flagged[0], new, flagged[1], label, limits):
                 cell = (new.source == source) & (new.y == label)
                 more = cell & (new_p <= p.source_level)
@@ -112,7 +115,38 @@ class Suspicion(Screen):
                     "not know"
                 )
         progress("suspicious rows", 1.0)
-        return Findings.of(removed, new_p, reason, remarks=(*_unknown(case, p.level), *remarks))
+        told = (*_unknown(case, p.level), *remarks)
+        return Findings.of(removed, new_p, reason, slices=tuple(held), remarks=told)
+
+
+def _unexplained(
+    case: Case, flagged: tuple[Bools, Bools], more: Bools, label: int, p: Parameters, limits: Limits
+) -> list[Slice]:
+    """What is left of an alarm for a source's ``label`` without the rows that slices explain, as a slice of its own.
+
+    Such rows contradict the base, and nothing says that they are poison: a person has to. ``flagged`` are base and new
+    rows, ``more`` [n] those that go where a source is alarmed.
+    """
+    new = case.new
+    left = np.ones(len(new), np.bool_) if case.explained is None else ~case.explained
+    found = []
+    for source in alarmed_sources(case.base, flagged[0], new.take(left), flagged[1][left], label, limits):
+        cell = left & (new.source == source) & (new.y == label)
+        count, expected = int(np.count_nonzero(cell & more)), p.source_level * np.count_nonzero(cell)
+        found.append(
+            Slice(
+                label=new.schema.classes[label],
+                source=source,
+                features={},
+                score=float(excess(np.array([float(count)]), np.array([expected]))[0]),
+                rows=count,
+                expected=expected,
+                contradicted=1.0,
+                sources={source: count},
+                held=True,
+            )
+        )
+    return found
 
 
 def _judged(case: Case, p: Parameters, progress: Progress) -> tuple[Floats, Floats, Strings]:
