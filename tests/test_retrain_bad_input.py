@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Callable[[Small, Columns, Path], Path], str]] = {
     "junk as zst": (bytes_of(JUNK, "rows.csv.zst"), "cannot be read"),
     "a file that was cut short": (cut_short, "is no Parquet file"),
     "a file with a hole": (corrupt, "cannot be read"),
-    "a folder": (a_folder, "Is a directory"),
+    "a folder": (a_folder, "is no training store: there is no index.ndjson"),
     "a file that is not there": (lambda _s, _c, folder: folder / "rows.csv", "No such file"),
     "a file that cannot be read": (unreadable, "Input/output error"),
     "a name without a format": (bytes_of(b"a,b\n", "rows.doc"), "the name must end in"),

@@ -12,7 +12,7 @@ def of_sources(source: Strings, count: int, rng: np.random.Generator) -> Bools:
     """The rows bool[n] of ``count`` random sources.
 
     >>> of_sources(np.array(["a", "b", "a"]), 1, np.random.default_rng(0)).tolist()
-    [False, True, False]
+    [True, False, True]
     """
     names = np.unique(source)
     return np.isin(source, rng.permutation(names)[:count])

@@ -10,11 +10,19 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import zstandard
 from numpy.dtypes import StringDType
 
 from rollback.tables.cells import Column, TableError, parse_floats
-from rollback.tables.formats import CHUNK_ROWS, arrow_column, csv_chunks, json_column, open_text, pyarrow, table_format
+from rollback.tables.formats import (
+    CHUNK_ROWS,
+    arrow_column,
+    csv_chunks,
+    json_column,
+    open_text,
+    pyarrow,
+    said_of,
+    table_format,
+)
 from rollback.tables.table import Table
 
 ROW_BYTES: Final = 2
@@ -23,10 +31,11 @@ ROW_BYTES: Final = 2
 
 def row_count(path: Path) -> int:
     """How many rows a file has. Raises `TableError`."""
-    if table_format(path) == "parquet":
-        with _parquet(path) as file:
-            return int(file.metadata.num_rows)
-    return sum(1 for _ in _lines(path))
+    with said_of(path):
+        if table_format(path) == "parquet":
+            with _parquet(path) as file:
+                return int(file.metadata.num_rows)
+        return sum(1 for _ in _lines(path))
 
 
 def fewer_than(path: Path, most: int) -> bool:
@@ -42,13 +51,8 @@ def read_chunks(path: Path, text: Collection[str] = (), rows: int = CHUNK_ROWS) 
     Parquet: the parts together are what `rollback.tables.table.read_table` gives. Raises `TableError`.
     """
     readers = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet_chunks}
-    try:
+    with said_of(path):
         yield from readers[table_format(path)](path, frozenset(text), rows)
-    except (OSError, EOFError, zstandard.ZstdError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or error
-        raise TableError(f"{path}: cannot be read: {why}") from error
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def _lines(path: Path) -> Iterator[str]:

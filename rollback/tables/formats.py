@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias, cast
@@ -42,8 +43,15 @@ def read_columns(path: Path, text: Collection[str]) -> Columns:
     """The columns of a file; columns named in ``text`` are not taken for numbers. Raises `TableError`."""
     readers = {"csv": _read_csv, "ndjson": _read_ndjson, "parquet": _read_parquet}
     reader = readers[table_format(path)]
-    try:
+    with said_of(path):
         return reader(path, text)
+
+
+@contextmanager
+def said_of(path: Path) -> Iterator[None]:
+    """What keeps a file from being read, as a `TableError` that names it."""
+    try:
+        yield
     except (OSError, EOFError, zstandard.ZstdError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise TableError(f"{path}: cannot be read: {why}") from error
