@@ -91,7 +91,7 @@ def candidate(done: Cleaned, lkg: Scorer, holdout: Rows, seed: int) -> tuple[Tri
         drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(done.new), {}),
         holdout=holdout,
         reference=reference,
-        unlabelled=blank[:0],
+        unlabelled=_about(nothing),
         base_from="bench",
         remarks=(),
     )
