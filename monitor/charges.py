@@ -93,7 +93,8 @@ def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicyS
 def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
     """Retrains with `tocsin retrain`, in a child process with limits."""
     retrain = config.model(name).retrain
-    options = ["--seed", str(retrain.seed), "--device", retrain.device, *_keys(config.signing)]
+    # what persons have decided about rows holds for the daemon's own retraining too
+    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", *_keys(config.signing)]
     if retrain.recipe is not None:
         options += ["--recipe", retrain.recipe]
     return ChildTrainer(

@@ -95,15 +95,17 @@ class Reviews:
 
 
 def slice_outcomes(piece: HeldSlice, decided: Decided) -> tuple[Outcome, ...]:
-    """A decision about a slice is an outcome for everybody who supplied rows of it, at the time of its last row."""
-    at = decided.at if piece.last is None else piece.last
+    """A decision about a slice is an outcome for everybody who supplied rows of it, at the time of the decision.
+
+    The times of the rows are the suppliers' own word: an outcome of long ago would have faded when it is written.
+    """
     why = f"slice {decided.key}: {decided.decision}ed by {decided.by}"
     found = []
     for kind, counts in (("source", piece.sources), ("origin", piece.origins)):
         for name, sessions in counts.items():
             good, bad = (sessions, 0) if decided.decision == "accept" else (0, sessions)
             if name != "-":
-                found.append(Outcome(kind, name, at, good, bad, decided.key, why))  # type: ignore[arg-type]  # one of two
+                found.append(Outcome(kind, name, decided.at, good, bad, decided.key, why))  # type: ignore[arg-type]  # one of two
     return tuple(found)
 
 

@@ -289,6 +289,9 @@ def test_rows_without_a_label_are_removed_with_that_reason(small: Small, tmp_pat
     removed = read_table(tmp_path / "out" / "removed.parquet")
     unlabelled = removed.strings("id")[removed.strings("reason") == "has no label"]
     assert unlabelled.tolist() == columns["id"][:3].tolist()
+    bare = removed.strings("screen") == "unlabelled"
+    assert removed.strings("source")[bare].tolist() == columns["source"][:3].tolist()
+    assert all(len(digest) == 64 for digest in removed.strings("digest").tolist())
 
 
 def test_the_registry_is_untouched_when_it_fails(small: Small, tmp_path: Path) -> None:

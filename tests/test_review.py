@@ -15,7 +15,7 @@ from small_registry import NAME, TRIGGER, Small, make_small, oracle
 from rollback.retraining.about import About
 from rollback.retraining.decisions import Decided, rule
 from rollback.retraining.out import Out
-from rollback.retraining.retrain import Outcome, retrain
+from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.signing.keys import Keys, new_signing_key
 from rollback.tables.table import read_table, write_table
 from rollback.trust.sealed import SealedFileError, read_reputation
@@ -135,6 +135,23 @@ def test_decisions_that_somebody_else_has_signed_are_refused(small: Small, held:
                 by="t", progress=lambda *_: None)  # fmt: skip
 
 
+@pytest.mark.parametrize("reviewed", [True, False])
+def test_the_daemon_retrains_by_the_registrys_own_decisions(
+    small: Small, held: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, *, reviewed: bool
+) -> None:
+    own = decided(small, run, held, "accept")
+    asked: list[Retraining] = []
+
+    def stop(_: object, request: Retraining, *__: object, **___: object) -> Outcome:
+        asked.append(request)
+        raise SealedFileError("stop")
+
+    monkeypatch.setattr("monitor.cli.retrain.retrain", stop)
+    more = ["--reviewed"] if reviewed else []
+    run("retrain", *place(small), "--buffer", small.buffer, "--label", "label", "--out", tmp_path / "out", *more)
+    assert [request.decisions for request in asked] == [own if reviewed else None]
+
+
 def test_decisions_are_audited_and_felt_by_the_suppliers(small: Small, held: str, run: Run) -> None:
     decided(small, run, held, "reject")
     folder = small.root / "registry" / NAME / "reviews"
@@ -148,6 +165,7 @@ def test_decisions_are_audited_and_felt_by_the_suppliers(small: Small, held: str
     assert all(each["trust"] < 0.5 and len(each["outcomes"]) == 1 for each in found)
     known = read_reputation(folder / "reputation.json", Keys.trial(small.root / "registry"))
     assert {outcome.bad > 0 for outcome in known.outcomes} == {True}
+    assert {outcome.at for outcome in known.outcomes} == {last["at"]}
 
 
 def test_rows_of_suppliers_with_a_bad_name_weigh_less(small: Small, held: str, tmp_path: Path, run: Run) -> None:

@@ -90,7 +90,7 @@ def test_nobody_is_trusted_whom_the_operator_has_not_named(tmp_path: Path) -> No
     assert _trusted(store) == {"a": "false", "b": "false"}
     store.trust(origin="analyst", by="ada", reason="she is", clock=clock)
     assert _trusted(store) == {"a": "false", "b": "true"}
-    store.trust(rows=[Name("a", rows[0].digest)], by="ada", reason="seen", clock=clock)
+    store.trust(rows=[Name("a", rows[0].digest, "benign")], by="ada", reason="seen", clock=clock)
     assert _trusted(store) == {"a": "true", "b": "true"}
     assert [(t.origin, t.by, t.reason) for t in store.index().trusts] == [
         ("analyst", "ada", "she is"),
@@ -103,13 +103,17 @@ def test_nobody_is_trusted_whom_the_operator_has_not_named(tmp_path: Path) -> No
 def test_another_row_under_the_id_of_a_trusted_one_is_not_trusted(tmp_path: Path) -> None:
     store, honest, other = Store(tmp_path), row("a", 1.0), row("a", 2.0)
     store.append([other, honest], clock)
-    store.trust(rows=[Name("a", honest.digest)], by="ada", reason="seen", clock=clock)
+    store.trust(rows=[Name("a", honest.digest, "benign")], by="ada", reason="seen", clock=clock)
     assert _trusted(store) == {"a": "false"}
 
 
 def _trusted(store: Store) -> dict[str, str]:
+    return _column(store, "trusted")
+
+
+def _column(store: Store, name: str) -> dict[str, str]:
     (table,) = store_chunks(store, store.index())
-    return dict(zip(table.strings("id").tolist(), table.strings("trusted").tolist(), strict=True))
+    return dict(zip(table.strings("id").tolist(), table.strings(name).tolist(), strict=True))
 
 
 def test_a_segment_that_was_changed_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -148,6 +152,36 @@ def test_entries_by_somebody_without_the_key_are_refused(tmp_path: Path) -> None
         Store(tmp_path).append([row(ident)], clock)
     with pytest.raises(StoreError, match="signed by nobody"):
         Store(tmp_path, keys).index()
+
+
+@pytest.mark.parametrize("kind", ["trust", "rows"])
+def test_an_entry_that_nobody_has_signed_is_not_in_the_store_and_is_not_signed_later(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path, Keys.of(new_signing_key()))
+    store.append([row("a", 1.0, Said("benign", 1.0, "mallory", "m"))], clock)
+    before = store.index()
+    stranger = Store(tmp_path)
+    if kind == "trust":
+        stranger.trust(origin="mallory", by="mallory", reason="", clock=clock)
+    else:
+        stranger.append([row("b")], clock)
+    assert store.index() == before
+    store.append([row("c")], clock)
+    assert [each.id for each in store.rows()] == ["a", "c"]
+    assert store.index().origins == frozenset()
+    assert store.index().signed == 2
+
+
+def test_a_named_row_keeps_its_label_whatever_others_say_of_it_later(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    honest = row("a", 1.0, Said("attack", 1.0, "crowd", "b"))
+    store.append([honest], clock)
+    store.trust(rows=[Name("a", honest.digest, "attack")], by="ada", reason="seen", clock=clock)
+    store.append([row("a", 1.0, Said("benign", 9.0, "crowd", "mallory"))], clock)
+    assert _column(store, "label") == {"a": "attack"}
+    assert _trusted(store) == {"a": "true"}
+    store.trust(origin="analyst", by="ada", reason="", clock=clock)
+    store.append([row("a", 1.0, Said("benign", 10.0, "analyst", "bob"))], clock)
+    assert _column(store, "label") == {"a": "benign"}
 
 
 def test_a_store_that_another_key_has_signed_is_refused(tmp_path: Path) -> None:

@@ -80,6 +80,30 @@ def test_a_row_that_the_store_does_not_hold_cannot_be_trusted(stored: Path, tmp_
     assert "the store holds no row 'nobody'" in said
 
 
+def test_an_id_that_another_row_came_under_too_is_trusted_by_its_digest_alone(
+    stored: Path, tmp_path: Path, run: Run
+) -> None:
+    first = next(iter(Store(stored).rows()))
+    write_table(tmp_path / "other.csv", {"id": np.array([first.id]), "label": np.array(["benign"]), "x": np.ones(1)})
+    add = ("store", "add", "--store", stored, "--data", tmp_path / "other.csv", "--label", "label", "--id", "id")
+    assert run(*add)[0] == 0
+    trust = ("store", "trust", "--store", stored, "--rows", tmp_path / "mine.csv", "--by", "ada")
+    write_table(tmp_path / "mine.csv", {"id": np.array([first.id])})
+    code, _, said = run(*trust)
+    assert (code, "other rows came under the id" in said) == (1, True)
+    write_table(tmp_path / "mine.csv", {"id": np.array([first.id] * 2), "digest": np.array([first.digest] * 2)})
+    assert run(*trust)[0] == 0
+
+
+def test_a_store_without_a_signature_is_not_verified_by_a_key(small: Small, tmp_path: Path, run: Run) -> None:
+    write_table(tmp_path / "rows.csv", {"label": np.array(["benign"]), "x": np.ones(1)})
+    add = ("store", "add", "--store", tmp_path / "bare", "--data", tmp_path / "rows.csv", "--label", "label")
+    assert run(*add)[0] == 0
+    public = small.root / "registry" / ".keys" / "signing.pub.pem"
+    code, _, said = run("store", "verify", "--store", tmp_path / "bare", "--trusted-key", public)
+    assert (code, "is not signed" in said) == (1, True)
+
+
 def test_a_retraining_from_a_store_is_that_from_its_file(small: Small, stored: Path, tmp_path: Path) -> None:
     removed = []
     for buffer in (small.buffer, stored):

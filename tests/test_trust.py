@@ -13,7 +13,7 @@ from rollback.sanitise.rows import Rows, Sanitised
 from rollback.trust.consistency import Parameters as Oddness
 from rollback.trust.consistency import consistency
 from rollback.trust.reputation import DAY, Outcome, Parameters, Reputation
-from rollback.trust.weights import weigh
+from rollback.trust.weights import event_time, weigh
 
 SCHEMA = Schema((Feature("a"), Feature("b"), Feature("c", "categorical", ("x", "y"))), ("attack", "benign"))
 COUNTS = st.integers(0, 50)
@@ -118,3 +118,13 @@ def test_a_row_weighs_as_much_as_the_least_trusted_of_its_suppliers_and_less_whe
     weighed, why = weigh(found, base, rows, about, known)
     assert weighed.weight.tolist() == pytest.approx([10 / 12, 2 / 12, 0.25, 0.0])
     assert why[2] == "trust 0.50, consistency 1.00, disputed label"
+
+
+def test_a_row_of_the_far_future_does_not_make_a_bad_record_fade() -> None:
+    n = 11
+    blank = np.full(n, "-")
+    ts = np.array([DAY] * (n - 1) + [1e12])
+    about = About(blank, blank, np.full(n, "bad"), blank, np.arange(n).astype(np.str_), ts, np.zeros(n, np.bool_))
+    known = Reputation((outcome(0, 8, name="bad"),))
+    assert event_time(about, known) == DAY
+    assert event_time(about.take(slice(0, 0)), known) == known.latest

@@ -100,7 +100,7 @@ def candidate(
         drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(done.new), {}),
         holdout=holdout,
         reference=reference,
-        unlabelled=blank[:0],
+        unlabelled=_about(nothing),
         base_from="bench",
         remarks=(),
         earlier=earlier or Earlier(),

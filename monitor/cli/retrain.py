@@ -25,6 +25,7 @@ from monitor.cli.reproduce import reproduce_command
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
+from monitor.reviews import DECISIONS, FOLDER
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
@@ -71,6 +72,10 @@ def retrain_command(
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="What tocsin review has decided about held slices.")
     ] = None,
+    reviewed: Annotated[
+        bool,
+        typer.Option("--reviewed", help="Without --decisions: those in the registry's own reviews, if there are any."),
+    ] = False,
     reputation: Annotated[
         Path | None, typer.Option("--reputation", help="Rows weigh as much as their suppliers are trusted.")
     ] = None,
@@ -116,6 +121,9 @@ def retrain_command(
     # typer has read the options; what the incident says is only looked at first, never believed
     found = None if incident is None else _incident(incident, name)
     keys = registry_keys(registry, trusted_key, signing_key)
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
+    if reviewed and decisions is None and (own := registry / name / FOLDER / DECISIONS).exists():
+        decisions = own
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
@@ -131,7 +139,6 @@ def retrain_command(
         reputation=reputation,
         keys=keys,
     )
-    keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     steps, left = 0, TimeLeft()
     with Progress(f"retraining {name}") as progress:
 

@@ -16,7 +16,7 @@ from monitor.cli.who import user_name
 from rollback.signing.keys import Keys
 from rollback.signing.trust_list import keys_from_files
 from rollback.store.fill import Roles, rows_of_table
-from rollback.store.row import Row
+from rollback.store.row import Row, label_of
 from rollback.store.segments import StoreError, check
 from rollback.store.store import Name, Store
 from rollback.store.table import LABEL, ROLES, store_chunks
@@ -136,6 +136,8 @@ def verify(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson = Fal
     Example: tocsin store verify --store store --trusted-key registry/.keys/signing.pub.pem
     """
     index = _open(folder, trusted_key, None).index()
+    if trusted_key and index.signed is None:
+        raise StoreError(f"{folder}: is not signed: there is nothing that --trusted-key could check")
     for file in [*(s.file for s in index.segments), *(t.file for t in index.trusts if t.file)]:
         check(folder, file)
     signed = "no signature was checked" if index.signed is None else f"{index.signed} entries are signed"
@@ -168,18 +170,27 @@ def _open(folder: Path, trusted: list[Path] | None, signing: Path | None) -> Sto
 
 
 def _named(keeper: Store, path: Path) -> list[Name]:
-    """The rows that a file names, as the store holds them. Raises `StoreError` for one that it does not hold."""
-    table = read_table(path, text=["id", "digest"])
-    wanted = dict.fromkeys(table.strings("id").tolist(), "")
-    if "digest" in table.columns:
-        wanted = dict(zip(wanted, table.strings("digest").tolist(), strict=True))
-    held = {row.id: row.digest for row in keeper.rows() if row.id in wanted}
+    """The rows that a file names, as the store holds them. Raises `StoreError` for what is not one row with a label."""
+    table, index = read_table(path, text=["id", "digest"]), keeper.index()
+    wanted: dict[str, str] = {}
+    digests = table.strings("digest").tolist() if "digest" in table.columns else [""] * len(table)
+    for ident, digest in zip(table.strings("id").tolist(), digests, strict=True):
+        if digest != wanted.setdefault(ident, digest):
+            raise StoreError(f"{path}: names row {ident!r} twice, with two digests; a store holds one row of an id")
+    held = {row.id: row for row in keeper.rows(index) if row.id in wanted}
+    twice = keeper.taken_twice(index, {ident for ident, digest in wanted.items() if not digest})
     for ident, digest in wanted.items():
         if ident not in held:
             raise StoreError(f"{path}: the store holds no row {ident!r}")
-        if digest not in ("", held[ident]):
+        if digest not in ("", held[ident].digest):
             raise StoreError(f"{path}: row {ident!r} of the store is not the one that is meant: its digest differs")
-    return [Name(ident, held[ident]) for ident in wanted]
+        if ident in twice:
+            raise StoreError(f"{path}: other rows came under the id {ident!r} too; say which by a column digest")
+    said = {ident: label_of(held[ident], index.origins) for ident in wanted}
+    bare = next((ident for ident, label in said.items() if label is None), None)
+    if bare is not None:
+        raise StoreError(f"{path}: row {bare!r} has no label that could be trusted")
+    return [Name(ident, held[ident].digest, s.label) for ident, s in said.items() if s is not None]
 
 
 def _joined(parts: list[Any]) -> Any:

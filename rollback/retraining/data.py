@@ -52,7 +52,7 @@ class Data:
     likewise, and ``held`` which of those no training sees.
     ``answered`` rows of the buffer carry the label that a trusted labeller gave them; they are in the base.
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
-    ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the ids of rows
+    ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
     ``earlier`` are the patterns that the last known good version had unlearned.
     """
@@ -65,7 +65,7 @@ class Data:
     answered: Rows
     holdout: Rows
     reference: ReferenceRows
-    unlabelled: Strings
+    unlabelled: About
     base_from: str
     remarks: tuple[str, ...]
     new_about: About
@@ -144,7 +144,7 @@ def gather(
         answered=replace(as_rows(rows.take(answered), schema, "answered"), id=ids[answered]),
         holdout=holdout,
         reference=everything,
-        unlabelled=ids[~labelled],
+        unlabelled=about.take(~labelled),
         base_from=base_from,
         remarks=tuple(remarks),
         new_about=about.take(kept),

@@ -23,15 +23,15 @@ def removed_columns(data: Data, found: Sanitised, returned: Bools) -> dict[str, 
     blank = np.full(len(data.unlabelled), "", dtype=np.str_)
     labels = np.array(data.schema.classes, dtype=np.str_)[data.new.y[out]]
     return {
-        "id": np.concatenate([data.new_id[out], data.unlabelled]),
+        "id": np.concatenate([data.new_id[out], data.unlabelled.id]),
         "reason": np.concatenate([found.reason[out], np.where(blank == "", "has no label", blank)]),
         "screen": np.concatenate([found.screen[out], np.where(blank == "", "unlabelled", blank)]),
         "score": np.concatenate([found.score[out], np.full(len(blank), np.nan)]),
         "slice": np.concatenate([slice_names(data, found)[out], blank]),
-        "source": np.concatenate([data.new.source[out], blank]),
+        "source": np.concatenate([data.new.source[out], data.unlabelled.source]),
         "label": np.concatenate([labels, blank]),
         "weight": np.zeros(np.count_nonzero(out) + len(blank)),
-        "digest": np.concatenate([data.new_about.digest[out], blank]),
+        "digest": np.concatenate([data.new_about.digest[out], data.unlabelled.digest]),
     }
 
 
@@ -47,7 +47,12 @@ def retained_columns(data: Data, found: Sanitised, returned: Bools, reason: Stri
     """`retained.parquet`: the screened rows that are trained on, how much they weigh, and why it is less than 1."""
     kept = ~found.removed | returned
     weight = np.where(returned, 1.0, found.weight)[kept]
-    return {"id": data.new_id[kept], "weight": weight, "reason": np.where(weight < 1.0, reason[kept], "")}
+    return {
+        "id": data.new_id[kept],
+        "weight": weight,
+        "reason": np.where(weight < 1.0, reason[kept], ""),
+        "digest": data.new_about.digest[kept],
+    }
 
 
 def believed_columns(data: Data) -> dict[str, Column]:

@@ -7,6 +7,8 @@ leaves a segment that nothing lists, and a store that can be read.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rollback.audit.log import START, AuditError, AuditLog, checkpoint_of, read_while_written
+from rollback.audit.log import START, AuditError, AuditLog, checkpoint_of, read_checkpoint, read_while_written
 from rollback.audit.verification import verify
 from rollback.signing.keys import Keys
 from rollback.store.segments import StoreError
@@ -65,7 +67,8 @@ class Index:
 def read_index(store: Path, keys: Keys | None = None) -> Index:
     """The entries, each checked against the one before; with ``keys`` also against what was signed.
 
-    Raises `StoreError`, also for a store that is signed where nothing can check it (``keys`` without a trusted one).
+    A last entry that nobody has signed is left out. Raises `StoreError`, also for a store that is signed where nothing
+    can check it (``keys`` without a trusted one).
     """
     path = store / FILE
     if not path.is_file():
@@ -87,6 +90,8 @@ def _collected(path: Path, signed: int | None) -> Index:
     trusts: list[Trust] = []
     head = START
     for record in read_while_written(path):
+        if signed is not None and record.number >= signed:
+            break  # of a crash, or of somebody without the key: what nobody has signed is not in the store
         head = record.hash
         try:
             if record.kind == SEGMENT:
@@ -105,9 +110,12 @@ def _collected(path: Path, signed: int | None) -> Index:
 def writing(store: Path, clock: Callable[[], float], keys: Keys | None = None) -> Iterator[AuditLog]:
     """The index, open for entries; nobody else writes to the store meanwhile. Raises `StoreError`.
 
-    ``clock`` only dates the entries; nothing is decided by it.
+    ``clock`` only dates the entries; nothing is decided by it. A last entry without a signature is cut off of a signed
+    index first: it would be signed with what comes.
     """
     try:
+        if keys is not None and keys.signing is not None:
+            _cut_unsigned(store / FILE, keys)
         log = AuditLog(store / FILE, clock, keys if keys is not None and keys.signing is not None else None)
     except AuditError as error:
         raise StoreError(str(error)) from error
@@ -117,6 +125,24 @@ def writing(store: Path, clock: Callable[[], float], keys: Keys | None = None) -
         yield log
     finally:
         log.close()
+
+
+def _cut_unsigned(path: Path, keys: Keys) -> None:
+    """A crash leaves one entry without a signature; its rows were not acknowledged, and come again."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # opening the log says who writes
+        known = read_checkpoint(path, keys)
+        for number, line in enumerate(file):
+            if known is not None and number == known.size:
+                if line.endswith(b"\n") and not file.read(1):
+                    file.truncate(file.tell() - len(line))
+                    os.fsync(file.fileno())
+                return
 
 
 def enter(log: AuditLog, kind: str, body: dict[str, Any]) -> None:

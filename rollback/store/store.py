@@ -7,7 +7,7 @@ under an id that is taken is a conflict: it is kept, never given out, and counte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,10 +29,11 @@ Clock: TypeAlias = Callable[[], float]
 
 
 class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row that is meant, and no other: its id and digest."""
+    """A row that is meant, and no other: its id and digest, and the ``label`` that held when it was named."""
 
     id: str
     digest: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,16 @@ class Store:
                 else:
                     waiting[first] = whole
 
-    def trusted_rows(self, index: Index) -> frozenset[tuple[str, str]]:
-        """(id, digest) of the rows that the operator named."""
+    def trusted_rows(self, index: Index) -> dict[tuple[str, str], str]:
+        """{(id, digest): label} of the rows that the operator named; named again, the last label counts."""
         files = [trust.file for trust in index.trusts if trust.file]
-        return frozenset((name.id, name.digest) for file in files for name in read(self.folder, file, Name))
+        return {(name.id, name.digest): name.label for file in files for name in read(self.folder, file, Name)}
+
+    def taken_twice(self, index: Index, ids: Collection[str]) -> set[str]:
+        """Those of the ``ids`` that another row came under as well: which one an id means is not known."""
+        first: dict[str, str] = {}
+        rows = (row for row in _everything(self.folder, index) if row.id in ids)
+        return {row.id for row in rows if first.setdefault(row.id, row.digest) != row.digest}
 
     def conflicts(self, index: Index) -> int:
         """How many rows came under an id that another row had taken."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
 
 from rollback.store.index import Index
-from rollback.store.row import Row, disputed, label_of
+from rollback.store.row import Row, Said, disputed, label_of
 from rollback.store.store import Store
 from rollback.tables.formats import CHUNK_ROWS
 from rollback.tables.table import Column, Table, show_number
@@ -44,22 +44,34 @@ def _texts(store: Store, index: Index) -> dict[str, bool]:
     return texts
 
 
-def _about(part: Sequence[Row], origins: frozenset[str], named: frozenset[tuple[str, str]]) -> dict[str, Column]:
-    said = [label_of(row, origins) for row in part]
-    trusted = [
-        (row.id, row.digest) in named or (s is not None and s.origin in origins)
-        for row, s in zip(part, said, strict=True)
-    ]
+def _about(part: Sequence[Row], origins: frozenset[str], named: Mapping[tuple[str, str], str]) -> dict[str, Column]:
+    held = [_held(row, origins, named) for row in part]
     return {
         "id": _words([row.id for row in part]),
         "ts": np.array([row.ts for row in part]),
         "source": _words([row.source for row in part]),
-        "origin": _words([row.origin if s is None else s.origin for row, s in zip(part, said, strict=True)]),
+        "origin": _words([row.origin if s is None else s.origin for row, (s, _, _) in zip(part, held, strict=True)]),
         "session": _words([row.session for row in part]),
-        LABEL: _words(["" if s is None else s.label for s in said]),
-        TRUSTED: _words(["true" if t else "false" for t in trusted]),
+        LABEL: _words([label for _, label, _ in held]),
+        TRUSTED: _words(["true" if trusted else "false" for _, _, trusted in held]),
         DISPUTED: _words(["true" if disputed(row) else "false" for row in part]),
     }
+
+
+def _held(row: Row, origins: frozenset[str], named: Mapping[tuple[str, str], str]) -> tuple[Said | None, str, bool]:
+    """Who said the label that holds, that label, and whether it is trusted.
+
+    A named row keeps the label that it was named with unless a trusted origin says otherwise: what anybody else says of
+    it later is not what the operator believed.
+    """
+    said = label_of(row, origins)
+    if said is not None and said.origin in origins:
+        return said, said.label, True
+    label = named.get((row.id, row.digest))
+    if label is None:
+        return said, "" if said is None else said.label, False
+    by = next((each for each in reversed(row.labels) if each.label == label), None)
+    return by, label, True
 
 
 def _words(values: Sequence[str]) -> Column:

@@ -19,9 +19,13 @@ DISPUTED: Final = 0.5
 
 
 def event_time(about: About, reputation: Reputation) -> float:
-    """Now, as far as trust is concerned: the time of the latest row, or outcome where rows have no time."""
-    known = about.ts[~np.isnan(about.ts)]
-    return float(known.max()) if len(known) else reputation.latest
+    """Now, as far as trust is concerned: the median time of the rows; one without a time is as old as the last outcome.
+
+    Times are the suppliers' own word: one row of the far future must not make everybody's record fade.
+    """
+    if not len(about):
+        return reputation.latest
+    return float(np.median(np.where(np.isnan(about.ts), reputation.latest, about.ts)))
 
 
 def supplier_trust(about: About, reputation: Reputation, now: float) -> Floats:
