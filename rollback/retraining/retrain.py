@@ -174,7 +174,7 @@ def _make(
     known = registry.buffer(lkg.manifest.version)
     data = gather(lkg, known, asked.tables, answers, rng)
     data, mended = repaired(data, asked.seed, progress)
-    found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
+    found = sanitise(data.screening_base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     ruled = rule(decisions, data.new_about)
     found = overrule(found, ruled, data.new)
     data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted)))
