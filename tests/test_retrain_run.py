@@ -16,6 +16,7 @@ from rollback.retraining.data import row_ids
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
 from rollback.sanitise.case import Hint
+from rollback.sanitise.rows import Rows, Sanitised
 from rollback.tables.table import TableError, read_table, write_table
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
@@ -164,6 +165,22 @@ def test_a_slice_that_may_be_a_new_family_waits_for_a_person_and_passes_with_ans
     decided = run(small, tmp_path / "decided", oracle(swap=0.1), vetting=answers)
     assert decided.gate.result != "vetting"
     assert (tmp_path / "decided" / "vetting.ndjson").read_bytes() == b""
+
+
+def test_confirmed_benign_rows_vouch_for_no_others(small: Small, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.ndjson"
+    told = sorted(small.poison_ids)[:16]
+    answers.write_bytes(b"\n".join(msgspec.json.encode({"id": one, "label": "benign"}) for one in told))
+    screened = []
+
+    def sanitise(base: Rows, *rest: object, **more: object) -> Sanitised:
+        screened.append(base)
+        raise RetrainRefusedError("enough")
+
+    with pytest.raises(RetrainRefusedError, match="enough"):
+        run(small, tmp_path / "out", sanitise, vetting=answers)
+    x = screened[0].x[:, [screened[0].schema.names.index(name) for name in TRIGGER.features]]
+    assert not np.all(x == list(TRIGGER.features.values()), axis=1).any()
 
 
 def test_a_confirmed_slice_of_another_class_returns(small: Small, tmp_path: Path) -> None:

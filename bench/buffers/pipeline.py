@@ -60,7 +60,10 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     left = np.ones(len(new), np.bool_)
     left[asked] = False
     wider = Rows.concat([base, told])
-    again = _sanitised(wider, new.take(left), benign, seed, hint)
+    confirmed = told.take((told.y == benign) & (told.y == new.y[asked]))
+    # as `Data.screening_base`: a clean-label attack's rows are confirmed, and vouch for nothing
+    proven = Rows.concat([base, told.take((told.y != benign) | (told.y != new.y[asked]))]) if len(confirmed) else wider
+    again = _sanitised(proven, new.take(left), benign, seed, hint)
     settled = settle(again, wider, new.take(left), told, rng)
     kept = np.zeros(len(new), np.bool_)
     kept[left] = ~again.removed | settled.returned

@@ -54,7 +54,9 @@ class Data:
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
-    ``earlier`` are the patterns that the last known good version had unlearned.
+    ``earlier`` are the patterns that the last known good version had unlearned. ``unproven`` [rows of the base] came
+    with the benign label and were confirmed (None: none): nothing is screened by them, because rows of a clean-label
+    attack have the right label, and would vouch for all others with the trigger.
     """
 
     schema: Schema
@@ -75,6 +77,12 @@ class Data:
     held: Bools
     drawn: Drawn
     earlier: Earlier = NOTHING
+    unproven: Bools | None = None
+
+    @property
+    def screening_base(self) -> Rows:
+        """What new rows are screened by."""
+        return self.base if self.unproven is None else self.base.take(~self.unproven)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,15 @@ def gather(
         held=held[believed | held],
         drawn=drawn,
         earlier=Earlier.of(lkg.manifest),
+        unproven=_unproven(base, (answered & (given.y == rows.y))[believed]),
     )
+
+
+def _unproven(base: Rows, confirmed: Bools) -> Bools:
+    """Which rows of the base are ``confirmed`` ones (of its last) of the benign class, the most frequent one."""
+    mask = np.zeros(len(base), np.bool_)
+    mask[len(base) - len(confirmed) :] = confirmed
+    return np.asarray(mask & (base.y == np.bincount(base.y).argmax()), np.bool_)
 
 
 def read_drawn(buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema, tables: Tables) -> Drawn:

@@ -175,7 +175,7 @@ def _make(
     known = registry.buffer(lkg.manifest.version)
     data = gather(lkg, known, asked.tables, answers, rng)
     data, mended = repaired(data, asked.seed, progress)
-    found = sanitise(data.base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
+    found = sanitise(data.screening_base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
     ruled = rule(decisions, data.new_about)
     why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
     if reputation is not None:
