@@ -75,7 +75,7 @@ def _sanitised(stage: Stage, version: str, planted: Strings, say: Say) -> dict[s
     say(f"   Of the attacker's {caught + stay} rows among them, {caught} are removed and {stay} stay.")
     for check in gate["checks"]:
         verdict = "passed" if check["passed"] else "FAILED"
-        say(f"   gate: {check['name']:<28}{verdict:<8}{check['value']:.4f} (limit {check['limit']:.4f})")
+        say(f"   gate: {check['name']:<34}{verdict:<8}{check['value']:.4f} (limit {check['limit']:.4f})")
     return {"removed": len(removed), "poison": int(poison.sum()), "caught": caught, "gate": gate["passed"]}
 
 
