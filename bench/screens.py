@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from buffers.models import fit
 from machine import describe as machine
 from sanitise_data import BENIGN, Attacked, Data, backdoor, nsl_kdd, phishing, strong_trigger
-from sanitise_nsl_kdd import fit
 from sklearn.cluster import KMeans
 
 from detectors.batch import Floats, Scorer
