@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,21 @@ from detectors.schema import Schema
 from rollback.train.dense import Dense
 from rollback.train.graph import INPUT, OUTPUT, Graph
 from rollback.train.trees import Tree, sum_of_trees
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """``leaf`` is the smallest number of rows in a leaf, ``shrink`` the L2 penalty of leaf values."""
+
+    trees: int = 100
+    learning_rate: float = 0.1
+    leaves: int = 31
+    leaf: int = 20
+    shrink: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.trees, self.leaf) < 1 or self.leaves < 2 or self.learning_rate <= 0 or self.shrink < 0:  # noqa: PLR2004 - a tree has two
+            raise ValueError("trees and leaf must be at least 1, leaves at least 2, learning_rate above 0")
 
 
 def boosted_graph(dense: Dense, trees: Sequence[Tree], base: Floats, classes: Ints, schema: Schema, name: str) -> bytes:

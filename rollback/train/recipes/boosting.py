@@ -5,7 +5,7 @@ It is trained in one go with a fixed number of trees, without early stopping: ch
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,14 @@ from scipy.special import expit, softmax
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from detectors.batch import Floats
-from rollback.train.boosted import boosted_graph, constant_scores
+from rollback.train.boosted import Parameters, boosted_graph, constant_scores
 from rollback.train.dense import Dense
 from rollback.train.graph import onnx_spec
 from rollback.train.recipe import Device, Progress, Trained, TrainingRows, answers_of
 from rollback.train.trees import Tree
 from rollback.train.weighing import heavy_rows
 
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """``leaf`` is the smallest number of rows in a leaf, ``shrink`` the L2 penalty of leaf values."""
-
-    trees: int = 100
-    learning_rate: float = 0.1
-    leaves: int = 31
-    leaf: int = 20
-    shrink: float = 1.0
-
-    def __post_init__(self) -> None:
-        if min(self.trees, self.leaf) < 1 or self.leaves < 2 or self.learning_rate <= 0 or self.shrink < 0:  # noqa: PLR2004 - a tree has two
-            raise ValueError("trees and leaf must be at least 1, leaves at least 2, learning_rate above 0")
+__all__ = ["Parameters", "train"]
 
 
 def train(
