@@ -82,8 +82,8 @@ def watched(
 ) -> Iterator[tuple[Daemon, Feeder]]:
     """A daemon that is not started yet, its labeller, and a feeder that has begun.
 
-    Version 2 is looked into before any event of it comes. Were it answered about at once, the speed of the answers
-    would decide how its incident begins: the labeller waits for its first window of events.
+    Version 2 is looked into before any event of it comes. Were it answered about before its incident is told of, the
+    speed of the answers would decide at which window that begins, and how: the labeller waits for the incident.
     """
     for role in ("feedback", "trusted", "vetting"):
         kafka.create_topic(f"{topic}.{role}")
@@ -91,7 +91,7 @@ def watched(
     feeder = Feeder(kafka.bootstrap, topic, partitions, stream.events, daemon)
 
     def ready() -> bool:
-        return any(window["version"] == "2" and window["events"] for window in daemon.windows())
+        return any(incident["version"] == "2" for incident in daemon.incidents())
 
     with daemon, Labeller(daemon.state, kafka.bootstrap, f"{topic}.trusted", stream.truth, ready):
         feeder.start()
