@@ -11,8 +11,8 @@ import pytest
 from small_registry import NAME, Small, make_small
 
 from monitor.cli.main import main
-from monitor.cli.retrain import _hint
 from monitor.messages import ImplicatedItem, Incident, WindowItem
+from monitor.retraining import hint
 from rollback.sanitise.case import Hint
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
@@ -80,7 +80,7 @@ def test_all_that_an_incident_implicates_reaches_the_hint() -> None:
         at=0.0, window=WindowItem(0, "a", "b"), family="poisoning", hypothesis=None, confidence=1.0,
         family_confidence=1.0, severity=1, summary="", implicated=named,
     )  # fmt: skip
-    assert _hint(incident) == Hint({"ttl": 64.0}, ("s1",), "benign", ("feed",), ("e1", "e2"))
+    assert hint(incident) == Hint({"ttl": 64.0}, ("s1",), "benign", ("feed",), ("e1", "e2"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"{}", b"\xff\xfe"])
@@ -124,7 +124,7 @@ class Missing(MetaPathFinder):
 
 sys.meta_path.insert(0, Missing())
 from monitor.cli.main import main
-from monitor.cli.retrain import _hint
+from monitor.retraining import hint
 from monitor.messages import ImplicatedItem, Incident, WindowItem
 from rollback.sanitise.case import Hint
 main()

@@ -25,15 +25,15 @@ from monitor.cli.reproduce import reproduce_command
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
-from monitor.reviews import DECISIONS, FOLDER
+from monitor.retraining import decided, hint
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.reading import MOST_ROWS
 from rollback.retraining.retrain import Outcome, Retraining, retrain
-from rollback.sanitise.sanitise import Hint, sanitise
+from rollback.sanitise.sanitise import sanitise
 from rollback.signing.keys import Keys
-from rollback.store.table import LABEL, TRUSTED
+from rollback.store.table import LABEL
 
 SAID: Final = {
     "passed": "passed the gate",
@@ -122,13 +122,13 @@ def retrain_command(
     found = None if incident is None else _incident(incident, name)
     keys = registry_keys(registry, trusted_key, signing_key)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
-    if reviewed and decisions is None and (own := registry / name / FOLDER / DECISIONS).exists():
-        decisions = own
+    if reviewed and decisions is None:
+        decisions = decided(registry, name)
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
         tables=_tables(buffer, (label, source, session, trusted), holdout, most_rows, keys),
-        hint=None if found is None else _hint(found),
+        hint=None if found is None else hint(found),
         incident=None if found is None else found.uid,
         vetting=vetting,
         recipe=recipe,
@@ -164,11 +164,9 @@ def _tables(
 ) -> Tables:
     """A training store has its own columns; whom its operator trusts is in it."""
     label, source, session, trusted = named
-    if buffer.is_dir():
-        return Tables(Buffer(buffer, LABEL, "source", "session"), TRUSTED, holdout, most, keys)
-    if label is None:
+    if label is None and not buffer.is_dir():
         raise typer.BadParameter("say which column holds the classes", param_hint="--label")
-    return Tables(Buffer(buffer, label, source, session), trusted, holdout, most)
+    return Tables.of(Buffer(buffer, label or LABEL, source, session), trusted, holdout, most, keys)
 
 
 def _incident(path: Path, model: str) -> Incident:
@@ -176,13 +174,6 @@ def _incident(path: Path, model: str) -> Incident:
     if incident.model != model:
         raise typer.BadParameter(f"{path}: is about model {incident.model!r}, not {model!r}", param_hint="--incident")
     return incident
-
-
-def _hint(incident: Incident) -> Hint:
-    named = incident.implicated
-    # with several labels it is open which one the served model gave
-    label = named.labels[0] if len(named.labels) == 1 else None
-    return Hint(dict(named.features), tuple(named.sources), label, tuple(named.origins), tuple(named.events))
 
 
 def _tell(done: Outcome, out: Path, *, as_json: bool) -> None:

@@ -28,6 +28,7 @@ from rollback.retraining.unlearned import NOTHING, Earlier
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
 from rollback.signing.keys import Keys
+from rollback.store.table import LABEL, TRUSTED
 from rollback.tables.draw import Drawn
 from rollback.tables.table import Column, Table, TableError, read_table
 from rollback.train.split import hold_out
@@ -98,6 +99,20 @@ class Tables:
     holdout: Path | None = None
     most_rows: int = MOST_ROWS
     keys: Keys | None = None
+
+    @classmethod
+    def of(
+        cls,
+        buffer: Buffer,
+        trusted: str | None = None,
+        holdout: Path | None = None,
+        most_rows: int = MOST_ROWS,
+        keys: Keys | None = None,
+    ) -> Tables:
+        """A file's columns are those that are named; a training store has its own, and whom its operator trusts."""
+        if buffer.path.is_dir():
+            return cls(Buffer(buffer.path, LABEL, "source", "session"), TRUSTED, holdout, most_rows, keys)
+        return cls(buffer, trusted, holdout, most_rows)
 
 
 def gather(

@@ -96,10 +96,7 @@ class ChildTrainer:
             return
         self._results.pop(order.key, None)
         try:
-            order.out.mkdir(parents=True, exist_ok=True)
-            if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
-                replace_file(order.out / INCIDENT, order.incident)
-            deadline = self._clock() + seconds_left(order.out, self._limits.timeout_seconds, self._now)
+            deadline = self._clock() + begin(order, self._limits.timeout_seconds, self._now)
             start = _size(order.out / LOG)
             process = None if at_work(order.out) or self._clock() >= deadline else self._spawn(order)
         except OSError as error:
@@ -183,6 +180,21 @@ class ChildTrainer:
         return process
 
 
+def begin(order: Order, timeout_seconds: float, now: Callable[[], float]) -> float:
+    """Make the order's folder with its incident; the seconds that are left to it. Raises `OSError`."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
+        replace_file(order.out / INCIDENT, order.incident)
+    return seconds_left(order.out, timeout_seconds, now)
+
+
+def told(candidate: str, gate: Gate) -> Retrained:
+    """What came of an order, with what the gate said in words."""
+    failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
+    detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
+    return Retrained(gate.result, candidate, "; ".join([detail, *failed]))
+
+
 def _size(log: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
@@ -231,6 +243,4 @@ def _result(out: Path, code: int | None, why: str, said: str) -> Retrained:
         return Retrained("failed", None, f"{error}; {UNTOUCHED}")
     if candidate is None or gate is None or gate.exit_code != code:
         return Retrained("failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}")
-    failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
-    detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
-    return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
+    return told(candidate.version, gate)
