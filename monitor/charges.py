@@ -94,7 +94,7 @@ def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trai
     """Retrains with `tocsin retrain`, in a child process with limits."""
     retrain = config.model(name).retrain
     # what persons have decided about rows holds for the daemon's own retraining too
-    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", *_keys(config.signing)]
+    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", "--anew", *_keys(config.signing)]
     if retrain.recipe is not None:
         options += ["--recipe", retrain.recipe]
     return ChildTrainer(

@@ -142,6 +142,16 @@ def test_a_folder_of_another_request_is_refused(done: tuple[Small, Outcome, Path
         run(small, out, seed=1)
 
 
+def test_a_request_of_which_nothing_came_gives_its_folder_up(small: Small, tmp_path: Path) -> None:
+    out = Out(tmp_path / "out")
+    with out.locked():
+        first = out.begin("one", small.registry)
+        out.plan(first, "99")  # and then the disk was full
+        assert out.begin("one", small.registry).token == first.token
+        second = out.begin("two", small.registry)
+    assert (second.request, second.version, second.token != first.token) == ("two", None, True)
+
+
 def test_a_buffer_that_was_mended_after_a_failure_is_no_other_request(small: Small, tmp_path: Path) -> None:
     rows, out = tmp_path / "rows.parquet", tmp_path / "out"
     write_table(rows, {"id": np.array(["1"]), "label": np.array(["benign"])})

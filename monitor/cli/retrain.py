@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -96,6 +97,10 @@ def retrain_command(
         int,
         typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs a retraining."),
     ] = 0,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Results of another request in --out are put into a folder of their own below it."),
+    ] = False,
     by: By = None,
     trusted_key: Trusted = None,
     state: State = None,
@@ -147,12 +152,26 @@ def retrain_command(
             steps += 1
             progress.update(steps, left.note(what, share))
 
+        folder, who = Out(out), by or user_name()
         try:
-            done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or user_name(), progress=told)
+            done = _first_or_anew(
+                lambda: retrain(keeper, asked, folder, sanitise=sanitise, by=who, progress=told), folder, anew=anew
+            )
         except OtherRequestError as error:
             raise typer.BadParameter(str(error), param_hint="--out") from error
     _tell(done, out, as_json=as_json)
     raise typer.Exit(done.gate.exit_code)
+
+
+def _first_or_anew(made: Callable[[], Outcome], folder: Out, *, anew: bool) -> Outcome:
+    """What is made; ``anew``: also where the folder holds another request's results, which are put aside first."""
+    try:
+        return made()
+    except OtherRequestError as error:
+        if not anew:
+            raise
+        typer.echo(f"note: {error}: its results are put into {folder.set_aside()}", err=True)
+        return made()
 
 
 def _tables(

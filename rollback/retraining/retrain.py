@@ -29,12 +29,14 @@ from rollback.retraining.evidence import HELD, Evidence, evidence
 from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
+    BATCHES,
     BELIEVED,
     CANDIDATE,
     GATE,
     LEARNED,
     PAGE,
     REMOVED,
+    REPAIRED,
     RETAINED,
     VETTING,
     Attempt,
@@ -44,14 +46,7 @@ from rollback.retraining.out import (
 )
 from rollback.retraining.reading import digest
 from rollback.retraining.rehearsal import Rehearse, rehearse
-from rollback.retraining.repairing import (
-    BATCHES,
-    REPAIRED,
-    batch_report,
-    repaired,
-    repaired_columns,
-    repairing,
-)
+from rollback.retraining.repairing import batch_report, repaired, repaired_columns, repairing
 from rollback.retraining.report import believed_columns, removed_columns, retained_columns
 from rollback.retraining.training_input import TRAINING, pack, with_more
 from rollback.retraining.vetting import Settled, requests, settle
@@ -136,7 +131,7 @@ def retrain(
     `rollback.bundle.IntegrityError`. Whatever it raises, the registry is as it was.
     """
     with out.locked():
-        attempt = out.begin(asked.digest())
+        attempt = out.begin(asked.digest(), registry)
         if (known := out.finished(attempt, registry)) is not None:
             return Outcome(known[0].version, known[1], repeated=True)
         out.require_parquet()

@@ -16,6 +16,7 @@ from rollback.durable import replace_file
 from rollback.retraining.out import (
     CANDIDATE,
     GATE,
+    VETTING,
     Candidate,
     Gate,
     OutFileError,
@@ -233,4 +234,6 @@ def _result(out: Path, code: int | None, why: str, said: str) -> Retrained:
         return Retrained("failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}")
     failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
     detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
+    if gate.result == "vetting":
+        detail += f"; rows wait for a person (tocsin review list; {out / VETTING}), then tocsin response again"
     return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
