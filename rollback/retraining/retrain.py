@@ -22,6 +22,7 @@ from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
+from rollback.retraining.confirmed import confirmed_file
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
 from rollback.retraining.decisions import overrule, read_decisions, rule
@@ -214,7 +215,11 @@ def _make(
     out.write_lines(VETTING, asks)
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    more = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}
+    more = {
+        TRAINING: pack(made.learned, made.weight, made.more, made.trusted),
+        HELD: msgspec.json.encode(held),
+        **confirmed_file(data.base, data.unproven),
+    }
     made = replace(made, files={**made.files, **more})
     return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
 
