@@ -146,6 +146,27 @@ def test_another_failure_is_not_called_want_of_memory(tmp_path: Path) -> None:
     assert cause(-signal.SIGTERM, tmp_path / LOG, 0, 2**30) == "was ended by SIGTERM"
 
 
+def test_the_answer_names_the_decisions_it_was_made_by_and_what_waits(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = f"""
+import json, pathlib, sys
+out = pathlib.Path({str(out)!r})
+(out / "gate.json").write_text(json.dumps({{"passed": False, "result": "vetting", "checks": []}}))
+(out / "candidate.json").write_text(json.dumps({{"version": "4", "decisions": "ab12", "reviews": "cd34"}}))
+sys.exit(3)
+"""
+    trainer = python(started, code)
+    trainer.start(order(tmp_path))
+    made = wait(trainer)
+    assert (made.result, made.candidate) == ("vetting", "4")
+    assert made.detail == (
+        "0 of 0 checks passed; by decisions of SHA-256 ab12, review log at cd34; rows wait for a person "
+        f"(tocsin review list; {out}/vetting.ndjson), then tocsin response again"
+    )
+
+
 def test_what_a_child_has_started_ends_with_it(started: list[ChildTrainer], tmp_path: Path) -> None:
     mark = f"tocsin-left-{tmp_path.name}"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)', '{mark}'])"

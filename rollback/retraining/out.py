@@ -55,10 +55,21 @@ class Attempt(msgspec.Struct, frozen=True):
     version: str | None = None
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """`candidate.json`."""
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`candidate.json`. ``decisions`` is the SHA-256 of the file of decisions that it was made by, if any.
+
+    ``reviews`` is the hash of the last record in the audit log beside that file: with it in another log, nobody can
+    write those decisions anew.
+    """
 
     version: str
+    decisions: str | None = None
+    reviews: str | None = None
+
+    @classmethod
+    def of(cls, version: str, told: Mapping[str, Any]) -> Candidate:
+        """As the lineage of its retraining tells."""
+        return cls(version, told.get("decisions"), told.get("reviews"))
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -155,7 +166,7 @@ class Out:
         if gate is None:
             raise OutFileError(f"{self.folder / GATE}: was removed after version {attempt.version} had been added")
         (self.folder / LEARNED).unlink(missing_ok=True)
-        candidate = Candidate(attempt.version)
+        candidate = Candidate.of(attempt.version, _told(attempt.version, registry))
         self.write(CANDIDATE, msgspec.json.encode(candidate))
         return candidate, gate
 
@@ -205,8 +216,13 @@ def _added(attempt: Attempt, registry: Registry) -> bool:
     """Whether the attempt's candidate is in the registry; somebody else's version may have got its number."""
     if attempt.version is None or attempt.version not in registry.versions():
         return False
-    made = registry.load(attempt.version).manifest.lineage.get("retrain", {})
-    return bool(made.get("token") == attempt.token)
+    return bool(_told(attempt.version, registry).get("token") == attempt.token)
+
+
+def _told(version: str, registry: Registry) -> Mapping[str, Any]:
+    """The lineage of a version's retraining; empty where none made it."""
+    found: Mapping[str, Any] = registry.load(version).manifest.lineage.get("retrain", {})
+    return found
 
 
 def read_json(path: Path, kind: type[Content]) -> Content | None:

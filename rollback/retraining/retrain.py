@@ -25,7 +25,7 @@ from rollback.retraining.answers import read_bound_answers
 from rollback.retraining.confirmed import confirmed_file
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
-from rollback.retraining.decisions import overrule, read_decisions, rule
+from rollback.retraining.decisions import log_head, overrule, read_decisions, rule
 from rollback.retraining.evidence import HELD, Evidence, evidence
 from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.model import Learner, Made
@@ -140,7 +140,7 @@ def retrain(
         made, gate = _make(registry, asked, lkg, out, sanitise, attempt, progress)
         progress("adding the candidate", 0.0)
         version = _add(registry, asked, out, attempt, made, by)
-        out.write(CANDIDATE, msgspec.json.encode(Candidate(version)))
+        out.write(CANDIDATE, msgspec.json.encode(Candidate.of(version, made.draft.lineage["retrain"])))
         return Outcome(version, gate, repeated=False)
 
 
@@ -202,6 +202,7 @@ def _make(
         "repairing": repairing(mended),
         "answers": file_digest(asked.vetting),
         "decisions": file_digest(asked.decisions),
+        "reviews": None if asked.decisions is None else log_head(asked.decisions),
         "reputation": file_digest(asked.reputation),
         "held": len(held.slices),
         "incident": asked.incident,

@@ -234,6 +234,8 @@ def _result(out: Path, code: int | None, why: str, said: str) -> Retrained:
         return Retrained("failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}")
     failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
     detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
+    if candidate.decisions is not None:  # so that the daemon's audit log names them
+        detail += f"; by decisions of SHA-256 {candidate.decisions}, review log at {candidate.reviews}"
     if gate.result == "vetting":
         detail += f"; rows wait for a person (tocsin review list; {out / VETTING}), then tocsin response again"
     return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
