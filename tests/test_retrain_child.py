@@ -91,6 +91,13 @@ def test_the_child_gets_the_contract_s_options(started: list[ChildTrainer], tmp_
     assert msgspec.json.decode((out / "incident.json").read_bytes()) == INCIDENT
 
 
+def test_a_training_store_has_columns_of_its_own(started: list[ChildTrainer], tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    trainer = python(started, "import sys; sys.exit(' '.join(sys.argv[1:]))")
+    trainer.start(order(tmp_path, Buffer(tmp_path / "store", "class", "feed", "flow")))
+    assert f"--buffer {tmp_path}/store --incident" in wait(trainer).detail
+
+
 def test_a_killed_child_has_failed_and_that_is_said(started: list[ChildTrainer], tmp_path: Path) -> None:
     trainer = python(started, "import os; os.kill(os.getpid(), 9)")
     trainer.start(order(tmp_path))

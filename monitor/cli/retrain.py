@@ -54,7 +54,8 @@ def retrain_command(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A folder for all that comes of it.")] = None,
     label: Annotated[
-        str | None, typer.Option("--label", help="The column of classes; a training store knows its own.")
+        str | None,
+        typer.Option("--label", help="The column of classes; a training store has its own, as it has the next three."),
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
@@ -184,10 +185,23 @@ def _tables(
     """A training store has its own columns; whom its operator trusts is in it."""
     label, source, session, trusted = named
     if buffer.is_dir():
+        _refuse_columns(buffer, named)
         return Tables(Buffer(buffer, LABEL, "source", "session"), TRUSTED, holdout, most, keys)
     if label is None:
         raise typer.BadParameter("say which column holds the classes", param_hint="--label")
     return Tables(Buffer(buffer, label, source, session), trusted, holdout, most)
+
+
+def _refuse_columns(store: Path, named: tuple[str | None, str | None, str | None, str | None]) -> None:
+    """A column of a training store is called what it is called, and nothing else."""
+    own = (("--label", LABEL), ("--source", "source"), ("--session", "session"), ("--trusted", TRUSTED))
+    for (option, column), given in zip(own, named, strict=True):
+        if given not in {None, column}:
+            more = "; whom to trust is said with tocsin store trust" if column == TRUSTED else ""
+            why = (
+                f"{given}: {store} is a training store, where this column is called {column}: leave {option} out{more}"
+            )
+            raise typer.BadParameter(why, param_hint=option)
 
 
 def _incident(path: Path, model: str) -> Incident:

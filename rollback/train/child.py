@@ -159,10 +159,12 @@ class ChildTrainer:
 
     def _spawn(self, order: Order) -> subprocess.Popen[bytes]:
         buffer = order.buffer
-        named = {"--source": buffer.source, "--session": buffer.session}
-        optional = [part for option, name in named.items() if name is not None for part in (option, name)]
+        named = {"--label": buffer.label, "--source": buffer.source, "--session": buffer.session}
+        if buffer.path.is_dir():  # a training store has columns of its own
+            named = {}
+        columns = [part for option, name in named.items() if name is not None for part in (option, name)]
         command = [*self._command, "retrain", "--registry", str(self._registry), "--name", order.model]
-        command += ["--buffer", str(buffer.path), "--label", buffer.label, *optional]
+        command += ["--buffer", str(buffer.path), *columns]
         command += ["--incident", str(order.out / INCIDENT), "--out", str(order.out), *self._options]
         with (order.out / LOG).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the command is the operator's, no shell reads it
