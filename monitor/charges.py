@@ -99,7 +99,7 @@ def trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
     if retrain.trainer == "thread":
         return ThreadTrainer(retrainer(config, name), clock=time.monotonic, now=time.time, limits=limits)
     # what persons have decided about rows holds for the daemon's own retraining too
-    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", *_keys(config.signing)]
+    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", "--anew", *_keys(config.signing)]
     if retrain.recipe is not None:
         options += ["--recipe", retrain.recipe]
     return ChildTrainer(

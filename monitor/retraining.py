@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import structlog
 
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
@@ -11,8 +15,8 @@ from monitor.reviews import DECISIONS, FOLDER
 from monitor.settings.config import Config
 from rollback.registry.file import FileRegistry
 from rollback.retraining.data import Tables
-from rollback.retraining.out import Gate, Out
-from rollback.retraining.retrain import Retraining, retrain
+from rollback.retraining.out import OtherRequestError, Out
+from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Progress
 from rollback.sanitise.sanitise import sanitise
@@ -21,6 +25,8 @@ from rollback.signing.trust_list import keys_from_files
 from rollback.train.child import INCIDENT
 from rollback.train.thread import Retrain
 from rollback.train.trainer import Order
+
+log = structlog.get_logger()
 
 
 def hint(incident: Incident) -> Hint:
@@ -37,6 +43,15 @@ def decided(registry: Path, name: str) -> Path | None:
     return path if path.exists() else None
 
 
+def anew_where_needed(begin: Callable[[], Outcome], folder: Out, say: Callable[[str], None]) -> Outcome:
+    """What ``begin`` makes in a folder; another request's results there are put aside first, which is said."""
+    try:
+        return begin()
+    except OtherRequestError as error:
+        say(f"{error}: its results are put into {folder.set_aside()}")
+        return begin()
+
+
 def retrainer(config: Config, name: str) -> Retrain:
     """Does orders as `tocsin retrain` does them with the options of the configuration.
 
@@ -45,7 +60,7 @@ def retrainer(config: Config, name: str) -> Retrain:
     """
     chosen, signing, root = config.model(name).retrain, config.signing, config.registry
 
-    def do(order: Order, progress: Progress) -> tuple[str, Gate]:
+    def do(order: Order, progress: Progress) -> None:
         named = bool(signing.trusted_keys) or signing.key_file is not None
         keys = keys_from_files(signing.trusted_keys, signing.key_file) if named else Keys.trial(root, make=True)
         registry = FileRegistry(root, name, keys, time.time, limits=config.bundles.limits())
@@ -62,7 +77,8 @@ def retrainer(config: Config, name: str) -> Retrain:
             decisions=decided(root, name),
             keys=keys,
         )
-        done = retrain(registry, asked, Out(order.out), sanitise=sanitise, by="tocsin", progress=progress)
-        return done.candidate, done.gate
+        out = Out(order.out)
+        begin = partial(retrain, registry, asked, out, sanitise=sanitise, by="tocsin", progress=progress)
+        anew_where_needed(begin, out, lambda said: log.info("retraining", said=said))
 
     return do

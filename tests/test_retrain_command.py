@@ -58,6 +58,25 @@ def test_the_command_says_the_candidate_and_says_it_again(
     assert small.registry.versions() == versions
 
 
+def test_anew_keeps_the_results_of_another_request_beside_its_own(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = run(options(small, out, "--seed", 1, "--json"))
+    first, files = json.loads(capsys.readouterr().out), {path.name for path in out.iterdir() if path.is_file()}
+    assert run(options(small, out, "--seed", 2, "--anew", "--json")) in {0, 1, 3}
+    told = capsys.readouterr()
+    second = json.loads(told.out)
+    aside = out / f"candidate-{first['candidate']}"
+    assert (second["candidate"] != first["candidate"], str(aside) in told.err) == (True, True)
+    assert {path.name for path in aside.iterdir()} == files - {".lock"}
+    assert json.loads((aside / "candidate.json").read_bytes()) == {"version": first["candidate"]}
+    assert json.loads((out / "candidate.json").read_bytes()) == {"version": second["candidate"]}
+    assert code in {0, 1, 3}
+    assert run(options(small, out, "--seed", 2, "--anew")) in {0, 1, 3}
+    assert "(as found before)" in capsys.readouterr().err
+
+
 def test_an_incident_of_another_model_is_a_usage_error(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

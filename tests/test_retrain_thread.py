@@ -15,13 +15,12 @@ from small_registry import NAME, TRIGGER, make_small
 from monitor.charges import trainer as configured
 from monitor.settings.config import Config
 from rollback.registry.registry import Buffer
-from rollback.retraining.out import Gate
+from rollback.retraining.out import CANDIDATE, GATE
 from rollback.sanitise.rows import Progress
 from rollback.train.child import INCIDENT, ChildTrainer, Limits
 from rollback.train.thread import Retrain, ThreadTrainer
 from rollback.train.trainer import Order, Retrained, Trainer
 
-PASSED = Gate(passed=True, result="passed", checks=())
 TOLD = {
     "schema": "tocsin.incident.v1", "uid": "u1", "activity": "create", "status": "confirmed", "model": NAME,
     "version": "2", "last_known_good": "1", "opened_at": 0.0, "at": 1.0, "family": "poisoning",
@@ -55,7 +54,13 @@ def wait(trainer: Trainer, key: str = "key") -> Retrained:
     return result
 
 
-def endless(order: Order, progress: Progress) -> tuple[str, Gate]:
+def passed(order: Order, version: str) -> None:
+    """Leave what a retraining leaves whose candidate has passed."""
+    (order.out / GATE).write_text('{"passed": true, "result": "passed", "checks": []}')
+    (order.out / CANDIDATE).write_text(f'{{"version": "{version}"}}')
+
+
+def endless(order: Order, progress: Progress) -> None:
     del order
     while True:
         progress("training", 0.5)
@@ -65,11 +70,12 @@ def endless(order: Order, progress: Progress) -> tuple[str, Gate]:
 def test_a_retraining_that_takes_too_long_ends_at_its_next_step_and_the_next_order_begins(tmp_path: Path) -> None:
     clock, ended = Clock(), threading.Event()
 
-    def do(order: Order, progress: Progress) -> tuple[str, Gate]:
+    def do(order: Order, progress: Progress) -> None:
         if order.key == "second":
-            return "4", PASSED
+            passed(order, "4")
+            return
         try:
-            return endless(order, progress)
+            endless(order, progress)
         finally:
             ended.set()
 
@@ -99,11 +105,11 @@ def test_the_time_limit_counts_from_the_first_start_across_restarts(tmp_path: Pa
 def test_what_comes_after_the_end_of_its_time_changes_no_result(tmp_path: Path) -> None:
     clock, go, done = Clock(), threading.Event(), threading.Event()
 
-    def deaf(order: Order, progress: Progress) -> tuple[str, Gate]:
-        del order, progress
+    def deaf(order: Order, progress: Progress) -> None:
+        del progress
         go.wait(10)
+        passed(order, "3")
         done.set()
-        return "3", PASSED
 
     trainer = threaded(deaf, clock, timeout_seconds=1)
     trainer.start(order(tmp_path))
@@ -118,13 +124,13 @@ def test_what_comes_after_the_end_of_its_time_changes_no_result(tmp_path: Path) 
 def test_one_order_is_done_at_a_time(tmp_path: Path) -> None:
     at_work, most = [], []
 
-    def do(order: Order, progress: Progress) -> tuple[str, Gate]:
+    def do(order: Order, progress: Progress) -> None:
         del progress
         at_work.append(order.key)
         most.append(len(at_work))
         time.sleep(0.02)
         at_work.remove(order.key)
-        return order.key, PASSED
+        passed(order, order.key)
 
     trainer = threaded(do)
     for key in "abcd":
@@ -141,12 +147,18 @@ def test_one_order_is_done_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_whatever_is_raised_is_a_failed_order(tmp_path: Path, raised: Exception, said: str) -> None:
-    def do(order: Order, progress: Progress) -> tuple[str, Gate]:
+    def do(order: Order, progress: Progress) -> None:
         raise raised
 
     trainer = threaded(do)
     trainer.start(order(tmp_path))
     assert wait(trainer) == Retrained("failed", None, said)
+
+
+def test_an_order_without_a_candidate_has_failed(tmp_path: Path) -> None:
+    trainer = threaded(lambda *_: None)
+    trainer.start(order(tmp_path))
+    assert wait(trainer) == Retrained("failed", None, "the retraining left no candidate; what serves was not touched")
 
 
 def test_a_folder_that_cannot_be_made_is_a_failed_order(tmp_path: Path) -> None:
@@ -159,10 +171,10 @@ def test_a_folder_that_cannot_be_made_is_a_failed_order(tmp_path: Path) -> None:
 def test_the_thread_is_nice_and_the_process_is_not(tmp_path: Path) -> None:
     before, seen = os.getpriority(os.PRIO_PROCESS, 0), []
 
-    def do(order: Order, progress: Progress) -> tuple[str, Gate]:
-        del order, progress
+    def do(order: Order, progress: Progress) -> None:
+        del progress
         seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        return "3", PASSED
+        passed(order, "3")
 
     trainer = threaded(do, nice=max(7, before))
     trainer.start(order(tmp_path))

@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from rollback.retraining.out import Gate
 from rollback.sanitise.rows import Progress
-from rollback.train.child import UNTOUCHED, Limits, begin, told
+from rollback.train.child import UNTOUCHED, Limits, begin, result_of
 from rollback.train.deadline import over
 from rollback.train.trainer import Order, Retrained
 
-Retrain = Callable[[Order, Progress], tuple[str, Gate]]
-"""Does an order here and now: the candidate, which is in the registry, and what the gate said of it."""
+Retrain = Callable[[Order, Progress], object]
+"""Does an order here and now; what comes of it is in the order's folder."""
 PATIENCE_SECONDS: Final = 5.0
 """Closing waits so long for a thread to notice."""
 
@@ -112,11 +111,11 @@ class ThreadTrainer:
     def _do(self, order: Order, progress: Progress) -> Retrained:
         try:
             progress("beginning", 0.0)
-            candidate, gate = self._retrain(order, progress)
+            self._retrain(order, progress)
         except StoppedError:
             raise
         except MemoryError as error:
             return Retrained("failed", None, f"the retraining ran out of memory: {error}; {UNTOUCHED}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the case hears of it, and the daemon goes on
             return Retrained("failed", None, f"the retraining failed: {type(error).__name__}: {error}; {UNTOUCHED}")
-        return told(candidate, gate)
+        return result_of(order.out) or Retrained("failed", None, f"the retraining left no candidate; {UNTOUCHED}")
