@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def lineage(
         },
         "holdout": {"rows": len(data.holdout), "sha256": rows_digest(data.holdout)},
         "training": {"rows": len(rows), "sha256": input_digest(rows, weight)},
-        "unlearned": msgspec.to_builtins(data.earlier.and_now(found, data.base).patterns),
+        "unlearned": msgspec.to_builtins(data.earlier.and_now(found, data.benign.name).patterns),
+        "benign": asdict(data.benign),
         "libraries": library_versions(),
         "sanitising": sanitising(data, found, returned),
     }
