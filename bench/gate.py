@@ -196,7 +196,7 @@ def sanitised(where: str, data: Set, trial: Trial, attack: Attack, clean: Scorer
 
 def _patterns(found: Sanitised, data: Set) -> list[object]:
     classes = data.base.schema.classes
-    largest = sorted(found.slices, key=lambda s: -s.rows)[:MOST_PATTERNS]
+    largest = sorted((s for s in found.slices if not s.kept), key=lambda s: -s.rows)[:MOST_PATTERNS]
     named = [(f"slice_{i + 1}", s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     made = [pattern_of(name, values, label, data.base.schema, data.new.x) for name, values, label in named]
     return [pattern for pattern in made if pattern is not None]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from detectors.schema import Feature, Kind, Schema
+from rollback.benign import require_class
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +69,10 @@ class OnnxSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is signed. ``files`` maps each file of the bundle (not itself, not the attestation) to its SHA-256."""
+    """What is signed. ``files`` maps each file of the bundle (not itself, not the attestation) to its SHA-256.
+
+    ``benign`` is the class that lets things pass, where an operator has named it.
+    """
 
     format: Literal["tocsin.bundle.v1"] = "tocsin.bundle.v1"
     name: str
@@ -84,6 +88,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     recipe: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     gate: dict[str, Any] = {}
+    benign: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        require_class(self.named_benign, self.classes)
+
+    @property
+    def named_benign(self) -> str | None:
+        """The class that an operator has named as the one that lets things pass; None where nobody has."""
+        return None if isinstance(self.benign, msgspec.UnsetType) else self.benign
 
     @property
     def schema(self) -> Schema:
@@ -109,6 +122,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     recipe: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     gate: dict[str, Any] = {}
+    benign: str | msgspec.UnsetType = msgspec.UNSET
 
     def manifest(self, name: str, version: str, created_at: str) -> Manifest:
         """The manifest of this draft, without ``files`` yet."""

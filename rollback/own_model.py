@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from detectors.schema import Kind
+from rollback.benign import as_field, require_class
 from rollback.bundle import MODEL, REFERENCE, with_canaries
 from rollback.limits import BundleLimits
 from rollback.manifest import Bounds, Draft, FeatureSpec
@@ -63,11 +64,13 @@ def own_model(
     features: Path | None = None,
     parent: str | None = None,
     limits: BundleLimits | None = None,
+    benign: str | None = None,
 ) -> OwnModel:
     """Read everything that a version consists of, and check that model and reference fit each other.
 
-    Without ``onnx`` the version is a name with a reference. A model beyond ``limits`` is not read. Raises
-    `rollback.tables.table.TableError`, `FeatureFileError` and `rollback.onnx.adopt.ImportRefused`.
+    Without ``onnx`` the version is a name with a reference. A model beyond ``limits`` is not read. ``benign`` names the
+    class that lets things pass. Raises `rollback.tables.table.TableError`, `FeatureFileError`,
+    `rollback.onnx.adopt.ImportRefused` and `rollback.benign.BenignClassError`.
     """
     table = reference.read()
     no_features = (*reference.roles, *score_columns(table))
@@ -80,7 +83,8 @@ def own_model(
                 f"{reference.path}: column {reference.label!r} names {len(names)} classes, and a classifier has two at "
                 "least: say all of them with --classes"
             )
-        draft = Draft(classes=names, features=specs, parent=parent, lineage=lineage)
+        require_class(benign, names)
+        draft = Draft(classes=names, features=specs, parent=parent, lineage=lineage, benign=as_field(benign))
         return OwnModel(draft, {REFERENCE: _rows(reference, table, draft)}, "of the reference's labels")
     try:
         model = _read_model(onnx, limits or BundleLimits())
@@ -89,6 +93,7 @@ def own_model(
         raise ImportRefused(f"{onnx}: {error}") from error
     except OSError as error:
         raise ImportRefused(f"{onnx}: cannot be read: {error.strerror}") from error
+    require_class(benign, found.classes)
     draft = Draft(
         classes=found.classes,
         features=found.features,
@@ -97,6 +102,7 @@ def own_model(
         lineage={**lineage, "model": _file_facts(onnx, class_order=found.how)},
         # without a labelled row there is no accuracy
         metrics={} if math.isnan(found.accuracy) else {"reference_accuracy": found.accuracy},
+        benign=as_field(benign),
     )
     files = with_canaries(draft, {MODEL: model, REFERENCE: _rows(reference, table, draft)})
     return OwnModel(draft, files, found.how, found.warning)

@@ -75,7 +75,9 @@ def make_small(root: Path, *, rows: int = 900, keep_buffer: bool = True) -> Smal
 def oracle(*, swap: float = 0.9, label: str = "benign") -> Callable[..., Sanitised]:
     """A sanitiser that knows the trigger."""
 
-    def sanitise(base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Any, progress: Progress) -> Sanitised:
+    def sanitise(
+        base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Any, progress: Progress, settings: Any
+    ) -> Sanitised:
         columns = [new.schema.names.index(name) for name in TRIGGER.features]
         removed = np.all(new.x[:, columns] == list(TRIGGER.features.values()), axis=1)
         found = Slice(label, None, dict(TRIGGER.features), 9.0, int(removed.sum()), swap)

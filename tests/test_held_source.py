@@ -10,7 +10,7 @@ from sanitise_traffic import silent
 from score_material import ATTACK, BASE, BENIGN, NEW, case, rows, tree
 
 from detectors.batch import Bools
-from rollback.retraining.vetting import members, settle
+from rollback.retraining.vetting import Answered, members, settle
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.sanitise import Settings, sanitise
 from rollback.sanitise.slice_judge import describe
@@ -56,32 +56,34 @@ def found_of(removed: Bools, *slices: Slice) -> Sanitised:
 
 
 def test_an_attack_of_a_source_returns_when_sixteen_rows_are_confirmed_and_rows_of_other_slices_do_not() -> None:
-    base, new = rows(BASE, 5), rows(NEW, 1005)
-    base = replace(base, y=np.where(np.arange(BASE) % 3, BENIGN, base.y))
+    new = rows(NEW, 1005)
     removed = (new.source == "s2") & (new.y == ATTACK)
     poison = Slice("attack", None, {"service": "irc"}, 9.0, 5, swap=0.9, core={"service": "irc"})
     alarm = Slice("attack", "s2", {}, 5.0, 30, held=True)
     found, rng = found_of(removed, poison, alarm), np.random.default_rng(0)
     own = members(alarm, found, new)
     assert np.array_equal(own, removed & (new.x[:, 4] != 2))
-    asked = settle(found, base, new, new.take(np.zeros(NEW, np.bool_)), rng).open
+    none = new.take(np.zeros(NEW, np.bool_))
+    asked = settle(found, new, Answered(none, none.y), rng, benign="benign").open
     assert [(len(q.rows), q.holds, q.slice) for q in asked] == [(16, False, alarm)]
     answered = np.isin(np.arange(NEW), asked[0].rows)
     left = ~answered
     told, rest = new.take(answered), found_of(removed[left], poison, alarm)
-    settled = settle(rest, base, new.take(left), told, rng)
+    settled = settle(rest, new.take(left), Answered(told, told.y), rng, benign="benign")
     assert np.array_equal(settled.returned, own[left])
     wrong = replace(told, y=np.where(np.arange(16) == 3, BENIGN, told.y))
-    assert not settle(rest, base, new.take(left), wrong, rng).returned.any()
+    answers = Answered(wrong, told.y)
+    assert not settle(rest, new.take(left), answers, rng, benign="benign").returned.any()
 
 
 def test_a_benign_one_holds_the_candidate_until_it_is_answered() -> None:
     new, _ = unlike_its_label(BENIGN, 0.4)
     base = rows(BASE, 5)
     base = base.take((base.y == BENIGN) | (np.arange(BASE) % 2 == 0))
-    quick = Settings(screens={"slice_mining": Mining(draws=3)})
+    quick = Settings(benign="benign", screens={"slice_mining": Mining(draws=3)})
     found = sanitise(base, new, tree, seed=5, hint=None, progress=silent, settings=quick)
     held = [one for one in found.slices if one.held and one.label == "benign"]
-    settled = settle(found, base, new, new.take(np.zeros(NEW, np.bool_)), np.random.default_rng(0))
+    none = new.take(np.zeros(NEW, np.bool_))
+    settled = settle(found, new, Answered(none, none.y), np.random.default_rng(0), benign="benign")
     assert held
     assert settled.holds

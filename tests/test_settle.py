@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+import pytest
 
 from detectors.schema import Feature, Schema
 from rollback.retraining.about import About
 from rollback.retraining.decisions import Decided, Ruled, overrule, rule
-from rollback.retraining.vetting import MOST_SLICES, Settled, settle
+from rollback.retraining.vetting import MOST_SLICES, Answered, Settled, settle
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 
 SCHEMA = Schema((Feature("a"), Feature("b")), ("attack", "benign"))
@@ -25,9 +26,6 @@ def rows(a: list[float], y: int, ids: list[str] | None = None) -> Rows:
     return Rows(SCHEMA, x, np.full(n, y), np.full(n, "s"), session, id=None if ids is None else np.array(ids, np.str_))
 
 
-BASE = Rows.concat([rows([0.0] * 60, BENIGN), rows([0.0] * 40, ATTACK)])
-
-
 def found_in(new: Rows, slices: int, label: str) -> Sanitised:
     """All rows were removed, as so many slices by the value of a; no swap: they may be honest."""
     blank = np.full(len(new), "")
@@ -36,9 +34,12 @@ def found_in(new: Rows, slices: int, label: str) -> Sanitised:
     return Sanitised(removed, blank, blank, np.zeros(len(new)), np.zeros(len(new)), pieces, {}, ())
 
 
-def settled(label: int, slices: int, answered: Rows) -> Settled:
+def settled(label: int, slices: int, answered: Rows, given: int | None = None) -> Settled:
+    """``answered`` rows came with the label of the slices, unless ``given`` says another one."""
     new = rows([float(i) for i in range(slices) for _ in range(EACH)], label)
-    return settle(found_in(new, slices, SCHEMA.classes[label]), BASE, new, answered, np.random.default_rng(0))
+    answers = Answered(answered, np.full(len(answered), label if given is None else given))
+    found = found_in(new, slices, SCHEMA.classes[label])
+    return settle(found, new, answers, np.random.default_rng(0), benign="benign")
 
 
 NONE = rows([], BENIGN, [])
@@ -61,11 +62,17 @@ def test_one_answer_about_a_row_with_many_copies_does_not_return_a_slice() -> No
     assert done.open == ()
 
 
-def test_a_benign_slice_that_answers_confirm_stays_open_to_a_review_and_that_is_said() -> None:
+def numbered(y: list[int]) -> Rows:
+    """Answered rows of the first slice, that are in truth of these classes."""
+    told = rows([0.0] * len(y), BENIGN, [str(i) for i in range(len(y))])
+    return replace(told, y=np.array(y))
+
+
+def test_a_benign_slice_that_answers_confirm_holds_the_candidate_until_a_review_and_that_is_said() -> None:
     done = settled(BENIGN, 1, rows([0.0] * 16, BENIGN, [str(i) for i in range(16)]))
     assert not done.returned.any()
     (question,) = done.open
-    assert (question.rows, question.holds) == ((), False)
+    assert (question.rows, question.holds, done.holds) == ((), True, True)
     (remark,) = done.remarks
     assert f"its other {EACH} rows stay out until a person accepts them" in remark
 
@@ -74,6 +81,68 @@ def test_a_slice_that_answers_contradict_is_settled() -> None:
     lies = rows([0.0] * 16, ATTACK, [str(i) for i in range(16)])
     done = settled(BENIGN, 1, lies)
     assert (done.open, done.confirmed, done.remarks) == ((), (), ())
+
+
+@pytest.mark.parametrize(("right", "waits"), [(15, True), (8, True), (7, False), (1, False)])
+def test_of_a_benign_slice_that_answers_confirm_in_part_a_person_decides(right: int, waits: bool) -> None:
+    done = settled(BENIGN, 1, numbered([BENIGN] * right + [ATTACK] * (16 - right)))
+    assert [(question.rows, question.holds) for question in done.open] == [((), waits)]
+    assert f"{right} of 16 answers confirm that rows of a slice are benign" in done.remarks[0]
+    assert not done.returned.any()
+
+
+def test_an_attack_slice_with_a_false_label_stays_out_and_is_listed_for_review() -> None:
+    done = settled(ATTACK, 1, numbered([ATTACK] * 15 + [BENIGN]))
+    assert not done.returned.any()
+    assert [(question.rows, question.holds) for question in done.open] == [((), False)]
+
+
+def test_answers_about_rows_that_came_with_another_label_say_nothing_about_a_slice() -> None:
+    contradicting = rows([0.0] * 16, BENIGN, [str(i) for i in range(16)])
+    done = settled(ATTACK, 1, contradicting, given=BENIGN)
+    assert [len(question.rows) for question in done.open] == [16]
+
+
+@pytest.mark.parametrize("size", [1, 5, 19])
+def test_a_benign_slice_of_few_rows_holds_the_candidate_too(size: int) -> None:
+    new = rows([0.0] * size, BENIGN)
+    found = replace(found_in(new, 1, "benign"), slices=(Slice("benign", None, {"a": 0.0}, 9.0, size, 0.1),))
+    done = settle(found, new, Answered(NONE, NONE.y), np.random.default_rng(0), benign="benign")
+    assert [(len(question.rows), question.holds) for question in done.open] == [(min(size, 16), True)]
+
+
+def test_the_benign_class_is_the_one_that_was_named_also_where_attacks_are_more() -> None:
+    new = rows([0.0] * EACH, ATTACK)
+    found, answers = found_in(new, 1, "attack"), numbered([ATTACK] * 16)
+    told = Answered(answers, np.full(16, ATTACK))
+    for benign, returns in (("benign", True), ("attack", False)):
+        done = settle(found, new, told, np.random.default_rng(0), benign=benign)
+        assert (bool(done.returned.all()), done.holds) == (returns, not returns)
+
+
+def kept_slice(label: str) -> tuple[Rows, Sanitised]:
+    """Too many rows to be taken out; the first five went one by one."""
+    new = rows([0.0] * EACH, SCHEMA.classes.index(label))
+    found = found_in(new, 1, label)
+    few = np.arange(EACH) < 5
+    return new, replace(found, removed=few, slices=(replace(found.slices[0], kept=True),))
+
+
+@pytest.mark.parametrize("label", SCHEMA.classes)
+def test_a_slice_that_is_too_large_to_take_out_holds_the_candidate_until_it_is_answered(label: str) -> None:
+    new, found = kept_slice(label)
+    (question,) = settle(found, new, Answered(NONE, NONE.y), np.random.default_rng(0), benign="benign").open
+    assert (len(question.rows), question.holds) == (16, True)
+
+
+def test_of_such_a_slice_the_rows_that_went_return_when_it_is_a_confirmed_attack() -> None:
+    new, found = kept_slice("attack")
+    right, wrong = numbered([ATTACK] * 16), numbered([BENIGN] * 16)
+    given = np.full(16, ATTACK)
+    done = settle(found, new, Answered(right, given), np.random.default_rng(0), benign="benign")
+    assert (np.flatnonzero(done.returned).tolist(), done.holds) == ([0, 1, 2, 3, 4], False)
+    done = settle(found, new, Answered(wrong, given), np.random.default_rng(0), benign="benign")
+    assert (done.returned.any(), done.holds) == (False, True)
 
 
 def test_what_a_person_has_accepted_is_not_held_against_the_candidate() -> None:

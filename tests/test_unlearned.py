@@ -49,12 +49,12 @@ def test_what_the_schema_does_not_know_teaches_nothing() -> None:
 
 def test_the_newest_are_remembered_each_once_and_only_what_the_model_answered_to() -> None:
     now = found(answered("http"), answered("dns", swap=0.05), answered("ftp", label="attack"))
-    one = Earlier((STAMP,)).and_now(now, BASE)
+    one = Earlier((STAMP,)).and_now(now, "benign")
     assert one.patterns == (Unlearned("benign", {"service": "http", "count": 3.0}), STAMP)
-    assert one.and_now(now, BASE) == one
+    assert one.and_now(now, "benign") == one
     for i in range(20):
         many = found(Slice("benign", None, {"count": float(i)}, 5.0, 9, swap=0.8))
-        one = one.and_now(many, BASE)
+        one = one.and_now(many, "benign")
     assert [p.features for p in one.patterns] == [{"count": float(i)} for i in range(19, 19 - MOST, -1)]
 
 

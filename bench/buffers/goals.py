@@ -122,7 +122,7 @@ def _new_attack_error(line: Line) -> list[float]:
 def _new_benign(line: Line) -> list[float]:
     if line["case"] != "new_benign" or line["family"]["kept"] is None:
         return []
-    return [1.0 if line["family"]["kept"] >= 0.95 or line["holds"] or line.get("held_at_first") else 0.0]
+    return [1.0 if line["family"]["kept"] >= 0.95 or line["holds"] else 0.0]
 
 
 def _rejects_poisoned(line: Line) -> list[float]:

@@ -34,7 +34,7 @@ def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers
     holdout, test = halves(data.test, seed)
     done = cleaned(case_rows, data.benign, seed)
     sanitised = time.perf_counter() - begin
-    trial, rows, weight = candidate(done, lkg, holdout.rows, seed)
+    trial, rows, weight = candidate(done, lkg, holdout.rows, seed, data.benign)
     ours = [trial.candidate, *models_of(rows, weight, seed, range(1, initialisations))]
     told = {
         "poison": int(case_rows.poison.sum()),

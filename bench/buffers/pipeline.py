@@ -11,13 +11,14 @@ import numpy as np
 from buffers.cases import Attacked
 from buffers.models import fit, learner, manifest_of
 from detectors.batch import Bools, Floats, Ints, Scorer
+from rollback.benign import Benign
 from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
-from rollback.retraining.vetting import Settled, settle
+from rollback.retraining.vetting import Answered, Settled, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import Settings, sanitise
@@ -32,6 +33,7 @@ HOLDOUT = 0.4
 class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
+    ``found`` and ``new`` are without the rows that were ``asked`` about, which are in the ``base``; ``kept`` has them.
     ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first`` says whether the candidate
     waited for the answers.
     """
@@ -47,38 +49,33 @@ class Cleaned:
 
 
 def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) -> Cleaned:
-    """Sanitise; where rows are asked for, a labeller who is always right answers, and all is done once more."""
-    base, new = case.base.rows, case.new
+    """Sanitise; where rows are asked for, a labeller who is always right answers, once."""
+    base, new, name = case.base.rows, case.new, case.base.rows.schema.classes[benign]
     rng = np.random.default_rng([seed, 31])
-    found = _sanitised(base, new, benign, seed, hint)
-    first = settle(found, base, new, new.take(np.zeros(len(new), np.bool_)), rng)
-    asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
-    if not len(asked):
-        kept = ~found.removed | first.returned
-        return Cleaned(found, first, base, new, kept, 0, found.removed, first.holds)
-    told = replace(new.take(asked), y=case.before.rows.y[asked])
-    left = np.ones(len(new), np.bool_)
-    left[asked] = False
-    wider = Rows.concat([base, told])
-    confirmed = told.take((told.y == benign) & (told.y == new.y[asked]))
-    # as `Data.screening_base`: a clean-label attack's rows are confirmed, and vouch for nothing
-    proven = Rows.concat([base, told.take((told.y != benign) | (told.y != new.y[asked]))]) if len(confirmed) else wider
-    again = _sanitised(proven, new.take(left), benign, seed, hint)
-    settled = settle(again, wider, new.take(left), told, rng)
-    kept = np.zeros(len(new), np.bool_)
-    kept[left] = ~again.removed | settled.returned
+    found = _sanitised(base, new, name, seed, hint)
+    nothing = np.zeros(len(new), np.bool_)
+    first = settle(found, new, Answered(new.take(nothing), new.y[nothing]), rng, benign=name)
+    asked = nothing.copy()
+    asked[[row for question in first.open for row in question.rows]] = True
+    # as `Data.screened`: the answers change nothing of what screens find
+    told = Answered(replace(new.take(asked), y=case.before.rows.y[asked]), new.y[asked])
+    rest, left = found.take(~asked), new.take(~asked)
+    settled = settle(rest, left, told, rng, benign=name)
+    kept = nothing.copy()
+    kept[~asked] = ~rest.removed | settled.returned
     # an answered row is trained on with its true label: it is kept where that is the one it has
-    kept[asked] = new.y[asked] == case.before.rows.y[asked]
-    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed, first.holds)
+    kept[asked] = told.rows.y == told.given
+    count = int(asked.sum())
+    return Cleaned(rest, settled, Rows.concat([base, told.rows]), left, kept, count, found.removed, first.holds)
 
 
-def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None) -> Sanitised:
-    settings = Settings(benign=base.schema.classes[benign])
+def _sanitised(base: Rows, new: Rows, benign: str, seed: int, hint: Hint | None) -> Sanitised:
+    settings = Settings(benign=benign)
     return sanitise(base, new, fit, seed=seed, hint=hint, progress=_silent, settings=settings)
 
 
 def candidate(
-    done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, earlier: Earlier | None = None
+    done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, benign: int, earlier: Earlier | None = None
 ) -> tuple[Trial, Rows, Floats]:
     """The candidate with all that the gate judges it by, and the rows and weights that others are trained on alike.
 
@@ -106,6 +103,7 @@ def candidate(
         unlabelled=_about(nothing),
         base_from="bench",
         remarks=(),
+        benign=Benign(schema.classes[benign], named=True),
         earlier=earlier or Earlier(),
     )
     trial, made = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)

@@ -54,7 +54,7 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
         told(i)
         case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i, first)
         done = cleaned(case, data.benign, seed + i)
-        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, earlier)
+        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, data.benign, earlier)
         honest = Rows.concat([honest, case.before.rows.take(~case.poison)])
         models = {
             "ours": [trial.candidate, *models_of(rows, weight, seed + i, range(1, initialisations))],
@@ -74,7 +74,7 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
             line["asr"] = {name: _success(own, case.aim, test) for name, own in models.items()}
         found.append(line)
         aims.append(case.aim)
-        lkg, earlier = trial.candidate, earlier.and_now(done.found, done.base)
+        lkg, earlier = trial.candidate, earlier.and_now(done.found, done.base.schema.classes[data.benign])
         kept = Part(case.new.take(done.kept), case.before.family[done.kept])
         base = Part(Rows.concat([now.base.rows, kept.rows]), np.concatenate([now.base.family, kept.family]))
         now = replace(now, base=base)

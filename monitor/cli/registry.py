@@ -16,6 +16,7 @@ from monitor.cli.registry_export import export
 from monitor.cli.registry_moves import collect, promote, quarantine, release, rollback
 from monitor.cli.registry_options import (
     AsJson,
+    BenignClass,
     By,
     Name,
     Reason,
@@ -27,7 +28,9 @@ from monitor.cli.registry_options import (
     TrainingSeed,
     Trusted,
     Version,
+    benign_named,
     bundle_limits,
+    carried_benign,
     open_registry,
     serving,
     told,
@@ -72,6 +75,7 @@ def add(
         str | None, typer.Option("--version", help="The new version's id; the next number unless said.")
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")] = None,
+    benign: BenignClass = None,
     buffer: Annotated[Path | None, typer.Option("--buffer", help="The training buffer that it was made from.")] = None,
     openssf_signature: Annotated[
         Path | None, typer.Option("--openssf-signature", help="The model's OpenSSF signature; needs --openssf-key.")
@@ -94,9 +98,16 @@ def add(
     if (openssf_signature or openssf_key) and not (openssf_signature and openssf_key and onnx):
         raise typer.BadParameter("give --onnx, --openssf-signature and --openssf-key", param_hint="--openssf-signature")
     rows = ReferenceTable(reference, label, source, session, tuple(ignore or ()))
-    with Busy(f"reading {reference.name} and the model"):
+    carried = carried_benign(benign, open_registry(registry, name, trusted_key), parent)
+    with Busy(f"reading {reference.name} and the model"), benign_named():
         made = own_model(
-            rows, onnx=onnx, classes=_listed(classes), features=features, parent=parent, limits=bundle_limits()
+            rows,
+            onnx=onnx,
+            classes=_listed(classes),
+            features=features,
+            parent=parent,
+            limits=bundle_limits(),
+            benign=carried,
         )
     _check_openssf(onnx, made.files, openssf_signature, openssf_key)
     kept = None if buffer is None else Buffer(buffer, label, source, session)
@@ -108,6 +119,7 @@ def add(
     result = {
         "version": manifest.version,
         "classes": list(manifest.classes),
+        "benign": manifest.named_benign,
         "class_order": made.class_order,
         "features": len(manifest.features),
         "accuracy_on_reference": manifest.metrics.get("reference_accuracy"),
@@ -225,6 +237,7 @@ def show_version(
         "parent": manifest.parent,
         "created_at": manifest.created_at,
         "classes": list(manifest.classes),
+        "benign": manifest.named_benign,
         "features": {f.name: f.kind for f in manifest.features},
         "metrics": manifest.metrics,
         "lineage": manifest.lineage,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -14,6 +15,7 @@ import typer
 from monitor.settings.config import load_config
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, read_while_written
+from rollback.benign import BenignClassError
 from rollback.limits import BundleLimits
 from rollback.registry.file import FileRegistry, Trust
 from rollback.registry.registry import Pointers, RegistryError
@@ -33,6 +35,10 @@ By: TypeAlias = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the history; your user name unless said.")
 ]
 Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+BenignClass: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--benign", help="The class that lets things pass; that of the parent version unless said."),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Trusted: TypeAlias = Annotated[
     list[Path] | None,
@@ -108,6 +114,22 @@ def serving(keeper: FileRegistry, name: str) -> str:
         how = "promote one with: tocsin registry promote" if keeper.versions() else "add one with: tocsin registry add"
         raise typer.BadParameter(f"no version of {name!r} serves; {how}", param_hint="--name")
     return version
+
+
+def carried_benign(named: str | None, keeper: FileRegistry, parent: str | None) -> str | None:
+    """The class that lets things pass: as it was ``named``, else as the parent's manifest has it."""
+    if named is not None or parent is None or parent not in keeper.versions():
+        return named
+    return keeper.load(parent).manifest.named_benign
+
+
+@contextmanager
+def benign_named() -> Iterator[None]:
+    """A name that is no class is a usage error of --benign."""
+    try:
+        yield
+    except BenignClassError as error:
+        raise typer.BadParameter(str(error), param_hint="--benign") from error
 
 
 def told(now: Pointers) -> dict[str, Any]:

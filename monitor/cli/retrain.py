@@ -81,6 +81,10 @@ def retrain_command(
     reputation: Annotated[
         Path | None, typer.Option("--reputation", help="Rows weigh as much as their suppliers are trusted.")
     ] = None,
+    benign: Annotated[
+        str | None,
+        typer.Option("--benign", help="The class that lets things pass; as last known good's manifest says."),
+    ] = None,
     again: Annotated[
         str | None,
         typer.Option("--reproduce", help="Make this version again from what the registry keeps, and compare."),
@@ -144,6 +148,7 @@ def retrain_command(
         decisions=decisions,
         reputation=reputation,
         keys=keys,
+        benign=benign,
     )
     steps, left = 0, TimeLeft()
     with Progress(f"retraining {name}") as progress:

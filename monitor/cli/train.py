@@ -12,6 +12,7 @@ import typer
 from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry_options import (
     AsJson,
+    BenignClass,
     By,
     Name,
     Reason,
@@ -21,6 +22,8 @@ from monitor.cli.registry_options import (
     TrainingDevice,
     TrainingSeed,
     Trusted,
+    benign_named,
+    carried_benign,
     open_registry,
 )
 from monitor.cli.who import user_name
@@ -45,6 +48,7 @@ def train(
         str | None, typer.Option("--version", help="The new version's id; the next number unless said.")
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="The version that it is to replace.")] = None,
+    benign: BenignClass = None,
     recipe: RecipeName = "mlp",
     seed: TrainingSeed = 0,
     device: TrainingDevice = "auto",
@@ -64,6 +68,7 @@ def train(
 
     Example: tocsin train --data flows.csv --label label --session session --ignore id --registry registry --name nids
     """
+    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     request = Request(
         label=label,
         source=source,
@@ -75,11 +80,11 @@ def train(
         parent=parent,
         bounds={} if bounds is None else read_bounds(bounds),
         checkpoints=checkpoints,
+        benign=carried_benign(benign, keeper, parent),
     )
-    keeper = open_registry(registry, name, trusted_key, signing_key, make=True)
     with Busy(f"reading {data.name}"):
         table = read_table(data, text=[column for column in (source, session) if column is not None])
-    with Progress(f"training {name}") as progress:
+    with benign_named(), Progress(f"training {name}") as progress:
 
         def told(done: int, most: int, loss: float) -> None:
             progress.update(done, _note(done, most, loss), total=most)

@@ -58,8 +58,8 @@ class Story:
         """The whole story; returns its figures."""
         history = self._supply.draw(self._config.history, drifted=False)
         self._stage.know(history)
-        good = self._train(history.history(), parent=None)
         target = self._target = self._target or _most_common(history)
+        good = self._train(history.history(), parent=None)
         self._say(f"1. Version {good.manifest.version} is trained on {len(history):,} samples: {_accuracy(good)}.")
         self._say("   It serves, and is the last known good version (LKG). Tocsin watches, and is allowed to act.")
         self._stage.watch()
@@ -100,7 +100,7 @@ class Story:
         self._trigger, self._bad, self._planted = trigger, bad, fresh.id[rows]
 
     def _train(self, table: Table, parent: str | None) -> Bundle:
-        request = Request("label", "source", "session", parent=parent, seed=self._config.seed)
+        request = Request("label", "source", "session", parent=parent, seed=self._config.seed, benign=self._target)
         new = train_version(table, request, lambda *_: None)
         buffer = self._stage.out / "buffers" / f"{parent or 'first'}.csv.zst"
         buffer.parent.mkdir(parents=True, exist_ok=True)

@@ -116,6 +116,7 @@ class Trial:
     nothing has sanitised them, without those of ``suspects``, which screens find in them (None: nobody looked);
     ``told`` are the true classes of its rows by trusted labellers (-1: not known; empty: none is). ``kin`` says that
     the candidate, ``lkg_kin`` that LKG was trained by the recipe of the reseeds: then they share its noise.
+    ``benign`` is the class that lets things pass (None: not known).
     """
 
     candidate: Scorer
@@ -135,3 +136,4 @@ class Trial:
     campaigns: Sequence[Campaign] = ()
     kin: bool = True
     lkg_kin: bool = True
+    benign: int | None = None

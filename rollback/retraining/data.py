@@ -17,13 +17,13 @@ import numpy as np
 
 from detectors.batch import Bools, Strings
 from detectors.schema import Schema
+from rollback.benign import Benign, BenignClassError, benign_class
 from rollback.bundle import Bundle
 from rollback.manifest import FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
 from rollback.retraining.about import TRUE, About, about_rows
 from rollback.retraining.answers import Answer, take_answers
-from rollback.retraining.confirmed import carried, confirmed_of
 from rollback.retraining.reading import MOST_ROWS, read_at_most
 from rollback.retraining.unlearned import NOTHING, Earlier
 from rollback.sanitise.rows import Rows
@@ -56,9 +56,11 @@ class Data:
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
-    ``earlier`` are the patterns that the last known good version had unlearned. ``unproven`` [rows of the base] came
-    with the benign label and were confirmed, now or for LKG (None: none): nothing is screened by them
-    (`rollback.retraining.confirmed`).
+    ``benign`` is the class that lets things pass: whoever works on these rows takes it from here.
+    ``earlier`` are the patterns that the last known good version had unlearned. ``unproven`` [rows of the base] are
+    answered ones, those ``screened_too`` [answered rows] (None: none): nothing is screened by them. Rows of a
+    clean-label attack have the right label, and would vouch for all others with the trigger; and what screens find
+    stays the same whatever is answered, so that answers meet the slices that they were asked about.
     """
 
     schema: Schema
@@ -78,13 +80,24 @@ class Data:
     believed: About
     held: Bools
     drawn: Drawn
+    benign: Benign
     earlier: Earlier = NOTHING
     unproven: Bools | None = None
+    screened_too: Bools | None = None
 
     @property
     def screening_base(self) -> Rows:
         """What new rows are screened by."""
         return self.base if self.unproven is None else self.base.take(~self.unproven)
+
+    @property
+    def screened(self) -> Rows:
+        """The new rows, and behind them answered ones with the labels that they came with: as before the answers."""
+        if self.screened_too is None or not self.screened_too.any():
+            return self.new
+        own = self.screened_too
+        origin = self.answered_about.origin[own]
+        return Rows.concat([self.new, replace(self.answered.take(own), y=self.given.y[own], origin=origin)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +130,17 @@ class Tables:
 
 
 def gather(
-    lkg: Bundle, known: Buffer | None, tables: Tables, vetted: Iterable[Answer], rng: np.random.Generator
+    lkg: Bundle,
+    known: Buffer | None,
+    tables: Tables,
+    vetted: Iterable[Answer],
+    rng: np.random.Generator,
+    benign: str | None = None,
 ) -> Data:
     """Read and divide the rows; ``known`` is LKG's own training buffer, ``vetted`` are a trusted labeller's answers.
 
-    Vetted rows join the base with their true label. Raises `RetrainRefusedError`, `TableError` and
+    Vetted rows join the base with their true label. ``benign`` names the class that lets things pass, unless LKG's
+    manifest does. Raises `RetrainRefusedError`, `TableError` and
     `rollback.store.segments.StoreError`.
     """
     features, schema = lkg.manifest.features, lkg.schema
@@ -140,12 +159,10 @@ def gather(
     remarks = [*_remarks(table, tables, labelled), *_draw_remarks(drawn), *told.remarks]
 
     parts, part_ids, reference, base_from = _lkg_rows(lkg, known, tables, rng)
-    confirmed = [carried(part, schema, confirmed_of(lkg)) for part in parts]
     believed = (trusted | answered) & labelled & ~held
     if believed.any():
         parts.append(rows.take(believed))
         part_ids.append(ids[believed])
-        confirmed.append((answered & (given.y == rows.y))[believed])
         base_from += f" and {np.count_nonzero(believed)} trusted rows of the new one"
     reference = [*reference, rows.take(held)] if held.any() else reference
     whole = ReferenceRows.concat(parts) if parts else rows.take(np.zeros(len(rows), dtype=np.bool_))
@@ -153,6 +170,13 @@ def gather(
     if len(base) < FEWEST_BASE or len(np.unique(base.y)) < len(np.unique(rows.y[labelled])):
         raise RetrainRefusedError(_no_base(lkg, base, schema))
 
+    lets_pass = _benign(benign, lkg, base)
+    remarks += [lets_pass.remark] if lets_pass.remark is not None else []
+    mine = answered
+    if not _carries(base, unproven := _last(base, mine[believed])):
+        # the base lives on the answers: but what is confirmed as benign vouches for nothing
+        mine = answered & (given.y == rows.y) & (rows.y == schema.classes.index(lets_pass.name))
+        unproven = _last(base, mine[believed])
     kept = labelled & ~trusted & ~answered
     everything = ReferenceRows.concat(reference) if reference else rows.take(np.zeros(len(rows), dtype=np.bool_))
     holdout = _holdout(tables, everything, features, schema)
@@ -179,9 +203,30 @@ def gather(
         believed=about.take(believed | held),
         held=held[believed | held],
         drawn=drawn,
+        benign=lets_pass,
         earlier=Earlier.of(lkg.manifest),
-        unproven=np.concatenate(confirmed)[whole.y >= 0] & (base.y == np.bincount(base.y).argmax()),
+        unproven=unproven,
+        screened_too=(mine & (given.y >= 0))[answered],
     )
+
+
+def _benign(named: str | None, lkg: Bundle, base: Rows) -> Benign:
+    """The class that lets things pass, as the request or else LKG's manifest names it."""
+    try:
+        return benign_class(named or lkg.manifest.named_benign, base.y, base.schema.classes)
+    except BenignClassError as error:
+        raise RetrainRefusedError(str(error)) from error
+
+
+def _last(base: Rows, mask: Bools) -> Bools:
+    """A mask of the last rows of the base, as one of all."""
+    return np.concatenate([np.zeros(len(base) - len(mask), np.bool_), mask])
+
+
+def _carries(base: Rows, without: Bools) -> bool:
+    """Whether the base can judge new rows without those."""
+    left = base.y[~without]
+    return len(left) >= FEWEST_BASE and len(np.unique(left)) == len(np.unique(base.y))
 
 
 def read_drawn(buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema, tables: Tables) -> Drawn:

@@ -14,7 +14,7 @@ import numpy as np
 from detectors.batch import Bools, Scorer, Strings
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
-from rollback.retraining.vetting import Question, Settled, members
+from rollback.retraining.vetting import Answered, Question, Settled, members
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.slice_judge import describe
 from rollback.trust.reputation import Outcome
@@ -83,12 +83,14 @@ def evidence(
 ) -> Evidence:
     """Of every open question. ``retrained`` gives a candidate that was trained on these new rows as well."""
     held = []
-    for place, question in enumerate(settled.open):
+    # a person has to decide what the candidate waits for: that is measured first
+    for place, question in enumerate(sorted(settled.open, key=lambda q: not q.holds)):
         rows = _rows(question, data, found)
         change = None
         if place < MOST_MEASURED:
-            change = _change(data.holdout, candidate, retrained(rows))
-        held.append(_slice(found.slices.index(question.slice) + 1, question, data, rows, change))
+            change = _change(data.holdout, candidate, retrained(rows & found.removed))
+        number, confirmed = found.slices.index(question.slice) + 1, _confirmed(question, data, found)
+        held.append(_slice(number, question, data, rows, change, confirmed))
     return Evidence(tuple(held), tuple(_answered(data)))
 
 
@@ -96,8 +98,20 @@ def _rows(question: Question, data: Data, found: Sanitised) -> Bools:
     return members(question.slice, found, data.new)
 
 
-def _slice(number: int, question: Question, data: Data, rows: Bools, change: Change | None) -> HeldSlice:
+def _confirmed(question: Question, data: Data, found: Sanitised) -> Bools:
+    """The answered rows of a slice that are what it says: whoever decides about the others decides about them too.
+
+    A later retraining may run without the answers; they would be held again by themselves.
+    """
+    answers = Answered(data.answered, data.given.y)
+    return np.asarray(answers.about(question.slice, found) & (data.answered.y == data.given.y), np.bool_)
+
+
+def _slice(
+    number: int, question: Question, data: Data, rows: Bools, change: Change | None, confirmed: Bools
+) -> HeldSlice:
     piece, about = question.slice, data.new_about.take(rows)
+    known = data.answered_about.take(confirmed)
     times = about.ts[~np.isnan(about.ts)].tolist()
     asked = [*question.rows, *np.flatnonzero(rows).tolist()]
     return HeldSlice(
@@ -109,7 +123,7 @@ def _slice(number: int, question: Question, data: Data, rows: Bools, change: Cha
         score=piece.score,
         swap=piece.swap,
         holds=question.holds,
-        members=tuple(zip(about.id.tolist(), about.digest.tolist(), strict=True)),
+        members=tuple(zip([*about.id, *known.id], [*about.digest, *known.digest], strict=True)),
         sources=sessions_by(about.source, about),
         origins=sessions_by(about.origin, about),
         first=min(times, default=None),

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import binom
 
 from detectors.batch import Bools, Ints, Scorer, Strings
+from rollback.benign import Benign, BenignClassError, benign_class
 from rollback.bundle import MODEL, Bundle
 from rollback.gates.gate import Trial
 from rollback.gates.pattern import pattern_of
@@ -26,7 +27,7 @@ from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.retraining.vetting import covered
 from rollback.sanitise.conformal import session_folds
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
-from rollback.sanitise.sanitise import SanitiseError, sanitise
+from rollback.sanitise.sanitise import SanitiseError, Settings, sanitise
 from rollback.train.recipe import Device, recipe_names
 from rollback.train.split import hold_out
 from rollback.translate import Incompatible, scorer_in_terms_of
@@ -87,6 +88,7 @@ def put_on_trial(versions: Contenders, asked: Asked, progress: Progress) -> OnTr
     rng = np.random.default_rng([asked.seed, 13])
     base, holdout = _trusted(versions, rng)
     recipe = asked.recipe or family(versions.candidate, versions.lkg)
+    benign = _benign(versions, base)
     learner = Learner(versions.lkg.manifest, recipe, asked.seed, asked.device, progress)
     seeds = np.random.SeedSequence(asked.seed).generate_state(RESEEDS) % 2**31
     reseeds = [
@@ -102,8 +104,12 @@ def put_on_trial(versions: Contenders, asked: Asked, progress: Progress) -> OnTr
         live=None if versions.live is None else _live(versions.live, versions.lkg),
         kin=versions.candidate.manifest.recipe.get("name") == recipe,
         lkg_kin=versions.lkg.manifest.recipe.get("name") == recipe,
+        benign=base.schema.classes.index(benign.name),
     )
-    remarks = [f"what is noise is known from {RESEEDS} models of {len(base)} trusted rows, trained by recipe {recipe}"]
+    remarks = [] if benign.remark is None else [benign.remark]
+    remarks.append(
+        f"what is noise is known from {RESEEDS} models of {len(base)} trusted rows, trained by recipe {recipe}"
+    )
     if not trial.kin:
         remarks.append(
             "the candidate was not trained by that recipe: models of its own kind may differ by more or less"
@@ -111,6 +117,15 @@ def put_on_trial(versions: Contenders, asked: Asked, progress: Progress) -> OnTr
     if versions.buffer is None:
         return OnTrial(replace(trial, parts=_parts(base, learner.fit, rng, asked.seed)), (), tuple(remarks))
     return _with_buffer(trial, versions, asked, base, learner.fit, progress, remarks)
+
+
+def _benign(versions: Contenders, base: Rows) -> Benign:
+    """The class that lets things pass, as LKG's manifest or else the candidate's names it."""
+    named = versions.lkg.manifest.named_benign or versions.candidate.manifest.named_benign
+    try:
+        return benign_class(named, base.y, base.schema.classes)
+    except BenignClassError as error:
+        raise GateError(str(error)) from error
 
 
 def family(candidate: Bundle, lkg: Bundle) -> str:
@@ -207,8 +222,13 @@ def screened(
     if not len(rows):
         parts = _parts(base, fit, np.random.default_rng([asked.seed, 17]), asked.seed)
         return OnTrial(replace(trial, parts=parts, suspects=()), (), tuple(remarks))
+    schema = base.schema
+    named = None if trial.benign is None else schema.classes[trial.benign]
+    benign = benign_class(named, base.y, schema.classes).name
     try:
-        found = sanitise(base, rows, fit, seed=asked.seed, hint=None, progress=progress)
+        found = sanitise(
+            base, rows, fit, seed=asked.seed, hint=None, progress=progress, settings=Settings(benign=benign)
+        )
     except SanitiseError as reason:
         remarks.append(f"the buffer cannot be screened: {reason}")
         return OnTrial(replace(trial, buffer=rows), (), tuple(remarks))
@@ -216,7 +236,7 @@ def screened(
     suspects, asks, theirs = _suspects(found, rows, ids, told, asked.seed)
     campaigns: tuple[Campaign, ...] = ()
     if asked.rehearse:
-        pipeline = Rehearse(base, rows.take(~found.removed), trial.holdout, fit, sanitise)
+        pipeline = Rehearse(base, rows.take(~found.removed), trial.holdout, fit, sanitise, benign)
         campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
     rest = rows.take(~theirs)
     trial = replace(trial, parts=found.base_scorers, suspects=suspects, campaigns=campaigns)
@@ -252,7 +272,9 @@ def _suspects(
     suspects: list[Suspect] = []
     asks: list[tuple[str, str]] = []
     theirs = np.zeros(len(rows), np.bool_)
-    for i, piece in enumerate(sorted((s for s in found.slices if s.valued), key=lambda s: -s.rows), start=1):
+    for i, piece in enumerate(
+        sorted((s for s in found.slices if s.valued and not s.kept), key=lambda s: -s.rows), start=1
+    ):
         label = rows.schema.classes.index(piece.label)
         own = covered(piece, rows) & (rows.y == label)
         theirs |= own

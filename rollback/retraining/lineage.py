@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ def lineage(
             "rows": len(data.base),
             "reference": len(data.reference),
             "sha256": rows_digest(data.base),
-            "confirmed": 0 if data.unproven is None else int(data.unproven.sum()),
             "buffer": None if known is None else digest(known.path),
         },
         "buffer": {
@@ -41,7 +41,8 @@ def lineage(
         },
         "holdout": {"rows": len(data.holdout), "sha256": rows_digest(data.holdout)},
         "training": {"rows": len(rows), "sha256": input_digest(rows, weight)},
-        "unlearned": msgspec.to_builtins(data.earlier.and_now(found, data.base).patterns),
+        "unlearned": msgspec.to_builtins(data.earlier.and_now(found, data.benign.name).patterns),
+        "benign": asdict(data.benign),
         "libraries": library_versions(),
         "sanitising": sanitising(data, found, returned),
     }

@@ -102,6 +102,8 @@ class Learner:
         more = joined([found.counterexamples, data.earlier.counterexamples(data.base, self._seed)])
         trained = self.train(*with_more(learned, weight, more), self._seed, "training the candidate", trusted)
         draft = self._draft_of(trained)
+        if data.benign.named:
+            draft = msgspec.structs.replace(draft, benign=data.benign.name)
         draft = msgspec.structs.replace(draft, metrics=_metrics(self.scorer(trained), data.reference, draft.classes))
         files = {MODEL: trained.model, WEIGHTS: save(trained.weights), REFERENCE: data.reference.to_npz()}
 
@@ -120,6 +122,7 @@ class Learner:
             probe=probe,
             held_back=_patterns(data, found.held_back, None, "held_back"),
             lkg_kin=self._lkg_kin,
+            benign=data.schema.classes.index(data.benign.name),
         )
         ids = np.concatenate([data.base_id, data.new_id[kept]])
         return trial, Made(draft, with_canaries(draft, files), learned, ids, weight, more, len(data.base))
@@ -178,7 +181,7 @@ def _metrics(scorer: Scorer, reference: ReferenceRows, classes: tuple[str, ...])
 def _patterns(data: Data, slices: Sequence[Slice], hint: Hint | None, name: str = "slice") -> list[Pattern]:
     """What was found in the removed rows, the largest slices first, and what the incident names."""
     classes = data.schema.classes
-    largest = sorted((s for s in slices if s.valued), key=lambda s: -s.rows)[:MOST_PATTERNS]
+    largest = sorted((s for s in slices if s.valued and not s.kept), key=lambda s: -s.rows)[:MOST_PATTERNS]
     wanted = [(f"{name}_{i + 1}", s.shared or s.features, classes.index(s.label)) for i, s in enumerate(largest)]
     if hint is not None and hint.features:
         labels = [hint.label] if hint.label in classes else classes

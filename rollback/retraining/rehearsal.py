@@ -19,6 +19,7 @@ from rollback.redteam.backdoor import Trigger, choose_trigger, pick_rows, stamp
 from rollback.redteam.success import attack_success_rate
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.sanitise.sanitise import Settings
 
 RATE: Final = 0.01
 """So much of base and new rows together is planted by a backdoor."""
@@ -32,25 +33,29 @@ class Pipeline(Protocol):
     """What `rollback.sanitise.sanitise.sanitise` does."""
 
     def __call__(
-        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress
+        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress, settings: Settings
     ) -> Sanitised:
         """Say which of the new rows are not to be trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearse:
-    """Trusted rows, new rows that the pipeline has kept, rows that nothing is trained on, and the pipeline itself."""
+    """Trusted rows, new rows that the pipeline has kept, rows that nothing is trained on, and the pipeline itself.
+
+    ``benign`` is the class that lets things pass.
+    """
 
     base: Rows
     new: Rows
     holdout: Rows
     fit: Fit
     sanitise: Pipeline
+    benign: str
 
     @property
     def target(self) -> int:
-        """The class that lets things pass: the one with most rows in the base."""
-        return int(np.bincount(self.base.y).argmax())
+        """The index of the class that lets things pass."""
+        return self.base.schema.classes.index(self.benign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,10 @@ def rehearse(what: Rehearse, count: int, seed: int, progress: Progress) -> tuple
 
 def _run(what: Rehearse, planted: Planted, clean: Scorer, seed: int) -> Campaign:
     before = what.fit(Rows.concat([what.base, planted.new]), seed)
-    found = what.sanitise(what.base, planted.new, what.fit, seed=seed, hint=None, progress=lambda *_: None)
+    settings = Settings(benign=what.benign)
+    found = what.sanitise(
+        what.base, planted.new, what.fit, seed=seed, hint=None, progress=lambda *_: None, settings=settings
+    )
     learned = [what.base, planted.new.take(~found.removed)]
     after = what.fit(Rows.concat([*learned, *([found.counterexamples] if found.counterexamples else [])]), seed)
     return Campaign(

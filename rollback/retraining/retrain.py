@@ -22,7 +22,6 @@ from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
-from rollback.retraining.confirmed import confirmed_file
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
 from rollback.retraining.decisions import log_head, overrule, read_decisions, rule
@@ -50,9 +49,10 @@ from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.retraining.repairing import batch_report, repaired, repaired_columns, repairing
 from rollback.retraining.report import believed_columns, removed_columns, retained_columns
 from rollback.retraining.training_input import TRAINING, pack, with_more
-from rollback.retraining.vetting import Settled, requests, settle
+from rollback.retraining.vetting import Answered, Settled, requests, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.sanitise.sanitise import Settings
 from rollback.signing.keys import Keys
 from rollback.tables.table import write_table
 from rollback.train.chosen import recipe_file
@@ -70,7 +70,7 @@ class Sanitise(Protocol):
     """What `rollback.sanitise.sanitise.sanitise` does."""
 
     def __call__(
-        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress
+        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress, settings: Settings
     ) -> Sanitised:
         """Say which of the new rows are not to be trained on."""
 
@@ -81,7 +81,8 @@ class Retraining:
 
     ``vetting`` is a file of a trusted labeller's answers; ``recipe`` (a name or a file) is by default that of
     last known good. So many campaigns of known poison as ``rehearse`` says are planted for the gate. ``decisions`` and
-    ``reputation`` are files of `tocsin review`, which ``keys`` check.
+    ``reputation`` are files of `tocsin review`, which ``keys`` check. ``benign`` names the class that lets things pass;
+    it goes before that of last known good's manifest, and into the candidate's.
     """
 
     place: str
@@ -97,6 +98,7 @@ class Retraining:
     decisions: Path | None = None
     reputation: Path | None = None
     keys: Keys | None = None
+    benign: str | None = None
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
@@ -109,6 +111,7 @@ class Retraining:
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
             "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device, self.rehearse],
+            "benign": self.benign,
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
@@ -169,15 +172,26 @@ def _make(
     checkpoints = out.folder / CHECKPOINTS
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     known = registry.buffer(lkg.manifest.version)
-    data = gather(lkg, known, asked.tables, answers, rng)
+    data = gather(lkg, known, asked.tables, answers, rng, asked.benign)
     data, mended = repaired(data, asked.seed, progress)
-    found = sanitise(data.screening_base, data.new, learner.fit, seed=asked.seed, hint=asked.hint, progress=progress)
+    screened = data.screened
+    found = sanitise(
+        data.screening_base,
+        screened,
+        learner.fit,
+        seed=asked.seed,
+        hint=asked.hint,
+        progress=progress,
+        settings=Settings(benign=data.benign.name),
+    ).take(np.arange(len(screened)) < len(data.new))
     ruled = rule(decisions, data.new_about)
     why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
     if reputation is not None:
         found, why = weigh(found, data.base, data.new, data.new_about, reputation)
+    answered = Answered(data.answered, data.given.y)
+    decided = ruled.accepted | ruled.rejected
+    settled = settle(found, data.new, answered, rng, benign=data.benign.name, decided=decided)
     found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
-    settled = settle(found, data.base, data.new, data.answered, rng, ruled.rejected)
     data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted | settled.returned)))
     # what was confirmed is no poison: a candidate that has learned it may obey its values
     doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
@@ -187,7 +201,9 @@ def _make(
     progress("judging the candidate", 0.0)
     campaigns: tuple[Campaign, ...] = ()
     if asked.rehearse:
-        pipeline = Rehearse(data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise)
+        pipeline = Rehearse(
+            data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise, data.benign.name
+        )
         campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
     left, buffer, told_of = unsanitised(data, ~found.removed & ~ruled.accepted)
     trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns, buffer=buffer, told=told_of)
@@ -219,7 +235,6 @@ def _make(
     more = {
         TRAINING: pack(made.learned, made.weight, made.more, made.trusted),
         HELD: msgspec.json.encode(held),
-        **confirmed_file(data.base, data.unproven),
     }
     made = replace(made, files={**made.files, **more})
     return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate

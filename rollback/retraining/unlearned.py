@@ -69,13 +69,12 @@ class Earlier:
                 parts += [rows] if (rows := stamped(base, target, [pattern], SHARE, rng)) is not None else []
         return Rows.concat(parts) if parts else None
 
-    def and_now(self, found: Sanitised, base: Rows) -> Earlier:
-        """The patterns that this round answered to first, then the earlier ones; each once."""
-        benign = base.schema.classes[int(np.bincount(base.y).argmax())]
+    def and_now(self, found: Sanitised, benign: str) -> Earlier:
+        """The patterns labelled ``benign`` that this round answered to first, then the earlier ones; each once."""
         fresh = [
             Unlearned(s.label, dict(s.shared or s.features))
             for s in sorted(found.slices, key=lambda s: (-(s.swap or 0.0), -s.rows))
-            if s.label == benign and (s.swap or 0.0) >= LEAST_SWAP and (s.shared or s.features)
+            if s.label == benign and not s.kept and (s.swap or 0.0) >= LEAST_SWAP and (s.shared or s.features)
         ]
         kept: list[Unlearned] = []
         for one in [*fresh, *self.patterns]:

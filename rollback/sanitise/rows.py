@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from detectors.batch import Columns, Floats, Ints, Scorer, Strings
+from detectors.batch import Bools, Columns, Floats, Ints, Scorer, Strings
 from detectors.schema import Schema
 
 
@@ -56,7 +56,8 @@ class Slice:
 
     For a person who reviews it: the base lets ``expected`` such rows expect; models of the base contradict the label of
     the share ``contradicted`` (p <= .05); ``sources`` {name: rows} sent them. ``held``: it may be a new family, which
-    screens cannot tell from poison.
+    screens cannot tell from poison. ``kept``: too many clean rows would have gone with it, so that its rows are
+    trained on all the same, but for those that went one by one, until a person rejects them.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Slice:
     contradicted: float | None = None
     sources: Mapping[str, int] = field(default_factory=dict)
     held: bool = False
+    kept: bool = False
 
     @property
     def valued(self) -> bool:
@@ -102,3 +104,14 @@ class Sanitised:
     counterexamples: Rows | None = None
     remarks: tuple[str, ...] = field(default=())
     held_back: tuple[Slice, ...] = ()
+
+    def take(self, rows: Bools) -> Self:
+        """What was said of some of the rows bool[n]; slices and all else as they are."""
+        return replace(
+            self,
+            removed=self.removed[rows],
+            screen=self.screen[rows],
+            reason=self.reason[rows],
+            score=self.score[rows],
+            weight=self.weight[rows],
+        )

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from detectors.batch import Bools, Floats, Ints, Strings
+from rollback.benign import BenignClassError, benign_class
 from rollback.sanitise.case import Case, Hint
 from rollback.sanitise.conformal import cross_fit, p_values
+from rollback.sanitise.left_over import left_over
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.sanitise.screen import Findings, Screen, make_screens, screen_classes
 
@@ -29,8 +31,8 @@ class Settings:
     """How to sanitise.
 
     ``folds`` models are fitted on the base, each without a part of its sessions. ``benign`` names the class that lets
-    things pass (None: the one with most rows in the base). ``screens`` {name: its ``Parameters``}; the others run with
-    their defaults.
+    things pass (None: `rollback.benign.benign_class` infers it). ``screens`` {name: its ``Parameters``}; the others run
+    with their defaults.
     """
 
     folds: int = 3
@@ -72,6 +74,8 @@ def sanitise(
         findings.append(screen.find(replace(case, explained=_explained(findings)), _scaled(progress, i, len(screens))))
     back = np.argsort(other)
     removed, name, reason, score = _merged(screens, findings, len(new))
+    slices = [s for f in findings for s in f.slices]
+    slices += left_over(slices, removed, case.new, sum(s.error_rate for s in screens))
     progress("sanitised", 1.0)
     return Sanitised(
         removed=removed[back],
@@ -79,7 +83,7 @@ def sanitise(
         reason=reason[back],
         score=score[back],
         weight=(~removed[back]).astype(np.float64),
-        slices=tuple(s for f in findings for s in f.slices),
+        slices=tuple(slices),
         error_rate={s.name: s.error_rate for s in screens},
         base_scorers=case.base_scorers,
         counterexamples=_joined([f.counterexamples for f in findings if f.counterexamples is not None]),
@@ -103,11 +107,10 @@ def _checked(base: Rows, new: Rows, settings: Settings) -> int:
             raise SanitiseError(
                 f"the trusted base has {sessions} sessions of class {names[label]}, {settings.folds} are needed"
             )
-    if settings.benign is None:
-        return int(counts.argmax())
-    if settings.benign not in names:
-        raise SanitiseError(f"benign: no class {settings.benign!r}; there are {', '.join(names)}")
-    return names.index(settings.benign)
+    try:
+        return names.index(benign_class(settings.benign, base.y, names).name)
+    except BenignClassError as error:
+        raise SanitiseError(str(error)) from error
 
 
 def _canonical(rows: Rows) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binom
@@ -21,7 +21,6 @@ ONE_SOURCE = 0.9
 """A slice is that of a source when this share of its rows comes from there."""
 CLEAR_SWAP = 0.7
 """A new benign family reached .66, so that a smaller swap does not tell it from poison."""
-FAMILY_ROWS = 20
 LOW_P = 0.05
 MOST_CHANCE = 0.5
 """Of a slice's rows so many may be honest, for what the others share to be read from them."""
@@ -52,7 +51,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A slice that is to be removed: bool[n] of the new rows; ``swap`` is 0 where it could not be measured."""
+    """A slice and its rows bool[n] of the new ones, which go unless it is ``slice.kept``.
+
+    ``swap`` is 0 where it could not be measured.
+    """
 
     slice: Slice
     pattern: Pattern
@@ -79,7 +81,10 @@ class Judge:
         self._test = SwapTest(case.base, case.current, case.base_scorers, case.seed)
 
     def slices(self, search: SliceSearch, least: float, remarks: list[str]) -> Iterator[Found]:
-        """Slices of which the pair has z >= ``least``, and which pass the swap test, or are strict and contradicted."""
+        """Slices of which the pair has z >= ``least``, and which pass the swap test, or are strict and contradicted.
+
+        One that would take too many clean rows with it is yielded as ``kept``.
+        """
         removed = 0
         for _ in range(self._limits.tests):
             core = search.next()
@@ -100,6 +105,7 @@ class Judge:
             one = self._slice(core, (pattern, foreign), swap, carriers if rows is None else rows)
             if rows is None:
                 remarks.append(f"not removed, because too many clean rows would go with it: {describe(one)}")
+                yield Found(replace(one, held=True, kept=True), pattern, self._whole(carriers), 0.0)
                 continue
             removed += 1
             yield Found(one, pattern, self._whole(rows), 0.0 if swap is None else swap.mean)
@@ -183,13 +189,9 @@ def describe(one: Slice) -> str:
     return f"{one.rows} rows{where} labelled {one.label} share {shown}{more} (excess {one.score:.1f}{swap})"
 
 
-def like_a_family(one: Slice, case: Case) -> bool:
-    """Whether a removed slice may be something honest and new, which a person has to say.
-
-    A slice of the benign class holds promotion, so that few rows do not make one; to ask about an attack costs little.
-    """
-    benign = one.label == case.new.schema.classes[case.benign]
-    return (one.rows >= FAMILY_ROWS or not benign) and (one.swap or 0.0) < CLEAR_SWAP
+def like_a_family(one: Slice) -> bool:
+    """Whether a slice may be something honest and new, which a person has to say, however few rows it has."""
+    return (one.swap or 0.0) < CLEAR_SWAP
 
 
 def family_remark(one: Slice) -> str:

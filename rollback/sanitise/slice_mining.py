@@ -144,11 +144,14 @@ def _merged(case: Case, found: list[Found]) -> tuple[Bools, Floats, Strings, lis
     removed = np.zeros(len(case.new), np.bool_)
     score, reason = np.zeros(len(case.new)), np.full(len(case.new), "", "U256")
     kept = []
-    for f in sorted(found, key=lambda f: (not f.hinted, -f.slice.score)):
+    for f in sorted(found, key=lambda f: (f.slice.kept, not f.hinted, -f.slice.score)):
+        if f.slice.kept:
+            kept.append(f)
+            continue
         fresh = f.rows & ~removed
         if fresh.any():
             one = replace(f.slice, rows=int(fresh.sum()))
-            one = replace(one, held=like_a_family(one, case))
+            one = replace(one, held=like_a_family(one))
             kept.append(replace(f, slice=one))
             score[fresh], reason[fresh] = one.score, describe(one)[:256]
             removed |= fresh

@@ -60,6 +60,7 @@ def shadow_of(bundle: Bundle, *, recipe: str, seed: int, device: Device, progres
         classes=manifest.classes,
         features=tuple(msgspec.structs.replace(f, missing=None, codes=(), unseen=None) for f in manifest.features),
         parent=manifest.version,
+        benign=manifest.benign,
         lineage={"shadow": {"of": manifest.version, "learned": int((~held).sum()), "reference": int(held.sum())}},
     )
     schema = draft.manifest("", "", "").schema

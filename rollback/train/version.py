@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from detectors.batch import Bools, Ints, Strings
+from rollback.benign import as_field, require_class
 from rollback.bundle import MODEL, REFERENCE, Bundle, with_canaries
 from rollback.manifest import Bounds, Draft, FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
@@ -36,7 +37,7 @@ class Request:
     """What to train on which columns. ``ignore`` columns are no features; ``seed`` decides split and training.
 
     ``recipe`` is a name or a recipe file; ``bounds`` say what features can be in the domain. Where the training was cut
-    off it goes on from what it left in ``checkpoints``, if any.
+    off it goes on from what it left in ``checkpoints``, if any. ``benign`` names the class that lets things pass.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Request:
     parent: str | None = None
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     checkpoints: Path | None = None
+    benign: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
     """Train on a table; the metrics are those of `model.onnx` on the reference, which was held out by whole sessions.
 
     The same table and request give the same version on the same machine (on a CPU). Raises
-    `rollback.tables.table.TableError` for a table that cannot be trained on and `rollback.train.recipe.RecipeError`.
+    `rollback.tables.table.TableError` for a table that cannot be trained on, `rollback.train.recipe.RecipeError` and
+    `rollback.benign.BenignClassError`.
     """
     recipe = choose(request.recipe)
     features, classes = _columns(table, request)
     features = bounded(features, request.bounds)
+    require_class(request.benign, classes)
     rows = reference_rows(table, features, classes, label=request.label, source=request.source, session=request.session)
     labelled = rows.y >= 0
     _require_enough(table, request, rows.y)
@@ -104,6 +108,7 @@ def train_version(table: Table, request: Request, progress: Progress) -> NewVers
         features=features,
         parent=request.parent,
         lineage=_lineage(table, request, learned, reference),
+        benign=as_field(request.benign),
     )
     schema = draft.manifest("", "", "").schema
     training = TrainingRows(schema, rows.x[learned], rows.y[learned], session[learned], bounds=bounds_of(features))

@@ -25,9 +25,9 @@ class TriggerSearch(Requirement):
     share = 0.0
 
     def judge(self, case: Case) -> Sequence[Finding]:
-        """One figure: the best swap to the most frequent class of the holdout with at most `STEPS` values."""
+        """One figure: the best swap to the benign class (else the most frequent) with at most `STEPS` values."""
         y, schema = case.trial.holdout.y, case.trial.holdout.schema
-        target = int(np.bincount(y).argmax())
+        target = int(np.bincount(y).argmax()) if case.trial.benign is None else case.trial.benign
         rng = case.rng(self.name)
         x = rng.permutation(case.trial.holdout.x[y != target])[:ROWS]
         own = case.trial.holdout.x[y == target]
