@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from detectors.batch import Bools, Strings
+from detectors.batch import Bools, Ints, Strings
 from detectors.schema import Schema
 from rollback.benign import Benign, BenignClassError, benign_class
 from rollback.bundle import Bundle
@@ -52,14 +52,15 @@ class Data:
 
     ``new_about`` and ``answered_about`` say whose rows they are, ``believed`` [rows of the buffer in base or holdout]
     likewise, and ``held`` which of those no training sees.
-    ``answered`` rows of the buffer carry the label that a trusted labeller gave them; they are in the base.
+    ``answered`` rows of the buffer carry the label that a trusted labeller gave them. They are in the base, but for
+    those that were confirmed as benign: those are ``vouched`` [n] for among the new ones (None: none), for rows of a
+    clean-label attack have the right label, and wait with the slice that they are in.
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
     ``benign`` is the class that lets things pass: whoever works on these rows takes it from here.
     ``earlier`` are the patterns that the last known good version had unlearned. ``unproven`` [rows of the base] are
-    answered ones, those ``screened_too`` [answered rows] (None: none): nothing is screened by them. Rows of a
-    clean-label attack have the right label, and would vouch for all others with the trigger; and what screens find
+    answered ones, those ``screened_too`` [answered rows] (None: none): nothing is screened by them. What screens find
     stays the same whatever is answered, so that answers meet the slices that they were asked about.
     """
 
@@ -84,6 +85,7 @@ class Data:
     earlier: Earlier = NOTHING
     unproven: Bools | None = None
     screened_too: Bools | None = None
+    vouched: Bools | None = None
 
     @property
     def screening_base(self) -> Rows:
@@ -159,7 +161,10 @@ def gather(
     remarks = [*_remarks(table, tables, labelled), *_draw_remarks(drawn), *told.remarks]
 
     parts, part_ids, reference, base_from = _lkg_rows(lkg, known, tables, rng)
-    believed = (trusted | answered) & labelled & ~held
+    lets_pass = _benign(benign, lkg, np.concatenate([*(p.y for p in parts), rows.y[(trusted | answered) & ~held]]))
+    remarks += [lets_pass.remark] if lets_pass.remark is not None else []
+    confirmed = answered & (given.y == rows.y) & (rows.y == schema.classes.index(lets_pass.name)) & ~trusted
+    believed = (trusted | answered) & labelled & ~held & ~confirmed
     if believed.any():
         parts.append(rows.take(believed))
         part_ids.append(ids[believed])
@@ -170,14 +175,11 @@ def gather(
     if len(base) < FEWEST_BASE or len(np.unique(base.y)) < len(np.unique(rows.y[labelled])):
         raise RetrainRefusedError(_no_base(lkg, base, schema))
 
-    lets_pass = _benign(benign, lkg, base)
-    remarks += [lets_pass.remark] if lets_pass.remark is not None else []
-    mine = answered
+    mine = answered & ~confirmed
     if not _carries(base, unproven := _last(base, mine[believed])):
-        # the base lives on the answers: but what is confirmed as benign vouches for nothing
-        mine = answered & (given.y == rows.y) & (rows.y == schema.classes.index(lets_pass.name))
+        mine = np.zeros(len(rows), np.bool_)  # the base lives on the answers
         unproven = _last(base, mine[believed])
-    kept = labelled & ~trusted & ~answered
+    kept = labelled & ~trusted & (~answered | confirmed)
     everything = ReferenceRows.concat(reference) if reference else rows.take(np.zeros(len(rows), dtype=np.bool_))
     holdout = _holdout(tables, everything, features, schema)
     if not len(holdout):
@@ -207,13 +209,14 @@ def gather(
         earlier=Earlier.of(lkg.manifest),
         unproven=unproven,
         screened_too=(mine & (given.y >= 0))[answered],
+        vouched=confirmed[kept],
     )
 
 
-def _benign(named: str | None, lkg: Bundle, base: Rows) -> Benign:
-    """The class that lets things pass, as the request or else LKG's manifest names it."""
+def _benign(named: str | None, lkg: Bundle, y: Ints) -> Benign:
+    """The class that lets things pass, as the request or else LKG's manifest names it; y[n] of all trusted rows."""
     try:
-        return benign_class(named or lkg.manifest.named_benign, base.y, base.schema.classes)
+        return benign_class(named or lkg.manifest.named_benign, y[y >= 0], lkg.schema.classes)
     except BenignClassError as error:
         raise RetrainRefusedError(str(error)) from error
 

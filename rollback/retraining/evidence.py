@@ -101,10 +101,12 @@ def _rows(question: Question, data: Data, found: Sanitised) -> Bools:
 def _confirmed(question: Question, data: Data, found: Sanitised) -> Bools:
     """The answered rows of a slice that are what it says: whoever decides about the others decides about them too.
 
-    A later retraining may run without the answers; they would be held again by themselves.
+    A later retraining may run without the answers; they would be held again by themselves. Those that were confirmed as
+    benign are among the new rows.
     """
     answers = Answered(data.answered, data.given.y)
-    return np.asarray(answers.about(question.slice, found) & (data.answered.y == data.given.y), np.bool_)
+    elsewhere = data.answered.y != data.schema.classes.index(data.benign.name)
+    return np.asarray(answers.about(question.slice, found) & (data.answered.y == data.given.y) & elsewhere, np.bool_)
 
 
 def _slice(
@@ -123,7 +125,9 @@ def _slice(
         score=piece.score,
         swap=piece.swap,
         holds=question.holds,
-        members=tuple(zip([*about.id, *known.id], [*about.digest, *known.digest], strict=True)),
+        members=tuple(
+            zip(about.id.tolist() + known.id.tolist(), about.digest.tolist() + known.digest.tolist(), strict=True)
+        ),
         sources=sessions_by(about.source, about),
         origins=sessions_by(about.origin, about),
         first=min(times, default=None),

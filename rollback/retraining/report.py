@@ -72,7 +72,8 @@ def sanitising(data: Data, found: Sanitised, returned: Bools) -> dict[str, Any]:
     return {
         "new": len(data.new),
         "removed": int(out.sum()),
-        "returned": int(returned.sum()),
+        "returned": int((found.removed & returned).sum()),
+        "confirmed": 0 if data.vouched is None else int(data.vouched.sum()),
         "down_weighted": int(down.sum()),
         "unlabelled": len(data.unlabelled),
         "by_screen": dict(zip(names.tolist(), counts.tolist(), strict=True)),

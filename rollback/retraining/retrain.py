@@ -190,9 +190,11 @@ def _make(
         found, why = weigh(found, data.base, data.new, data.new_about, reputation)
     answered = Answered(data.answered, data.given.y)
     decided = ruled.accepted | ruled.rejected
-    settled = settle(found, data.new, answered, rng, benign=data.benign.name, decided=decided)
+    settled = settle(found, data.new, answered, rng, benign=data.benign.name, decided=decided, vouched=data.vouched)
     found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
-    data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted | settled.returned)))
+    # a confirmed benign row may be a clean-label attack's: no pattern is forgotten for it
+    honest = ruled.accepted | (settled.returned if data.vouched is None else settled.returned & ~data.vouched)
+    data = replace(data, earlier=data.earlier.without(data.new.take(honest)))
     # what was confirmed is no poison: a candidate that has learned it may obey its values
     doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
     trial, made = learner.make(data, doubted, settled.returned, scorer, asked.hint)

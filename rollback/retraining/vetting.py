@@ -41,8 +41,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """``returned`` bool[n]: rows of the ``confirmed`` slices; ``open`` is what still waits for answers or a decision.
+    """What answers have decided. ``open`` is what still waits for answers or a decision.
 
+    ``returned`` bool[n]: rows of the ``confirmed`` slices, and confirmed ones of none, whatever screens say of them.
     ``remarks`` say what a person should know of the answers.
     """
 
@@ -82,6 +83,7 @@ def settle(
     *,
     benign: str,
     decided: Bools | None = None,
+    vouched: Bools | None = None,
 ) -> Settled:
     """Weigh the answers that there are about slices of the ``new`` rows.
 
@@ -91,15 +93,17 @@ def settle(
     - All answers confirm it, and its label is not ``benign``: its rows return. Were the share s of them false, 16 drawn
       at random would all be right with probability (1 - s)^16: with 95% confidence at most 17% of them are false.
     - All confirm it, and it is labelled benign: it never returns by answers, for an attacker may hide behind honest
-      rows of the same values. Its answered rows alone are trained on, and the candidate waits for a person's review.
+      rows of the same values, and 16 of his own can be enough to teach a trigger. The candidate waits for a review.
     - Some confirm it: it is open to a review. Where it is labelled benign and half of them do, the candidate waits.
     - None does: its rows stay out.
 
     While a slice labelled benign has not enough answers, the candidate waits. It waits for any slice whose rows were
     ``kept``, unless all answers confirm another label than benign. ``decided`` [n] rows were accepted or
-    rejected by a person: nothing is asked about a slice that has no others.
+    rejected by a person: nothing is asked about a slice that has no others. ``vouched`` [n] rows were confirmed as
+    benign: they return unless they are of a slice with that label, with which they wait.
     """
-    returned = np.zeros(len(new), dtype=np.bool_)
+    vouched = np.zeros(len(new), dtype=np.bool_) if vouched is None else vouched
+    returned = vouched & ~_of_any(benign, found, new)
     still: list[Question] = []
     confirmed: list[Slice] = []
     remarks: list[str] = []
@@ -111,10 +115,11 @@ def settle(
                 continue
         inside = answers.about(piece, found)
         count, wary = answers.count(inside), piece.label == benign
-        wanted = min(ASKED, int(own.sum()) + count)
+        unknown = own & ~vouched
+        wanted = min(ASKED, int(unknown.sum()) + count)
         if count < wanted:
             asks = sum(bool(question.rows) for question in still) < MOST_SLICES
-            asked = rng.permutation(np.flatnonzero(own))[: wanted - count] if asks else np.zeros(0, np.int64)
+            asked = rng.permutation(np.flatnonzero(unknown))[: wanted - count] if asks else np.zeros(0, np.int64)
             still.append(Question(piece, tuple(np.sort(asked).tolist()), wary or piece.kept))
             continue
         right = answers.rows.y[inside] == new.schema.classes.index(piece.label)
@@ -124,8 +129,14 @@ def settle(
         elif own.any() and (right.any() or piece.kept):
             holds = piece.kept or (wary and float(right.mean()) >= MOSTLY)
             still.append(Question(piece, (), holds))
-            remarks.append(_remark(piece, int(right.sum()), len(right), int(np.count_nonzero(own))))
+            remarks.append(_remark(piece, int(right.sum()), len(right), int(np.count_nonzero(unknown))))
     return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks))
+
+
+def _of_any(label: str, found: Sanitised, new: Rows) -> Bools:
+    """The rows of any slice of a label."""
+    own = [members(piece, found, new) for piece in found.slices if piece.label == label]
+    return np.asarray(np.any(own, axis=0), np.bool_) if own else np.zeros(len(new), np.bool_)
 
 
 def _remark(piece: Slice, right: int, told: int, rows: int) -> str:
