@@ -84,7 +84,7 @@ def test_a_slice_that_answers_contradict_is_settled() -> None:
 
 
 @pytest.mark.parametrize(("right", "waits"), [(15, True), (8, True), (7, False), (1, False)])
-def test_of_a_benign_slice_that_answers_confirm_in_part_a_person_decides(right: int, waits: bool) -> None:
+def test_of_a_benign_slice_that_answers_confirm_in_part_a_person_decides(right: int, *, waits: bool) -> None:
     done = settled(BENIGN, 1, numbered([BENIGN] * right + [ATTACK] * (16 - right)))
     assert [(question.rows, question.holds) for question in done.open] == [((), waits)]
     assert f"{right} of 16 answers confirm that rows of a slice are benign" in done.remarks[0]
