@@ -1,4 +1,4 @@
-"""The class that lets things pass: an operator's word before any guess, one value everywhere, and said where guessed."""
+"""The class that lets things pass: an operator's word before any guess, one value everywhere, a guess is said."""
 
 from __future__ import annotations
 

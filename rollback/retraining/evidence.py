@@ -123,7 +123,11 @@ def _slice(
         score=piece.score,
         swap=piece.swap,
         holds=question.holds,
-        members=tuple(zip([*about.id, *known.id], [*about.digest, *known.digest], strict=True)),
+        members=tuple(
+            (row, digest)
+            for each in (about, known)
+            for row, digest in zip(each.id.tolist(), each.digest.tolist(), strict=True)
+        ),
         sources=sessions_by(about.source, about),
         origins=sessions_by(about.origin, about),
         first=min(times, default=None),
