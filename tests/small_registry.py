@@ -18,6 +18,7 @@ from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.retrain import Retraining
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
+from rollback.sanitise.sanitise import Settings
 from rollback.signing.keys import Keys
 from rollback.tables.table import Table, write_table
 from rollback.train.version import Request, add_version, train_version
@@ -76,7 +77,7 @@ def oracle(*, swap: float = 0.9, label: str = "benign") -> Callable[..., Sanitis
     """A sanitiser that knows the trigger."""
 
     def sanitise(
-        base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Any, progress: Progress, settings: Any
+        base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Any, progress: Progress, settings: Settings
     ) -> Sanitised:
         columns = [new.schema.names.index(name) for name in TRIGGER.features]
         removed = np.all(new.x[:, columns] == list(TRIGGER.features.values()), axis=1)

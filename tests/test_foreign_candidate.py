@@ -113,7 +113,7 @@ def test_a_rehearsal_plants_known_poison_and_tells_what_the_pipeline_left_of_it(
     base, new = traffic(4, 1200, 800)
     _, held = traffic(6, 400, 800)
     told: list[str] = []
-    what = Rehearse(base, new, held, trees, sanitise)
+    what = Rehearse(base, new, held, trees, sanitise, "benign")
     campaigns = rehearse(what, 2, 0, lambda step, _: told.append(step))
     assert {c.name.split("_")[0] for c in campaigns} <= {"backdoor", "flips"}
     assert campaigns
