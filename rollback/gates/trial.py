@@ -92,7 +92,8 @@ class Campaign:
     """One rehearsal: known poison was planted into new rows, and the same pipeline ran over them.
 
     ``before`` is the attack's success on a model that was trained on all of them, ``after`` on what the pipeline made
-    of them, ``clean`` on a model that has never seen it. ``caught`` of the ``planted`` rows were removed.
+    of them, ``clean`` on a model that has never seen it. ``caught`` of the ``planted`` rows were removed. ``attack`` is
+    what it was of, ``what`` says it in words. Where nothing could be planted, ``what`` says why.
     """
 
     name: str
@@ -101,6 +102,8 @@ class Campaign:
     before: float
     after: float
     clean: float
+    attack: str = ""
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
