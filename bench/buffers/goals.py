@@ -132,7 +132,7 @@ def _rejects_poisoned(line: Line) -> list[float]:
 
 def _rejects_clean(line: Line) -> list[float]:
     clean = [line["gate"]["ours"]] if line["case"] == "clean" else []
-    clean += [line["gate"]["oracle"]] if "excess" in line else []
+    clean += [line["gate"]["oracle"]] if line["case"] == "clean" or "excess" in line else []
     return [float(not one["passed"]) for one in clean]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,14 @@ import numpy as np
 from buffers.cases import Attacked
 from buffers.models import fit, learner, manifest_of
 from detectors.batch import Bools, Floats, Ints, Scorer
+from rollback.gates.check import Check
 from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
+from rollback.retraining.foreign import Asked, screened
+from rollback.retraining.judging import doubted, verdict
+from rollback.retraining.rehearsal import Remembered
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
 from rollback.retraining.vetting import Settled, settle
@@ -32,49 +36,81 @@ HOLDOUT = 0.4
 class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
-    ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first`` says whether the candidate
-    waited for the answers.
+    ``data`` are the rows as `tocsin retrain` has them with the answers. ``removed_at_first`` bool[n] were removed
+    before anybody was asked, and ``held_at_first`` says whether the candidate waited for the answers.
     """
 
+    data: Data
     found: Sanitised
     settled: Settled
-    base: Rows
-    new: Rows
     kept: Bools
     asked: int
     removed_at_first: Bools
     held_at_first: bool
 
+    @property
+    def base(self) -> Rows:
+        """What is trusted, with the answers."""
+        return self.data.base
+
 
 def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) -> Cleaned:
     """Sanitise; where rows are asked for, a labeller who is always right answers, and all is done once more."""
-    base, new = case.base.rows, case.new
     rng = np.random.default_rng([seed, 31])
-    found = _sanitised(base, new, benign, seed, hint)
-    first = settle(found, base, new, new.take(np.zeros(len(new), np.bool_)), rng)
+    data = gathered(case, np.zeros(0, np.int64), benign)
+    found = _sanitised(data, benign, seed, hint)
+    first = settle(found, data.base, data.new, data.answered, rng)
     asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
     if not len(asked):
         kept = ~found.removed | first.returned
-        return Cleaned(found, first, base, new, kept, 0, found.removed, first.holds)
+        return Cleaned(data, found, first, kept, 0, found.removed, first.holds)
+    data = gathered(case, asked, benign)
+    again = _sanitised(data, benign, seed, hint)
+    settled = settle(again, data.base, data.new, data.answered, rng)
+    kept = np.zeros(len(case.new), np.bool_)
+    left = np.ones(len(case.new), np.bool_)
+    left[asked] = False
+    kept[left] = ~again.removed | settled.returned
+    # an answered row is trained on with its true label: it is kept where that is the one it has
+    kept[asked] = case.new.y[asked] == case.before.rows.y[asked]
+    return Cleaned(data, again, settled, kept, len(asked), found.removed, first.holds)
+
+
+def gathered(case: Attacked, asked: Ints, benign: int) -> Data:
+    """As `rollback.retraining.data.gather` gives the rows of a case of which some were asked about."""
+    base, new = case.base.rows, case.new
     told = replace(new.take(asked), y=case.before.rows.y[asked])
     left = np.ones(len(new), np.bool_)
     left[asked] = False
-    wider = Rows.concat([base, told])
-    confirmed = told.take((told.y == benign) & (told.y == new.y[asked]))
-    # as `Data.screening_base`: a clean-label attack's rows are confirmed, and vouch for nothing
-    proven = Rows.concat([base, told.take((told.y != benign) | (told.y != new.y[asked]))]) if len(confirmed) else wider
-    again = _sanitised(proven, new.take(left), benign, seed, hint)
-    settled = settle(again, wider, new.take(left), told, rng)
-    kept = np.zeros(len(new), np.bool_)
-    kept[left] = ~again.removed | settled.returned
-    # an answered row is trained on with its true label: it is kept where that is the one it has
-    kept[asked] = new.y[asked] == case.before.rows.y[asked]
-    return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed, first.holds)
+    fresh, blank = new.take(left), np.full(len(base) + len(asked), "")
+    unproven = np.zeros(len(base) + len(asked), np.bool_)
+    unproven[len(base) :] = (told.y == benign) & (told.y == new.y[asked])
+    nothing = new.take(np.zeros(len(new), np.bool_))
+    return Data(
+        schema=base.schema,
+        base=Rows.concat([base, told]),
+        base_id=blank,
+        new=fresh,
+        new_id=np.full(len(fresh), ""),
+        new_about=_about(fresh),
+        answered=told,
+        answered_about=_about(told),
+        given=new.take(asked),
+        believed=_about(told),
+        held=np.zeros(len(told), np.bool_),
+        drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(new), {}),
+        holdout=nothing,
+        reference=ReferenceRows(nothing.x, nothing.y, nothing.source, nothing.session),
+        unlabelled=_about(nothing),
+        base_from="bench",
+        remarks=(),
+        unproven=unproven if unproven.any() else None,
+    )
 
 
-def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None) -> Sanitised:
-    settings = Settings(benign=base.schema.classes[benign])
-    return sanitise(base, new, fit, seed=seed, hint=hint, progress=_silent, settings=settings)
+def _sanitised(data: Data, benign: int, seed: int, hint: Hint | None) -> Sanitised:
+    settings = Settings(benign=data.schema.classes[benign])
+    return sanitise(data.screening_base, data.new, fit, seed=seed, hint=hint, progress=silent, settings=settings)
 
 
 def candidate(
@@ -84,31 +120,10 @@ def candidate(
 
     ``earlier`` are the patterns that the last known good model had unlearned.
     """
-    schema = done.base.schema
-    blank = np.full(len(done.base), "")
     reference = ReferenceRows(holdout.x, holdout.y, holdout.source, holdout.session)
-    nothing = done.new.take(np.zeros(len(done.new), np.bool_))
-    data = Data(
-        schema=schema,
-        base=done.base,
-        base_id=blank,
-        new=done.new,
-        new_id=np.full(len(done.new), ""),
-        new_about=_about(done.new),
-        answered=nothing,
-        answered_about=_about(nothing),
-        given=nothing,
-        believed=_about(nothing),
-        held=np.zeros(0, np.bool_),
-        drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(done.new), {}),
-        holdout=holdout,
-        reference=reference,
-        unlabelled=_about(nothing),
-        base_from="bench",
-        remarks=(),
-        earlier=earlier or Earlier(),
-    )
-    trial, made = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)
+    data = replace(done.data, holdout=holdout, reference=reference, earlier=earlier or Earlier())
+    doubtful = doubted(done.found, done.settled)
+    trial, made = learner(data.base, seed).make(data, doubtful, done.settled.returned, lkg, None)
     return trial, *with_more(made.learned, made.weight, made.more)
 
 
@@ -119,13 +134,36 @@ def _about(rows: Rows) -> About:
     return About(blank, blank, rows.source, blank, rows.session, unknown, np.zeros(len(rows), np.bool_))
 
 
-def gate(trial: Trial, model: Scorer | None, seed: int) -> dict[str, Any]:
-    """What the gate says of the candidate, or of another model in its place."""
-    if model is not None:
-        trial = replace(trial, candidate=model, answers=None, probe=None)
-    judgement = judge(trial, seed=seed)
-    failed = [check.name for check in judgement.checks if not check.passed]
-    return {"passed": judgement.result == "passed", "result": judgement.result, "failed": failed}
+def gate(trial: Trial, done: Cleaned, seed: int) -> dict[str, Any]:
+    """What the gate says of the candidate, as in `tocsin retrain`."""
+    nobody = np.zeros(len(done.data.new), np.bool_)
+    said = verdict(trial, done.data, done.found, done.settled, nobody, seed=seed).gate
+    return _told(said.result, said.checks)
+
+
+def foreign_gate(trial: Trial, model: Scorer, rows: tuple[Rows, Rows], truth: Ints, seed: int) -> dict[str, Any]:
+    """What it says of a model of (base, new) ``rows`` that nobody has sanitised, as `tocsin gate` with its buffer.
+
+    Of the rows that are asked about a labeller then says the ``truth``; ``unanswered`` is what it said before.
+    """
+    base, new = rows
+    ids = np.arange(len(new)).astype(np.str_)
+    own = Trial(model, trial.lkg, trial.reseeds, trial.holdout)
+    train = Remembered(fit)
+    first = screened(own, base, new, ids, train, Asked(seed=seed), silent)
+    said = judge(first.trial, seed=seed)
+    told = _told(said.result, said.checks)
+    if not first.asks:
+        return told
+    answers = {ident: int(truth[int(ident)]) for ident, _ in first.asks}
+    second = screened(own, base, new, ids, train, Asked(answers=answers, seed=seed), silent)
+    said = judge(second.trial, seed=seed)
+    return _told(said.result, said.checks) | {"asked": len(answers), "unanswered": told}
+
+
+def _told(result: str, checks: Sequence[Check]) -> dict[str, Any]:
+    failed = [f"{c.name} {c.value:.3g}>{c.limit:.3g}" for c in checks if not c.passed]
+    return {"passed": result == "passed", "result": result, "failed": failed}
 
 
 def plain(done: Cleaned, case: Attacked, count: int) -> Bools:
@@ -147,5 +185,5 @@ def schema_manifest(rows: Rows) -> Mapping[str, Any]:
     return {"classes": list(manifest.classes), "features": len(manifest.features)}
 
 
-def _silent(what: str, share: float) -> None:
+def silent(what: str, share: float) -> None:
     del what, share

@@ -67,7 +67,7 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
             "poison_removed": float((~done.kept)[case.poison].mean()) if case.poison.any() else None,
             "clean_removed": float((~done.kept)[~case.poison].mean()),
             "accuracy": {name: accuracy(own, test.rows) for name, own in models.items()},
-            "gate": gate(trial, None, seed + i),
+            "gate": gate(trial, done, seed + i),
             "unlearned": len(earlier.patterns),
         }
         if case.aim is not None:

@@ -119,6 +119,8 @@ class Trial:
     nothing has sanitised them, without those of ``suspects``, which screens find in them (None: nobody looked);
     ``told`` are the true classes of its rows by trusted labellers (-1: not known; empty: none is). ``kin`` says that
     the candidate, ``lkg_kin`` that LKG was trained by the recipe of the reseeds: then they share its noise.
+    ``benign`` is the class that lets things pass (None: not known).
+    ``removed_values`` are unions of values that stand out in rows which screens have removed one by one.
     """
 
     candidate: Scorer
@@ -138,3 +140,5 @@ class Trial:
     campaigns: Sequence[Campaign] = ()
     kin: bool = True
     lkg_kin: bool = True
+    benign: int | None = None
+    removed_values: Sequence[Pattern] = ()

@@ -37,17 +37,23 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rehearse:
-    """Trusted rows, new rows that the pipeline has kept, rows that nothing is trained on, and the pipeline itself."""
+    """Trusted rows, new rows that the pipeline has kept, rows that nothing is trained on, and the pipeline itself.
+
+    ``benign`` names the class that lets things pass (None: the one with most rows in the base).
+    """
 
     base: Rows
     new: Rows
     holdout: Rows
     fit: Fit
     sanitise: Pipeline
+    benign: str | None = None
 
     @property
-    def benign(self) -> int:
-        """The class that lets things pass: the one with most rows in the base."""
+    def target(self) -> int:
+        """The index of the class that lets things pass."""
+        if self.benign is not None:
+            return self.base.schema.classes.index(self.benign)
         return int(np.bincount(self.base.y).argmax())
 
 
@@ -80,7 +86,7 @@ def rehearse(what: Rehearse, count: int, seed: int, progress: Progress) -> tuple
     fit = Remembered(what.fit)
     base, new = what.base.take(canonical(what.base)), what.new.take(canonical(what.new))
     clean = fit(Rows.concat([base, new]), seed)
-    ground = Ground(base, new, what.holdout, what.benign)
+    ground = Ground(base, new, what.holdout, what.target)
     campaigns: list[Campaign] = []
     began = monotonic()
     for i, plan in enumerate(plans(count, np.random.default_rng([seed, 23]))):

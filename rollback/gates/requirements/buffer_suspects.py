@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
 
 from rollback.gates.check import Check, Figure, Finding, Skipped, at_most
 from rollback.gates.obeyed import obeyed
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Suspect, Trial
 from rollback.sanitise.slice_judge import CLEAR_SWAP
+
+HARM: Final = 0.1
+"""A candidate is poisoned where an attack succeeds by so much more than on a clean one."""
 
 
 class BufferSuspects(Requirement):
@@ -30,7 +36,9 @@ class BufferSuspects(Requirement):
 
         The screen that found it states the chance of doing so on clean rows; nothing is added to that here. One whose
         values move trusted rows of other classes by `CLEAR_SWAP` or more is poison, as the sanitiser has it: rejected
-        until answers confirm its labels.
+        until answers confirm its labels. One of benign rows whose labels are confirmed, and whose values move rows of
+        other classes by `HARM` or more, holds: the rows of a clean-label attack have the right label, and so have those
+        of a new benign family. Which of them it is only a person can tell.
         """
         suspects = case.trial.suspects or ()
         if not suspects:
@@ -38,12 +46,23 @@ class BufferSuspects(Requirement):
         patterns = [s.pattern for s in suspects if s.pattern is not None]
         obeys = {c.name: c for c in obeyed(self.name, patterns, case.trial.candidate, case)}
         shown = [Figure(f"{c.name}.obeyed", c.value, c.why) for c in obeys.values()]
-        return [*(_check(s, obeys.get(f"{self.name}.{s.name}")) for s in suspects), *shown]
+        y = case.trial.holdout.y
+        benign = int(np.bincount(y).argmax()) if case.trial.benign is None else case.trial.benign
+        return [*(_check(s, obeys.get(f"{self.name}.{s.name}"), benign) for s in suspects), *shown]
 
 
-def _check(suspect: Suspect, obeys: Check | None) -> Check:
+def _check(suspect: Suspect, obeys: Check | None, benign: int) -> Check:
     """The share of false labels among the answers; without enough of them the candidate is held."""
     name = f"buffer_suspects.{suspect.name}"
+    right = not suspect.open and 2 * suspect.false <= suspect.answered
+    lets_pass = suspect.pattern is not None and suspect.pattern.target == benign
+    if right and lets_pass and obeys is not None and obeys.value >= HARM:
+        why = (
+            f"{suspect.answered} answers confirm the labels of {suspect.rows} rows ({suspect.what}), and still they "
+            f"may be a backdoor whose rows all have the right label: {obeys.why}. A person has to decide whether these "
+            "values may bring rows through"
+        )
+        return at_most(name, obeys.value, HARM, None, why, "holds")
     if not suspect.open:
         why = f"the share of false labels among {suspect.answered} answers about {suspect.rows} rows ({suspect.what})"
         return at_most(name, suspect.false / suspect.answered, 0.5, None, why)
