@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -81,6 +82,10 @@ def retrain_command(
     reputation: Annotated[
         Path | None, typer.Option("--reputation", help="Rows weigh as much as their suppliers are trusted.")
     ] = None,
+    live: Annotated[
+        Path | None,
+        typer.Option("--live", help="Recent events with the buffer's columns, for the gate; an empty label is none."),
+    ] = None,
     again: Annotated[
         str | None,
         typer.Option("--reproduce", help="Make this version again from what the registry keeps, and compare."),
@@ -96,7 +101,7 @@ def retrain_command(
     device: TrainingDevice = "auto",
     rehearse: Annotated[
         int,
-        typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs a retraining."),
+        typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs two trainings."),
     ] = 0,
     anew: Annotated[
         bool,
@@ -130,10 +135,11 @@ def retrain_command(
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     if reviewed and decisions is None:
         decisions = decided(registry, name)
+    tables = _tables(buffer, (label, source, session, trusted), holdout, most_rows, keys)
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
-        tables=_tables(buffer, (label, source, session, trusted), holdout, most_rows, keys),
+        tables=tables,
         hint=None if found is None else hint(found),
         incident=None if found is None else found.uid,
         vetting=vetting,
@@ -144,6 +150,7 @@ def retrain_command(
         decisions=decisions,
         reputation=reputation,
         keys=keys,
+        live=None if live is None else replace(tables.buffer, path=live),
     )
     steps, left = 0, TimeLeft()
     with Progress(f"retraining {name}") as progress:

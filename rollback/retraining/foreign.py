@@ -255,9 +255,9 @@ def _suspects(
         theirs |= own
         answered = own & (told >= 0)
         name = f"slice_{i}"
-        pattern = pattern_of(name, piece.features, label, rows.schema, rows.x)
+        pattern = pattern_of(name, piece.shared or piece.features, label, rows.schema, rows.x)
         false = int(np.count_nonzero(answered & (told != label)))
-        suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false))
+        suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false, label))
         if suspects[-1].open:
             asks += _asks(own, told, ids, f"may be poison or a new family: {suspects[-1].what}", rng)
     for label in np.unique(rows.y).tolist():
@@ -286,7 +286,7 @@ def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs:
     what = f"labelled {name}; screens remove {hit} of {sessions} sessions, about {rate * sessions:.0f} were expected"
     answered = own & (told >= 0)
     false = int(np.count_nonzero(answered & (told != label)))
-    return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false)
+    return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false, label)
 
 
 def contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:

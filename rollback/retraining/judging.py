@@ -51,8 +51,9 @@ def verdict(
 
     Raises `rollback.gates.trial.GateError`.
     """
-    left, buffer, told = unsanitised(data, ~found.removed & ~accepted)
-    trial = replace(trial, canaries=canaries, campaigns=campaigns, buffer=buffer, told=told, live=live)
+    left, buffer, told, aside = unsanitised(data, ~found.removed & ~accepted)
+    trial = replace(trial, buffer=buffer, told=told, aside=aside)
+    trial = replace(trial, canaries=canaries, campaigns=campaigns, live=live)
     trial = replace(trial, removed_values=_removed_values(data, found, settled))
     said = judge(trial, seed=seed)
     remarks = (*data.remarks, *found.remarks, *settled.remarks)

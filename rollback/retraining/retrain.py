@@ -169,6 +169,7 @@ def _make(
     decisions = () if asked.decisions is None else read_decisions(asked.decisions, asked.keys)
     reputation = None if asked.reputation is None else read_reputation(asked.reputation, asked.keys)
     scorer = _scorer(lkg)
+    live = None if asked.live is None else read_live(asked.live, lkg)  # first: a wrong file is said before hours pass
     checkpoints = out.folder / CHECKPOINTS
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     known = registry.buffer(lkg.manifest.version)
@@ -199,7 +200,7 @@ def _make(
         seed=asked.seed,
         canaries=lkg.canaries(),
         campaigns=campaigns,
-        live=None if asked.live is None else read_live(asked.live, lkg),
+        live=live,
     )
     gate, asks = said.gate, [*requests(settled, data.new, data.new_about), *said.asks]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from rollback.gates.obeyed import obeyed
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Suspect, Trial
 from rollback.sanitise.slice_judge import CLEAR_SWAP
-
-HARM: Final = 0.1
-"""A candidate is poisoned where an attack succeeds by so much more than on a clean one."""
 
 
 class BufferSuspects(Requirement):
@@ -36,9 +32,9 @@ class BufferSuspects(Requirement):
 
         The screen that found it states the chance of doing so on clean rows; nothing is added to that here. One whose
         values move trusted rows of other classes by `CLEAR_SWAP` or more is poison, as the sanitiser has it: rejected
-        until answers confirm its labels. One of benign rows whose labels are confirmed, and whose values move rows of
-        other classes by `HARM` or more, holds: the rows of a clean-label attack have the right label, and so have those
-        of a new benign family. Which of them it is only a person can tell.
+        until answers confirm its labels. One of benign rows holds though they do: the rows of a clean-label attack have
+        the right label, and so have those of a new benign family. Which of them it is only a person can tell, as in
+        `rollback.retraining.vetting.settle`, which returns no such rows by answers.
         """
         suspects = case.trial.suspects or ()
         if not suspects:
@@ -55,14 +51,14 @@ def _check(suspect: Suspect, obeys: Check | None, benign: int) -> Check:
     """The share of false labels among the answers; without enough of them the candidate is held."""
     name = f"buffer_suspects.{suspect.name}"
     right = not suspect.open and 2 * suspect.false <= suspect.answered
-    lets_pass = suspect.pattern is not None and suspect.pattern.target == benign
-    if right and lets_pass and obeys is not None and obeys.value >= HARM:
+    if right and suspect.label == benign:
+        moved = "" if obeys is None else f" (they move {obeys.value:.0%} of trusted rows of other classes)"
         why = (
-            f"{suspect.answered} answers confirm the labels of {suspect.rows} rows ({suspect.what}), and still they "
-            f"may be a backdoor whose rows all have the right label: {obeys.why}. A person has to decide whether these "
-            "values may bring rows through"
+            f"{suspect.answered} answers confirm the labels of {suspect.rows} rows ({suspect.what}), and still these "
+            f"may be a backdoor{moved}: the rows of a clean-label attack have the right label. A person has to decide: "
+            "who takes them for a new benign family promotes the candidate"
         )
-        return at_most(name, obeys.value, HARM, None, why, "holds")
+        return at_most(name, 1.0, 0.0, None, why, "holds")
     if not suspect.open:
         why = f"the share of false labels among {suspect.answered} answers about {suspect.rows} rows ({suspect.what})"
         return at_most(name, suspect.false / suspect.answered, 0.5, None, why)

@@ -28,7 +28,9 @@ class Rehearsal(Requirement):
         """Campaigns cost a pipeline run each, so that they are asked for."""
         if trial.campaigns:
             return None
-        return Skipped(self.name, "no campaign was rehearsed", "--rehearse N (each costs about one retraining)")
+        return Skipped(
+            self.name, "no campaign was rehearsed", "--rehearse N (each costs two trainings and the screens)"
+        )
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check over all campaigns that would have done harm; a figure for each attack, and for each campaign.
