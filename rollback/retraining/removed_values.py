@@ -17,6 +17,7 @@ from scipy.stats import binom
 from detectors.batch import Bools, Ints, Scorer, Strings
 from rollback.gates.pattern import Pattern
 from rollback.sanitise.rows import Rows
+from rollback.sanitise.sanitise import canonical
 
 FEWEST: Final = 5
 """Sessions that a group needs."""
@@ -58,6 +59,8 @@ def removed_patterns(removed: Bools, models: Sequence[Scorer], base: Rows, new: 
     same source, of the class that the group looks like; one row of each session counts. Screens remove odd rows, so
     that this chooses what to try, and is no evidence by itself.
     """
+    order = canonical(new)  # what is first of a session may not depend on where it stands
+    removed, new = removed[order], new.take(order)
     groups = list(_groups(removed, models, new))
     counted = [(g, _standing(g, removed, base, new)) for g in groups]
     tests = max(sum(tried for _, (tried, _) in counted), 1)
@@ -98,14 +101,15 @@ def _standing(group: Group, removed: Bools, base: Rows, new: Rows) -> tuple[int,
     place = np.ones(len(new), np.bool_) if group.source is None else new.source == group.source
     near = new.x[place & ~removed & (new.y == group.seen)]
     beside = [base.x[base.y == group.seen], *([near] if len(near) >= COMPANIONS else [])]
-    values = []
+    values, tried = [], 0
     for j in range(own.shape[1]):
         some, counts = np.unique(own[own[:, j] >= 0, j], return_counts=True)
+        tried += len(some)
         for value, count in zip(some.tolist(), counts.tolist(), strict=True):
             if count >= CARRIERS:
                 share = max((np.sum(x[:, j] == value) + 1) / (len(x) + 1) for x in beside)
                 values.append(Standing(j, value, float(binom.sf(count - 1, len(own), min(share, 1.0)))))
-    return len(values), values
+    return tried, values
 
 
 def _one_each(at: Ints, session: Strings) -> Ints:
