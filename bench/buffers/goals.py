@@ -126,8 +126,8 @@ def _new_benign(line: Line) -> list[float]:
 
 
 def _rejects_poisoned(line: Line) -> list[float]:
-    bad = "excess" in line and line["excess"]["undefended"] >= POISONED
-    return [float(not line["gate"]["undefended"]["passed"])] if bad else []
+    bad = [name for name in ("undefended", "ours") if "excess" in line and line["excess"][name] >= POISONED]
+    return [float(not line["gate"][name]["passed"]) for name in bad]
 
 
 def _rejects_clean(line: Line) -> list[float]:
