@@ -37,6 +37,7 @@ from rollback.redteam.backdoor import choose_trigger, pick_rows, stamp
 from rollback.reference import reference_rows
 from rollback.retraining.foreign import Asked, screened
 from rollback.retraining.model import RESEEDS
+from rollback.retraining.removed_values import removed_patterns
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import sanitise
 from rollback.scorer import OnnxScorer
@@ -190,7 +191,8 @@ def sanitised(where: str, data: Set, trial: Trial, attack: Attack, clean: Scorer
     probe = None if more is None else data.fit(kept, seed + 7)
     patterns = _patterns(found, data)
     own = replace(trial, candidate=model, parts=found.base_scorers, patterns=patterns, probe=probe)
-    own = replace(own, buffer=attack.new.take(~found.removed))
+    values = removed_patterns(found.removed, found.base_scorers, data.base, attack.new)
+    own = replace(own, buffer=attack.new.take(~found.removed), removed_values=values)
     return outcome(where, "sanitised", attack, own, clean, seed)
 
 

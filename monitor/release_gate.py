@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import binom
 
 from detectors.asking.answers import DECISIVE
 from detectors.batch import Batch, Reference, Scorer, Window
@@ -25,6 +27,12 @@ FEWEST_SESSIONS: Final = 200
 """With fewer labelled sessions no harm of half a percent shows."""
 HARM_ERROR: Final = 0.01
 """Honest retrains' z has a standard deviation of about two: it exceeds the gate of five about so often."""
+SPREAD: Final = 2.0
+"""That standard deviation (`detectors.reference_harm`)."""
+LABELS_ERROR: Final = 0.01
+"""All findings of the buffer together fail a clean candidate at most so often: a part of the gate's error budget."""
+REPRODUCED_ERROR: Final = 0.002
+"""So often a candidate does so that is one more draw of its own recipe on its own rows; all classes together."""
 SAME: Final = 1e-3
 """Scores of a version that are as close as this everywhere are those of the same weights."""
 
@@ -35,13 +43,18 @@ class ReleaseGateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What the gate says. ``asks`` are rows of the buffer that a person has to label first, in order of importance."""
+    """What the gate says. ``asks`` are rows of the buffer that a person has to label first, in order of importance.
+
+    ``error_rate`` is how often the checks that decide beside a trial fail a clean candidate: `LABELS_ERROR` and
+    `REPRODUCED_ERROR` together at most.
+    """
 
     result: Result
     checks: tuple[Check, ...]
     remarks: tuple[str, ...]
     asks: tuple[Ask, ...]
     findings: tuple[Mapping[str, Any], ...]
+    error_rate: float = 0.0
 
 
 def judge_candidate(
@@ -60,6 +73,8 @@ def judge_candidate(
     likely as poison. Where ``reproduced`` is what the candidate's buffer gives (`rollback.retraining.reproduce`), the
     candidate must not be worse than that either: its weights were changed since, or other rows were trained on. A
     failed check rejects; a finding without enough answers holds. Raises `ReleaseGateError`.
+
+    Null of the reproduction: the candidate is one more draw of its recipe on its rows, with a z of N(0, `SPREAD`^2).
     """
     reference = versions.reference
     if reference is None or versions.score_f is None or versions.score_g is None:
@@ -71,7 +86,7 @@ def judge_candidate(
     checks = [*_canaries(candidate, versions), *harms]
     if reproduced is not None:
         again = replace(trusted, g=reproduced(trusted.x))
-        since = _harms("reproduced_harm", again, [])
+        since = _harms("reproduced_harm", again, [], REPRODUCED_ERROR / len(trusted.schema.classes))
         learned = _harms(f"{name}_harm", replace(trusted, f=again.g), [])
         remarks += [_alike(again), *_whence(harms, since, learned)]
         checks += since
@@ -81,7 +96,8 @@ def judge_candidate(
     result: Result = "vetting" if asks else "passed"
     if not all(check.passed for check in checks):
         result = "rejected"
-    return Release(result, tuple(checks), tuple(remarks), asks, tuple(facts.get("findings", ())))
+    rate = sum(check.error_rate or 0.0 for check in checks if not check.name.startswith(f"{name}_harm"))
+    return Release(result, tuple(checks), tuple(remarks), asks, tuple(facts.get("findings", ())), rate)
 
 
 def _canaries(candidate: Bundle, versions: Versions) -> list[Check]:
@@ -91,16 +107,18 @@ def _canaries(candidate: Bundle, versions: Versions) -> list[Check]:
     return [at_most("canaries", 1.0 - agreement(canaries.scores, versions.score_f(canaries.x)), 0.0, None)]
 
 
-def _harms(name: str, rows: Reference, remarks: list[str]) -> list[Check]:
-    """By class, what the candidate (f) has wrong and g right."""
+def _harms(name: str, rows: Reference, remarks: list[str], error_rate: float | None = None) -> list[Check]:
+    """By class, what the candidate (f) has wrong and g right; each at this rate, or that of the detector's own gate."""
     known = rows.take(rows.y >= 0)
     if not len(known) or sessions_of(known.session)[1] < FEWEST_SESSIONS:
         remarks.append(f"{len(known)} labelled rows are too few to see harm by: {FEWEST_SESSIONS} sessions are needed")
         return []
     z, net = harm(known)
     gate = HarmParameters()
+    limit = gate.gate if error_rate is None else SPREAD * float(ndtri(1 - error_rate))
+    rate = HARM_ERROR if error_rate is None else error_rate
     return [
-        at_most(f"{name}.{label}", float(z[c]) if net[c] >= gate.least else 0.0, gate.gate, HARM_ERROR)
+        at_most(f"{name}.{label}", float(z[c]) if net[c] >= gate.least else 0.0, limit, rate)
         for c, label in enumerate(rows.schema.classes)
     ]
 
@@ -171,13 +189,27 @@ def _about_buffer(facts: Mapping[str, Any], reference: Reference) -> list[str]:
 def _false_labels(facts: Mapping[str, Any], p: Parameters, *, whole: bool) -> list[Check]:
     """For each finding with answers, the share of false labels; the limit is where both explanations are as likely.
 
-    Until the answers are ``whole``, only for findings that are decided 20 to 1.
+    Until the answers are ``whole``, only for findings that are decided 20 to 1. Null: clean rows raise a finding with
+    probability ``p.level`` at most, and of its n labels each is false with ``p.false_honest`` at most, for it was found
+    among labels that are contradicted. The limit is raised where the chance of both, level P(Binomial > limit n), would
+    exceed the finding's part of `LABELS_ERROR`.
     """
-    of_false = float(np.log(p.false_poisoned / p.false_honest))
-    of_true = float(np.log((1 - p.false_honest) / (1 - p.false_poisoned)))
-    limit = of_true / (of_true + of_false)
-    return [
-        at_most(f"false_labels.{i}", finding["false"] / finding["answers"], limit, p.level)
+    answered = [
+        (i, finding)
         for i, finding in enumerate(facts.get("findings", ()), start=1)
         if finding["answers"] and (whole or abs(finding["llr"]) >= DECISIVE)
     ]
+    return [
+        at_most(f"false_labels.{i}", finding["false"] / n, most / n, p.level * float(binom.sf(most, n, p.false_honest)))
+        for i, finding in answered
+        for n in (int(finding["answers"]),)
+        for most in (_most_false(n, p, LABELS_ERROR / len(answered)),)
+    ]
+
+
+def _most_false(n: int, p: Parameters, error_rate: float) -> int:
+    """So many of n labels may be false."""
+    of_false = float(np.log(p.false_poisoned / p.false_honest))
+    of_true = float(np.log((1 - p.false_honest) / (1 - p.false_poisoned)))
+    as_likely = int(np.floor(n * of_true / (of_true + of_false)))
+    return max(as_likely, int(binom.ppf(1 - min(error_rate / p.level, 1.0), n, p.false_honest)))

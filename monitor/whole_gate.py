@@ -11,6 +11,7 @@ from monitor.release_gate import Release
 from rollback.gates.check import Check, Figure, Skipped
 from rollback.gates.gate import Judgement, judge
 from rollback.gates.requirement import requirement_classes
+from rollback.gates.trial import GateSettings
 from rollback.retraining.foreign import OnTrial
 from rollback.retraining.out import Result
 
@@ -42,9 +43,11 @@ def with_trial(release: Release, trial: OnTrial, seed: int) -> Whole:
     """Both together. Raises `rollback.gates.trial.GateError`.
 
     The harm by class on trusted rows, whose noise is not known, is shown only: `recall_loss` decides in its place.
-    Where the buffer's own detector asks about rows, its questions come first and alone.
+    Where the buffer's own detector asks about rows, its questions come first and alone. One error budget is for all:
+    the trial's checks share what those of the release leave of it.
     """
-    said = judge(trial.trial, seed=seed)
+    whole = GateSettings().error_budget
+    said = judge(trial.trial, seed=seed, settings=GateSettings(error_budget=whole - release.error_rate))
     shown = [c for c in release.checks if HARM in c.name and not c.name.startswith("reproduced")]
     decide = [c for c in release.checks if c not in shown]
     asks = release.asks or tuple(Ask(ident, why) for ident, why in trial.asks)
@@ -56,7 +59,7 @@ def with_trial(release: Release, trial: OnTrial, seed: int) -> Whole:
         remarks=(*release.remarks, *trial.remarks),
         asks=asks,
         findings=release.findings,
-        error_budget=said.error_budget,
+        error_budget=round(said.error_budget + release.error_rate, 12),
     )
 
 

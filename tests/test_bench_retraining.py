@@ -11,10 +11,12 @@ import pytest
 from buffers.cases import DEFAULT, Name, attacked
 from buffers.data import load
 from buffers.goals import GOALS, Goal, named, outcome
+from buffers.pipeline import gathered
 from buffers.report import goals, read, report
 from hypothesis import given
 from hypothesis import strategies as st
 from retraining import Results, seeds
+from test_sanitise_laws import naive_bayes
 
 from detectors.batch import Floats
 
@@ -179,3 +181,27 @@ def test_a_case_of_the_generated_set_poisons_what_it_says(case: str) -> None:
     assert set(made.new.y[made.poison].tolist()) == {target}
     if case.startswith("dirty"):
         assert len(np.unique(made.new.source[made.poison])) == 1
+
+
+def test_a_poisoned_candidate_is_one_whoever_made_it_and_a_clean_one_too() -> None:
+    lines = [attack("dirty_label:0.01/8", 0.2, s) for s in range(5)]  # ours passes, undefended does not
+    found = outcome(goal("gate rejects poisoned"), lines)
+    assert found.mean == 0.5
+    gate = {name: {"passed": name == "ours"} for name in ("ours", "oracle")}
+    assert outcome(goal("gate rejects clean"), [line("clean", gate=gate)]).mean == 0.5
+
+
+def test_answered_rows_come_to_the_bench_as_retraining_gathers_them() -> None:
+    data = load("generated", None, 0, 600)
+    clean = naive_bayes(data.base.rows, 0)
+    case = attacked("targeted_flips:0.05", data, clean, np.random.default_rng(0))
+    asked = np.flatnonzero(case.poison)[:4]
+    honest = np.flatnonzero(~case.poison & (case.new.y == data.benign))[:3]
+    got = gathered(case, np.sort(np.concatenate([asked, honest])), data.benign)
+    assert len(got.base) == len(case.base.rows) + 4
+    assert len(got.new) == len(case.new) - 4
+    assert int(np.count_nonzero(got.given.y != got.answered.y)) == 4
+    assert got.vouched is not None
+    assert int(got.vouched.sum()) == 3
+    assert len(got.screening_base) == len(case.base.rows)
+    assert len(got.screened) == len(case.new)

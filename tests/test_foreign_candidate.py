@@ -19,9 +19,7 @@ from rollback.bundle import Bundle
 from rollback.gates.gate import judge
 from rollback.gates.trial import GateError, Trial
 from rollback.retraining.foreign import Asked, Contenders, family, put_on_trial, screened
-from rollback.retraining.rehearsal import Rehearse, rehearse
 from rollback.sanitise.rows import Rows
-from rollback.sanitise.sanitise import sanitise
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 
@@ -107,17 +105,3 @@ def test_rows_of_a_clean_buffer_are_no_suspects_and_ask_nothing() -> None:
     tried = screened(trial(base, new), base, new, ids, trees, Asked(), silent)
     assert tried.trial.suspects == ()
     assert tried.asks == ()
-
-
-def test_a_rehearsal_plants_known_poison_and_tells_what_the_pipeline_left_of_it() -> None:
-    base, new = traffic(4, 1200, 800)
-    _, held = traffic(6, 400, 800)
-    told: list[str] = []
-    what = Rehearse(base, new, held, trees, sanitise, "benign")
-    campaigns = rehearse(what, 2, 0, lambda step, _: told.append(step))
-    assert {c.name.split("_")[0] for c in campaigns} <= {"backdoor", "flips"}
-    assert campaigns
-    assert all(c.planted > 0 and 0 <= c.caught <= c.planted for c in campaigns)
-    assert all(0 <= share <= 1 for c in campaigns for share in (c.before, c.after, c.clean))
-    assert any("s left" in step for step in told)
-    assert rehearse(what, 2, 0, silent) == campaigns

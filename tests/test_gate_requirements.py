@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from detectors.batch import Floats, Scorer
 from rollback.canary.canaries import Canaries
 from rollback.gates import requirements
+from rollback.gates.answers import Answers
 from rollback.gates.check import Check
 from rollback.gates.gate import GateError, GateSettings, Judgement, judge
 from rollback.gates.noise import Losses, excess, maximum_limit
 from rollback.gates.pattern import Pattern
-from rollback.gates.requirement import Requirement, requirement_classes
+from rollback.gates.requirement import Case, Requirement, requirement_classes
 from rollback.gates.requirements.calibration import calibration_error
+from rollback.gates.requirements.rehearsal import MISSED as MISSES
+from rollback.gates.requirements.rehearsal import Rehearsal as RehearsalCheck
 from rollback.gates.requirements.trigger_search import search
 from rollback.gates.slices import groups
 from rollback.gates.trial import Campaign, Live, Suspect, Trial, undecided
@@ -54,6 +57,7 @@ def full(seed: int = 0) -> Trial:
         answers=Canaries(SCHEMA, canaries, trial.candidate(canaries)),
         canaries=Canaries(SCHEMA, canaries, trial.lkg(canaries)),
         probe=drawn(rng),
+        removed_values=(replace(TRIGGER, name="1", values=(11.0, 17.0)),),
         live=Live(events.x, events.y, events.session),
         buffer=rows(900, seed + 300),
         suspects=(),
@@ -96,7 +100,7 @@ def test_a_full_trial_of_a_clean_candidate_passes_and_nothing_is_skipped() -> No
 
 
 def test_the_error_rates_of_all_checks_add_up_to_the_budget() -> None:
-    told = [c.error_rate for c in clean().checks if c.error_rate is not None and not c.name.startswith("rehearsal")]
+    told = [c.error_rate for c in clean().checks if c.error_rate is not None]
     assert clean().error_budget == 0.02
     assert sum(told) <= 0.02 + 1e-9
     fewer = judge(clean_trial(0), seed=0)
@@ -107,7 +111,7 @@ def test_what_is_not_given_is_skipped_with_the_way_to_give_it() -> None:
     said = judge(clean_trial(0), seed=0)
     assert {s.name for s in said.skipped} == {
         "buffer_suspects", "canaries", "held_back_pattern", "labels_against_last_known_good", "live_window",
-        "recovered_pattern", "rehearsal", "retained_rows", "served_scores",
+        "recovered_pattern", "rehearsal", "removed_values", "retained_rows", "served_scores",
     }  # fmt: skip
     assert all(s.reason and s.give for s in said.skipped)
 
@@ -216,6 +220,17 @@ def test_labels_that_contradict_the_base_hold_until_answers_decide() -> None:
     assert honest.result == "passed"
 
 
+def test_answers_about_rows_that_are_out_accuse_nobody_and_settle_what_is_left() -> None:
+    trial, buffer, truth = clean_trial(10), flipped(31), rows(1200, 31).y
+    lied = buffer.y != truth
+    told = np.where(lied, truth, -1)
+    out = judge(replace(trial, buffer=buffer, told=told, aside=lied), seed=0)
+    assert out.result == "passed"
+    half = lied & (np.arange(len(buffer)) % 2 == 0)
+    left = judge(replace(trial, buffer=buffer, told=np.where(half, truth, -1), aside=half), seed=0)
+    assert (failed(left), left.result) == (["labels_against_last_known_good"], "rejected")
+
+
 @pytest.mark.parametrize(
     ("answered", "false", "result"), [(0, 0, "vetting"), (1, 1, "vetting"), (4, 4, "rejected"), (4, 0, "passed")]
 )
@@ -235,15 +250,77 @@ def test_a_suspect_whose_values_the_candidate_obeys_rejects_unless_answers_confi
     assert judge(replace(bad, suspects=(replace(suspect, answered=4),)), seed=0).result == "passed"
 
 
-def test_a_pipeline_that_misses_planted_campaigns_rejects_and_one_that_neutralises_them_passes() -> None:
+@pytest.mark.parametrize(("label", "result"), [(BENIGN, "vetting"), (ATTACK, "passed"), (None, "passed")])
+def test_benign_rows_whose_labels_are_right_may_still_be_a_backdoor_and_wait_for_a_person(
+    label: int | None, result: str
+) -> None:
+    suspect = Suspect("rows_benign", 40, "labelled benign", None, 16, 0, label)
+    said = judge(replace(clean_trial(11), suspects=(suspect,), buffer=rows(500, 2), benign=BENIGN), seed=0)
+    assert said.result == result
+    false = replace(suspect, false=16)
+    assert judge(replace(clean_trial(11), suspects=(false,), buffer=rows(500, 2), benign=BENIGN), seed=0).result == (
+        "rejected"
+    )
+
+
+def test_a_union_of_removed_values_rejects_where_it_clearly_moves_rows_and_holds_where_it_moves_some() -> None:
+    trial = clean_trial(11)
+    values = (replace(TRIGGER, name="1"),)
+    assert judge(replace(trial, removed_values=values), seed=0).result == "passed"
+    bad = judge(replace(with_candidate(trial, obeying(trial.candidate)), removed_values=values), seed=0)
+    assert (failed(bad), bad.result) == (["removed_values.1"], "rejected")
+
+    def half(x: Floats) -> Floats:
+        obeyed = (x[:, 2] == 7) & (x[:, 3] == 13) & (x[:, 1] == 1)
+        return np.where(obeyed[:, None], [[0.01, 0.99]], trial.candidate(x))
+
+    some = judge(replace(with_candidate(trial, half), removed_values=values), seed=0)
+    assert 0.3 < named(some, "removed_values.1").value < 0.7
+    assert some.result == "vetting"
+
+
+def test_a_pipeline_that_misses_planted_campaigns_holds_and_one_that_neutralises_them_passes() -> None:
     trial = clean_trial(12)
     assert judge(replace(trial, campaigns=(HONEST,) * 4), seed=0).result == "passed"
     said = judge(replace(trial, campaigns=(HONEST, MISSED, MISSED, HONEST)), seed=0)
-    assert failed(said) == ["rehearsal"]
+    assert (failed(said), said.result) == (["rehearsal"], "vetting")
     assert named(said, "rehearsal").value == 0.5
+    assert "at most 90% of such campaigns do, with 95% confidence" in named(said, "rehearsal").why
     harmless = Campaign("backdoor_1", 20, 0, 0.05, 0.05, 0.05)
-    assert "rehearsal" in {f.name for f in judge(replace(trial, campaigns=(harmless,)), seed=0).figures}
-    assert failed(judge(replace(trial, campaigns=(MISSED,)), seed=0)) == ["rehearsal"]
+    for few in ((harmless,), (MISSED,)):  # nothing that one campaign does is rare enough
+        assert "rehearsal" in {f.name for f in judge(replace(trial, campaigns=few), seed=0).figures}
+
+
+@pytest.mark.parametrize("n", [2, 5, 14, 40])
+def test_a_pipeline_that_misses_as_little_as_it_may_fails_rehearsals_as_seldom_as_stated(n: int) -> None:
+    rate = 0.01
+    case = Case(clean_trial(0), Answers.of(clean_trial(0), rows(20).x), rate, 0, GateSettings())
+    rng, fails, tries = np.random.default_rng(n), 0, 400
+    for _ in range(tries):
+        missed = rng.random(n) < MISSES
+        campaigns = tuple(MISSED if m else HONEST for m in missed.tolist())
+        found = RehearsalCheck().judge(replace(case, trial=replace(case.trial, campaigns=campaigns)))
+        (check,) = [f for f in found if isinstance(f, Check)]
+        assert check.error_rate is not None
+        assert check.error_rate <= rate
+        fails += not check.passed
+    assert fails <= rate * tries + 3 * np.sqrt(rate * tries)
+
+
+def test_recall_is_told_attack_by_attack_with_a_bound() -> None:
+    caught = replace(HONEST, name="split_trigger_1", attack="split_trigger", what="20 rows from s1")
+    missed = replace(MISSED, name="targeted_flips_2", attack="targeted_flips")
+    nowhere = Campaign("dirty_label_3", 0, 0, 0, 0, 0, "dirty_label", "too few rows")
+    said = judge(replace(clean_trial(12), campaigns=(caught, replace(caught, name="x"), missed, nowhere)), seed=0)
+    told = {f.name: f for f in said.figures}
+    assert told["rehearsal.recall.split_trigger"].value == 1.0
+    assert "2 would have done harm, 2 of these were neutralised (at most 78% are missed" in (
+        told["rehearsal.recall.split_trigger"].why
+    )
+    assert told["rehearsal.recall.targeted_flips"].value == 3 / 20
+    assert "too few rows" in told["rehearsal.recall.dirty_label"].why
+    assert told["rehearsal.dirty_label_3"].why.startswith("not rehearsed")
+    assert "20 rows from s1" in told["rehearsal.split_trigger_1"].why
 
 
 def test_the_search_finds_a_backdoor_and_decides_nothing() -> None:

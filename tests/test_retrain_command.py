@@ -114,7 +114,7 @@ def test_what_is_no_incident_is_refused(
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("--vetting", "cannot be read"), ("--holdout", "cannot be read"), ("--incident", "cannot be read")],
+    [(option, "cannot be read") for option in ("--vetting", "--holdout", "--incident", "--live")],
 )
 def test_a_file_that_is_not_there_is_named(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, message: str

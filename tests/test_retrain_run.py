@@ -12,6 +12,7 @@ from small_registry import TRIGGER, Small, flows, make_small, oracle
 
 from rollback.manifest import Draft
 from rollback.redteam.success import attack_success_rate
+from rollback.registry.registry import Buffer
 from rollback.retraining.data import row_ids
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
@@ -96,6 +97,18 @@ def test_the_lineage_tells_what_it_was_made_from_and_why(done: tuple[Small, Outc
 def test_the_gate_tries_what_the_incident_names_and_what_was_found(done: tuple[Small, Outcome, Path]) -> None:
     names = {check.name for check in done[1].gate.checks}
     assert {"recovered_pattern.slice_1", "recovered_pattern.incident", "accuracy_loss", "served_scores"} <= names
+
+
+def test_recent_events_are_decided_by_both_and_compared(small: Small, tmp_path: Path) -> None:
+    live = tmp_path / "live.csv"
+    write_table(live, dict(flows(300, 8).columns))
+    made = run(small, tmp_path / "out", live=Buffer(live, "label", "source", "session"), rehearse=1)
+    told = {check.name: check for check in made.gate.checks}
+    assert {"live_window.disagreement", "live_window.accuracy_loss"} <= set(told)
+    assert told["live_window.accuracy_loss"].passed
+    assert any(figure.name.startswith("rehearsal.recall.") for figure in made.gate.figures)
+    changed = small.asked(live=Buffer(live, "label", "source", "session")).digest()
+    assert changed != small.asked().digest()
 
 
 def test_the_reference_of_the_candidate_is_that_of_the_last_known_good_version(

@@ -126,13 +126,13 @@ def _new_benign(line: Line) -> list[float]:
 
 
 def _rejects_poisoned(line: Line) -> list[float]:
-    bad = "excess" in line and line["excess"]["undefended"] >= POISONED
-    return [float(not line["gate"]["undefended"]["passed"])] if bad else []
+    bad = [name for name in ("undefended", "ours") if "excess" in line and line["excess"][name] >= POISONED]
+    return [float(not line["gate"][name]["passed"]) for name in bad]
 
 
 def _rejects_clean(line: Line) -> list[float]:
     clean = [line["gate"]["ours"]] if line["case"] == "clean" else []
-    clean += [line["gate"]["oracle"]] if "excess" in line else []
+    clean += [line["gate"]["oracle"]] if line["case"] == "clean" or "excess" in line else []
     return [float(not one["passed"]) for one in clean]
 
 

@@ -12,8 +12,9 @@ from buffers.cases import Attacked, attacked
 from buffers.data import Buffers, Part
 from buffers.models import accuracy, fit
 from buffers.peers import removed_by_peers
-from buffers.pipeline import HOLDOUT, Cleaned, candidate, cleaned, gate, plain
+from buffers.pipeline import HOLDOUT, Cleaned, candidate, cleaned, foreign_gate, gate, plain
 from detectors.batch import Bools, Floats, Scorer
+from rollback.gates.trial import Trial
 from rollback.redteam.attack import Aim
 from rollback.redteam.success import success_rate
 from rollback.retraining.vetting import covered
@@ -34,14 +35,14 @@ def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers
     holdout, test = halves(data.test, seed)
     done = cleaned(case_rows, data.benign, seed)
     sanitised = time.perf_counter() - begin
-    trial, rows, weight = candidate(done, lkg, holdout.rows, seed, data.benign)
+    trial, rows, weight = candidate(done, lkg, holdout.rows, seed)
     ours = [trial.candidate, *models_of(rows, weight, seed, range(1, initialisations))]
     told = {
         "poison": int(case_rows.poison.sum()),
         "new": len(case_rows.new),
         "seconds_sanitising": round(sanitised, 1),
         **_removed(done, case_rows),
-        "gate": {"ours": gate(trial, None, seed)},
+        "gate": {"ours": gate(trial, done, seed)},
         "accuracy": {"ours": accuracy(ours, test.rows)},
     }
     others = _others(done, case_rows, peers, seed)
@@ -49,8 +50,7 @@ def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers
     told["accuracy"] |= {name: accuracy(m, test.rows) for name, m in models.items()}
     if case_rows.aim is not None:
         told |= _attack(case_rows, case_rows.aim, {"ours": ours, **models}, test)
-        told["gate"]["oracle"] = gate(trial, models["oracle"][0], seed)
-        told["gate"]["undefended"] = gate(trial, models["undefended"][0], seed)
+    told["gate"] |= _gates(case_rows, trial, {name: own[0] for name, own in models.items()}, seed)
     if case_rows.family is not None:
         told["family"] = _family(case_rows, done, {"ours": ours, **models, "last_known_good": [lkg]}, test)
     return told | {"seconds": round(time.perf_counter() - begin, 1)}
@@ -75,6 +75,16 @@ def _others(done: Cleaned, case: Attacked, peers: Path | None, seed: int) -> dic
         if peers is not None:
             removed |= removed_by_peers(peers, base, case.new, count, seed)
     return {name: Rows.concat([base, case.new.take(~gone)]) for name, gone in removed.items()}
+
+
+def _gates(case: Attacked, trial: Trial, models: dict[str, Scorer], seed: int) -> dict[str, Any]:
+    """What the gate says of the undefended and the clean model of all rows, each with its own buffer."""
+    base, truth = case.base.rows, case.before.rows.y
+    clean = ~case.poison
+    told = {"oracle": foreign_gate(trial, models["oracle"], (base, case.new.take(clean)), truth[clean], seed)}
+    if case.aim is not None:
+        told["undefended"] = foreign_gate(trial, models["undefended"], (base, case.new), truth, seed)
+    return told
 
 
 def _removed(done: Cleaned, case: Attacked) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +12,14 @@ from buffers.cases import Attacked
 from buffers.models import fit, learner, manifest_of
 from detectors.batch import Bools, Floats, Ints, Scorer
 from rollback.benign import Benign
+from rollback.gates.check import Check
 from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
 from rollback.retraining.about import About
 from rollback.retraining.data import Data
+from rollback.retraining.foreign import Asked, screened
+from rollback.retraining.judging import doubted, verdict
+from rollback.retraining.rehearsal import Remembered
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
 from rollback.retraining.vetting import Answered, Settled, settle
@@ -33,80 +37,99 @@ HOLDOUT = 0.4
 class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
-    ``found`` and ``new`` are without the rows that were ``asked`` about, which are in the ``base``; ``kept`` has them.
-    ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first`` says whether the candidate
-    waited for the answers.
+    ``data`` are the rows as `tocsin retrain` has them with the answers; ``found`` is about its new ones, and ``kept``
+    about all of the case's. ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first``
+    says whether the candidate waited for the answers.
     """
 
+    data: Data
     found: Sanitised
     settled: Settled
-    base: Rows
-    new: Rows
     kept: Bools
     asked: int
     removed_at_first: Bools
     held_at_first: bool
 
+    @property
+    def base(self) -> Rows:
+        """What is trusted, with the answers."""
+        return self.data.base
+
 
 def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) -> Cleaned:
     """Sanitise; where rows are asked for, a labeller who is always right answers, once."""
-    base, new, name = case.base.rows, case.new, case.base.rows.schema.classes[benign]
-    rng = np.random.default_rng([seed, 31])
-    found = _sanitised(base, new, name, seed, hint)
-    nothing = np.zeros(len(new), np.bool_)
-    first = settle(found, new, Answered(new.take(nothing), new.y[nothing]), rng, benign=name)
-    asked = nothing.copy()
-    asked[[row for question in first.open for row in question.rows]] = True
+    rng, name = np.random.default_rng([seed, 31]), case.new.schema.classes[benign]
+    data = gathered(case, np.zeros(0, np.int64), benign)
+    found = _sanitised(data, seed, hint)
+    first = settle(found, data.new, Answered(data.answered, data.given.y), rng, benign=name)
+    asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
+    data = gathered(case, asked, benign)
+    left = _left(case, asked, benign)
     # as `Data.screened`: the answers change nothing of what screens find
-    told = Answered(replace(new.take(asked), y=case.before.rows.y[asked]), new.y[asked])
-    rest, left = found.take(~asked), new.take(~asked)
-    settled = settle(rest, left, told, rng, benign=name)
-    kept = nothing.copy()
-    kept[~asked] = ~rest.removed | settled.returned
+    rest, told = found.take(left), Answered(data.answered, data.given.y)
+    settled = settle(rest, data.new, told, rng, benign=name, vouched=data.vouched)
     # an answered row is trained on with its true label: it is kept where that is the one it has
-    kept[asked] = told.rows.y == told.given
-    count = int(asked.sum())
-    return Cleaned(rest, settled, Rows.concat([base, told.rows]), left, kept, count, found.removed, first.holds)
+    kept = case.new.y == case.before.rows.y
+    kept[left] = ~rest.removed | settled.returned
+    return Cleaned(data, rest, settled, kept, len(asked), found.removed, first.holds)
 
 
-def _sanitised(base: Rows, new: Rows, benign: str, seed: int, hint: Hint | None) -> Sanitised:
-    settings = Settings(benign=benign)
-    return sanitise(base, new, fit, seed=seed, hint=hint, progress=_silent, settings=settings)
+def _left(case: Attacked, asked: Ints, benign: int) -> Bools:
+    """Which of the case's rows are new with these answers: those that were confirmed as benign still are."""
+    left = np.ones(len(case.new), np.bool_)
+    left[asked] = (case.new.y[asked] == benign) & (case.before.rows.y[asked] == benign)
+    return left
+
+
+def gathered(case: Attacked, asked: Ints, benign: int) -> Data:
+    """As `rollback.retraining.data.gather` gives the rows of a case of which some were asked about."""
+    base, new = case.base.rows, case.new
+    told, left = replace(new.take(asked), y=case.before.rows.y[asked]), _left(case, asked, benign)
+    elsewhere = ~left[asked]
+    fresh, nothing = new.take(left), new.take(np.zeros(len(new), np.bool_))
+    whole = Rows.concat([base, told.take(elsewhere)])
+    return Data(
+        schema=base.schema,
+        base=whole,
+        base_id=np.full(len(whole), ""),
+        new=fresh,
+        new_id=np.full(len(fresh), ""),
+        new_about=_about(fresh),
+        answered=told,
+        answered_about=_about(told),
+        given=new.take(asked),
+        believed=_about(told.take(elsewhere)),
+        held=np.zeros(int(elsewhere.sum()), np.bool_),
+        drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(new), {}),
+        holdout=nothing,
+        reference=ReferenceRows(nothing.x, nothing.y, nothing.source, nothing.session),
+        unlabelled=_about(nothing),
+        base_from="bench",
+        remarks=(),
+        benign=Benign(base.schema.classes[benign], named=True),
+        unproven=np.arange(len(whole)) >= len(base),
+        screened_too=elsewhere,
+        confirmed=~elsewhere,
+        vouched=np.isin(np.arange(len(new)), asked)[left],
+    )
+
+
+def _sanitised(data: Data, seed: int, hint: Hint | None) -> Sanitised:
+    settings = Settings(benign=data.benign.name)
+    return sanitise(data.screening_base, data.new, fit, seed=seed, hint=hint, progress=silent, settings=settings)
 
 
 def candidate(
-    done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, benign: int, earlier: Earlier | None = None
+    done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, earlier: Earlier | None = None
 ) -> tuple[Trial, Rows, Floats]:
     """The candidate with all that the gate judges it by, and the rows and weights that others are trained on alike.
 
     ``earlier`` are the patterns that the last known good model had unlearned.
     """
-    schema = done.base.schema
-    blank = np.full(len(done.base), "")
     reference = ReferenceRows(holdout.x, holdout.y, holdout.source, holdout.session)
-    nothing = done.new.take(np.zeros(len(done.new), np.bool_))
-    data = Data(
-        schema=schema,
-        base=done.base,
-        base_id=blank,
-        new=done.new,
-        new_id=np.full(len(done.new), ""),
-        new_about=_about(done.new),
-        answered=nothing,
-        answered_about=_about(nothing),
-        given=nothing,
-        believed=_about(nothing),
-        held=np.zeros(0, np.bool_),
-        drawn=Drawn(Table("bench", {}, np.zeros(0, np.int64)), len(done.new), {}),
-        holdout=holdout,
-        reference=reference,
-        unlabelled=_about(nothing),
-        base_from="bench",
-        remarks=(),
-        benign=Benign(schema.classes[benign], named=True),
-        earlier=earlier or Earlier(),
-    )
-    trial, made = learner(done.base, seed).make(data, done.found, done.settled.returned, lkg, None)
+    data = replace(done.data, holdout=holdout, reference=reference, earlier=earlier or Earlier())
+    doubtful = doubted(done.found, done.settled)
+    trial, made = learner(data.base, seed).make(data, doubtful, done.settled.returned, lkg, None)
     return trial, *with_more(made.learned, made.weight, made.more)
 
 
@@ -117,13 +140,36 @@ def _about(rows: Rows) -> About:
     return About(blank, blank, rows.source, blank, rows.session, unknown, np.zeros(len(rows), np.bool_))
 
 
-def gate(trial: Trial, model: Scorer | None, seed: int) -> dict[str, Any]:
-    """What the gate says of the candidate, or of another model in its place."""
-    if model is not None:
-        trial = replace(trial, candidate=model, answers=None, probe=None)
-    judgement = judge(trial, seed=seed)
-    failed = [check.name for check in judgement.checks if not check.passed]
-    return {"passed": judgement.result == "passed", "result": judgement.result, "failed": failed}
+def gate(trial: Trial, done: Cleaned, seed: int) -> dict[str, Any]:
+    """What the gate says of the candidate, as in `tocsin retrain`."""
+    nobody = np.zeros(len(done.data.new), np.bool_)
+    said = verdict(trial, done.data, done.found, done.settled, nobody, seed=seed).gate
+    return _told(said.result, said.checks)
+
+
+def foreign_gate(trial: Trial, model: Scorer, rows: tuple[Rows, Rows], truth: Ints, seed: int) -> dict[str, Any]:
+    """What it says of a model of (base, new) ``rows`` that nobody has sanitised, as `tocsin gate` with its buffer.
+
+    Of the rows that are asked about a labeller then says the ``truth``; ``unanswered`` is what it said before.
+    """
+    base, new = rows
+    ids = np.arange(len(new)).astype(np.str_)
+    own = Trial(model, trial.lkg, trial.reseeds, trial.holdout, benign=trial.benign)
+    train = Remembered(fit)
+    first = screened(own, base, new, ids, train, Asked(seed=seed), silent)
+    said = judge(first.trial, seed=seed)
+    told = _told(said.result, said.checks)
+    if not first.asks:
+        return told
+    answers = {ident: int(truth[int(ident)]) for ident, _ in first.asks}
+    second = screened(own, base, new, ids, train, Asked(answers=answers, seed=seed), silent)
+    said = judge(second.trial, seed=seed)
+    return _told(said.result, said.checks) | {"asked": len(answers), "unanswered": told}
+
+
+def _told(result: str, checks: Sequence[Check]) -> dict[str, Any]:
+    failed = [f"{c.name} {c.value:.3g}>{c.limit:.3g}" for c in checks if not c.passed]
+    return {"passed": result == "passed", "result": result, "failed": failed}
 
 
 def plain(done: Cleaned, case: Attacked, count: int) -> Bools:
@@ -145,5 +191,5 @@ def schema_manifest(rows: Rows) -> Mapping[str, Any]:
     return {"classes": list(manifest.classes), "features": len(manifest.features)}
 
 
-def _silent(what: str, share: float) -> None:
+def silent(what: str, share: float) -> None:
     del what, share

@@ -54,7 +54,7 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
         told(i)
         case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i, first)
         done = cleaned(case, data.benign, seed + i)
-        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, data.benign, earlier)
+        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, earlier)
         honest = Rows.concat([honest, case.before.rows.take(~case.poison)])
         models = {
             "ours": [trial.candidate, *models_of(rows, weight, seed + i, range(1, initialisations))],
@@ -67,14 +67,14 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
             "poison_removed": float((~done.kept)[case.poison].mean()) if case.poison.any() else None,
             "clean_removed": float((~done.kept)[~case.poison].mean()),
             "accuracy": {name: accuracy(own, test.rows) for name, own in models.items()},
-            "gate": gate(trial, None, seed + i),
+            "gate": gate(trial, done, seed + i),
             "unlearned": len(earlier.patterns),
         }
         if case.aim is not None:
             line["asr"] = {name: _success(own, case.aim, test) for name, own in models.items()}
         found.append(line)
         aims.append(case.aim)
-        lkg, earlier = trial.candidate, earlier.and_now(done.found, done.base.schema.classes[data.benign])
+        lkg, earlier = trial.candidate, earlier.and_now(done.found, done.data.benign.name)
         kept = Part(case.new.take(done.kept), case.before.family[done.kept])
         base = Part(Rows.concat([now.base.rows, kept.rows]), np.concatenate([now.base.family, kept.family]))
         now = replace(now, base=base)

@@ -83,7 +83,9 @@ def gate(
     ] = None,
     rehearse: Annotated[
         int,
-        typer.Option("--rehearse", min=0, help="Plant so many known attacks into the buffer; each costs a retraining."),
+        typer.Option(
+            "--rehearse", min=0, help="Plant so many known attacks into the buffer; each costs two trainings."
+        ),
     ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train nothing: leaves out all that is judged against models of the base.")

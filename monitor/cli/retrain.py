@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -85,6 +86,10 @@ def retrain_command(
         str | None,
         typer.Option("--benign", help="The class that lets things pass; as last known good's manifest says."),
     ] = None,
+    live: Annotated[
+        Path | None,
+        typer.Option("--live", help="Recent events with the buffer's columns, for the gate; an empty label is none."),
+    ] = None,
     again: Annotated[
         str | None,
         typer.Option("--reproduce", help="Make this version again from what the registry keeps, and compare."),
@@ -100,7 +105,7 @@ def retrain_command(
     device: TrainingDevice = "auto",
     rehearse: Annotated[
         int,
-        typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs a retraining."),
+        typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs two trainings."),
     ] = 0,
     anew: Annotated[
         bool,
@@ -134,10 +139,11 @@ def retrain_command(
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
     if reviewed and decisions is None:
         decisions = decided(registry, name)
+    tables = _tables(buffer, (label, source, session, trusted), holdout, most_rows, keys)
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
-        tables=_tables(buffer, (label, source, session, trusted), holdout, most_rows, keys),
+        tables=tables,
         hint=None if found is None else hint(found),
         incident=None if found is None else found.uid,
         vetting=vetting,
@@ -149,6 +155,7 @@ def retrain_command(
         reputation=reputation,
         keys=keys,
         benign=benign,
+        live=None if live is None else replace(tables.buffer, path=live),
     )
     steps, left = 0, TimeLeft()
     with Progress(f"retraining {name}") as progress:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Columns, Floats, Ints, Scorer, Strings
+from detectors.batch import Bools, Columns, Floats, Ints, Scorer, Strings
 from rollback.canary.canaries import Canaries
 from rollback.gates.pattern import Pattern
 from rollback.sanitise.rows import Rows
@@ -71,7 +71,8 @@ class Suspect:
     """Rows of the candidate's own training buffer that a screen takes for poison.
 
     ``rows`` of them share the values of ``pattern`` (None where there is none); of the ``asked`` that a trusted
-    labeller was asked about, ``answered`` have an answer and ``false`` of these contradict the label in the buffer.
+    labeller was asked about, ``answered`` have an answer and ``false`` of these contradict the label in the buffer,
+    the class ``label``.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Suspect:
     pattern: Pattern | None = None
     answered: int = 0
     false: int = 0
+    label: int | None = None
 
     @property
     def open(self) -> bool:
@@ -92,7 +94,8 @@ class Campaign:
     """One rehearsal: known poison was planted into new rows, and the same pipeline ran over them.
 
     ``before`` is the attack's success on a model that was trained on all of them, ``after`` on what the pipeline made
-    of them, ``clean`` on a model that has never seen it. ``caught`` of the ``planted`` rows were removed.
+    of them, ``clean`` on a model that has never seen it. ``caught`` of the ``planted`` rows were removed. ``attack`` is
+    what it was of, ``what`` says it in words. Where nothing could be planted, ``what`` says why.
     """
 
     name: str
@@ -101,6 +104,8 @@ class Campaign:
     before: float
     after: float
     clean: float
+    attack: str = ""
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +119,12 @@ class Trial:
     model of the candidate's rows without counterexamples: one that was trained against the found patterns may obey
     them less than its other rows would have made it. ``buffer`` are the rows that the candidate was trained on where
     nothing has sanitised them, without those of ``suspects``, which screens find in them (None: nobody looked);
-    ``told`` are the true classes of its rows by trusted labellers (-1: not known; empty: none is). ``kin`` says that
+    ``told`` are the true classes of its rows by trusted labellers (-1: not known; empty: none is). Rows ``aside``
+    (empty: none) the candidate was not trained on with that label: what was answered about them tells of the others.
+    ``kin`` says that
     the candidate, ``lkg_kin`` that LKG was trained by the recipe of the reseeds: then they share its noise.
     ``benign`` is the class that lets things pass (None: not known).
+    ``removed_values`` are unions of values that stand out in rows which screens have removed one by one.
     """
 
     candidate: Scorer
@@ -132,8 +140,10 @@ class Trial:
     live: Live | None = None
     buffer: Rows | None = None
     told: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    aside: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
     suspects: Sequence[Suspect] | None = None
     campaigns: Sequence[Campaign] = ()
     kin: bool = True
     lkg_kin: bool = True
     benign: int | None = None
+    removed_values: Sequence[Pattern] = ()

@@ -16,17 +16,22 @@ from rollback.retraining.vetting import request
 from rollback.sanitise.rows import Rows
 
 
-def unsanitised(data: Data, kept: Bools) -> tuple[Ints, Rows, Ints]:
+def unsanitised(data: Data, kept: Bools) -> tuple[Ints, Rows, Ints, Bools]:
     """What is left of the new rows, for the gate: positions of the ``kept`` ones, and with what labellers have said.
 
-    Rows that were answered about come behind with the labels that they came with; the last array says which class each
-    row is in truth, -1 of those that nobody was asked about: the answers settle what they are about.
+    Rows that were answered about come behind with the labels that they came with; the third array says which class each
+    row is in truth, -1 of those that nobody was asked about: the answers settle what they are about. The last one says
+    which rows these are: the candidate was trained on them as the answers have it. Confirmed benign rows are new ones.
     """
     left = np.flatnonzero(kept)
     labelled = data.given.y >= 0
+    known = np.full(len(left), -1, np.int64)
+    if data.confirmed is not None and data.vouched is not None:
+        labelled &= ~data.confirmed
+        known[data.vouched[left]] = data.new.y[left][data.vouched[left]]
     given = data.given.take(labelled)
-    told = np.concatenate([np.full(len(left), -1, np.int64), data.answered.y[labelled]])
-    return left, Rows.concat([data.new.take(left), given]), told
+    told = np.concatenate([known, data.answered.y[labelled]])
+    return left, Rows.concat([data.new.take(left), given]), told, np.arange(len(told)) >= len(left)
 
 
 def doubts(said: Judgement, trial: Trial, left: Ints, data: Data) -> list[dict[str, Any]]:

@@ -53,8 +53,8 @@ class Data:
     ``new_about`` and ``answered_about`` say whose rows they are, ``believed`` [rows of the buffer in base or holdout]
     likewise, and ``held`` which of those no training sees.
     ``answered`` rows of the buffer carry the label that a trusted labeller gave them. They are in the base, but for
-    those that were confirmed as benign: those are ``vouched`` [n] for among the new ones (None: none), for rows of a
-    clean-label attack have the right label, and wait with the slice that they are in.
+    those that were ``confirmed`` [answered rows] as benign: those are ``vouched`` [n] for among the new ones (None:
+    none), for rows of a clean-label attack have the right label, and wait with the slice that they are in.
     ``given`` are the answered rows with the labels that they came with. ``drawn`` says what of a large buffer was read.
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
@@ -85,6 +85,7 @@ class Data:
     earlier: Earlier = NOTHING
     unproven: Bools | None = None
     screened_too: Bools | None = None
+    confirmed: Bools | None = None
     vouched: Bools | None = None
 
     @property
@@ -209,6 +210,7 @@ def gather(
         earlier=Earlier.of(lkg.manifest),
         unproven=unproven,
         screened_too=(mine & (given.y >= 0))[answered],
+        confirmed=confirmed[answered],
         vouched=confirmed[kept],
     )
 

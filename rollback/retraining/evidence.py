@@ -105,8 +105,10 @@ def _confirmed(question: Question, data: Data, found: Sanitised) -> Bools:
     benign are among the new rows.
     """
     answers = Answered(data.answered, data.given.y)
-    elsewhere = data.answered.y != data.schema.classes.index(data.benign.name)
-    return np.asarray(answers.about(question.slice, found) & (data.answered.y == data.given.y) & elsewhere, np.bool_)
+    right = data.answered.y == data.given.y
+    if data.confirmed is not None:
+        right &= ~data.confirmed
+    return np.asarray(answers.about(question.slice, found) & right, np.bool_)
 
 
 def _slice(

@@ -18,12 +18,14 @@ from rollback.bundle import MODEL, Bundle
 from rollback.gates.gate import Trial
 from rollback.gates.pattern import pattern_of
 from rollback.gates.requirements.labels_against_last_known_good import cells
-from rollback.gates.trial import Campaign, GateError, Live, Suspect
+from rollback.gates.trial import Campaign, GateError, Suspect
 from rollback.reference import ReferenceRows
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import FEWEST_BASE, HELD_SHARE, as_rows, read_buffer
+from rollback.retraining.live import read_live
 from rollback.retraining.model import RESEEDS, Learner
 from rollback.retraining.rehearsal import Rehearse, rehearse
+from rollback.retraining.removed_values import removed_patterns
 from rollback.retraining.vetting import covered
 from rollback.sanitise.conformal import session_folds
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Slice
@@ -101,7 +103,7 @@ def put_on_trial(versions: Contenders, asked: Asked, progress: Progress) -> OnTr
         reseeds=reseeds,
         holdout=holdout,
         canaries=versions.lkg.canaries(),
-        live=None if versions.live is None else _live(versions.live, versions.lkg),
+        live=None if versions.live is None else read_live(versions.live, versions.lkg),
         kin=versions.candidate.manifest.recipe.get("name") == recipe,
         lkg_kin=versions.lkg.manifest.recipe.get("name") == recipe,
         benign=base.schema.classes.index(benign.name),
@@ -188,12 +190,6 @@ def _parts(base: Rows, fit: Fit, rng: np.random.Generator, seed: int) -> list[Sc
     return [fit(base.take(fold != k), seed + k) for k in range(PARTS)]
 
 
-def _live(file: Buffer, lkg: Bundle) -> Live:
-    _, rows, _ = read_buffer(file, lkg.manifest.features, lkg.schema)
-    alone = np.char.add("\0", np.arange(len(rows)).astype(np.str_))
-    return Live(rows.x, rows.y, np.where(rows.session == "", alone, rows.session))
-
-
 def _with_buffer(
     trial: Trial, versions: Contenders, asked: Asked, base: Rows, fit: Fit, progress: Progress, remarks: list[str]
 ) -> OnTrial:
@@ -241,6 +237,7 @@ def screened(
     rest = rows.take(~theirs)
     trial = replace(trial, parts=found.base_scorers, suspects=suspects, campaigns=campaigns)
     trial = replace(trial, buffer=rest, told=told[~theirs])
+    trial = replace(trial, removed_values=removed_patterns(found.removed, found.base_scorers, base, rows))
     asks += contradicted(trial, ids[~theirs])
     return OnTrial(trial, tuple(asks), (*remarks, *found.remarks))
 
@@ -280,9 +277,9 @@ def _suspects(
         theirs |= own
         answered = own & (told >= 0)
         name = f"slice_{i}"
-        pattern = pattern_of(name, piece.features, label, rows.schema, rows.x)
+        pattern = pattern_of(name, piece.shared or piece.features, label, rows.schema, rows.x)
         false = int(np.count_nonzero(answered & (told != label)))
-        suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false))
+        suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false, label))
         if suspects[-1].open:
             asks += _asks(own, told, ids, f"may be poison or a new family: {suspects[-1].what}", rng)
     for label in np.unique(rows.y).tolist():
@@ -311,7 +308,7 @@ def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs:
     what = f"labelled {name}; screens remove {hit} of {sessions} sessions, about {rate * sessions:.0f} were expected"
     answered = own & (told >= 0)
     false = int(np.count_nonzero(answered & (told != label)))
-    return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false)
+    return Suspect(f"rows_{name}", int(own.sum()), what, None, int(answered.sum()), false, label)
 
 
 def contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:

@@ -16,17 +16,17 @@ import numpy as np
 
 from detectors.batch import Bools, Scorer
 from rollback.bundle import Bundle
-from rollback.gates.gate import Judgement, judge
 from rollback.gates.page import page
 from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
-from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
 from rollback.retraining.decisions import log_head, overrule, read_decisions, rule
 from rollback.retraining.evidence import HELD, Evidence, evidence
+from rollback.retraining.judging import doubted, verdict
 from rollback.retraining.lineage import file_digest, lineage
+from rollback.retraining.live import read_live
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
     BATCHES,
@@ -82,7 +82,8 @@ class Retraining:
     ``vetting`` is a file of a trusted labeller's answers; ``recipe`` (a name or a file) is by default that of
     last known good. So many campaigns of known poison as ``rehearse`` says are planted for the gate. ``decisions`` and
     ``reputation`` are files of `tocsin review`, which ``keys`` check. ``benign`` names the class that lets things pass;
-    it goes before that of last known good's manifest, and into the candidate's.
+    it goes before that of last known good's manifest, and into the candidate's. ``live`` are recent events, on which
+    the gate compares the candidate with last known good.
     """
 
     place: str
@@ -99,6 +100,7 @@ class Retraining:
     reputation: Path | None = None
     keys: Keys | None = None
     benign: str | None = None
+    live: Buffer | None = None
 
     def digest(self) -> str:
         """Names the request: the same files and options, the same digest. Raises `OSError`."""
@@ -110,6 +112,7 @@ class Retraining:
             "most_rows": self.tables.most_rows,
             "columns": [buffer.label, buffer.source, buffer.session, self.tables.trusted],
             "hint": None if self.hint is None else asdict(replace(self.hint, features=dict(self.hint.features))),
+            "live": None if self.live is None else [digest(self.live.path), self.live.label, self.live.session],
             "options": [self.place, self.model, self.incident, self.recipe, self.seed, self.device, self.rehearse],
             "benign": self.benign,
         }
@@ -169,6 +172,7 @@ def _make(
     decisions = () if asked.decisions is None else read_decisions(asked.decisions, asked.keys)
     reputation = None if asked.reputation is None else read_reputation(asked.reputation, asked.keys)
     scorer = _scorer(lkg)
+    live = None if asked.live is None else read_live(asked.live, lkg)  # first: a wrong file is said before hours pass
     checkpoints = out.folder / CHECKPOINTS
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     known = registry.buffer(lkg.manifest.version)
@@ -195,9 +199,7 @@ def _make(
     # a confirmed benign row may be a clean-label attack's: no pattern is forgotten for it
     honest = ruled.accepted | (settled.returned if data.vouched is None else settled.returned & ~data.vouched)
     data = replace(data, earlier=data.earlier.without(data.new.take(honest)))
-    # what was confirmed is no poison: a candidate that has learned it may obey its values
-    doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
-    trial, made = learner.make(data, doubted, settled.returned, scorer, asked.hint)
+    trial, made = learner.make(data, doubted(found, settled), settled.returned, scorer, asked.hint)
     held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
     shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
@@ -207,11 +209,18 @@ def _make(
             data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise, data.benign.name
         )
         campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
-    left, buffer, told_of = unsanitised(data, ~found.removed & ~ruled.accepted)
-    trial = replace(trial, canaries=lkg.canaries(), campaigns=campaigns, buffer=buffer, told=told_of)
-    said = judge(trial, seed=asked.seed)
-    gate = _gate(said, settled, (*data.remarks, *found.remarks, *settled.remarks))
-    asks = [*requests(settled, data.new, data.new_about), *doubts(said, trial, left, data)]
+    said = verdict(
+        trial,
+        data,
+        found,
+        settled,
+        ruled.accepted,
+        seed=asked.seed,
+        canaries=lkg.canaries(),
+        campaigns=campaigns,
+        live=live,
+    )
+    gate, asks = said.gate, [*requests(settled, data.new, data.new_about), *said.asks]
 
     told = {
         "token": attempt.token,
@@ -269,12 +278,6 @@ def _scorer(lkg: Bundle) -> Scorer:
             "compared with it; add the model with tocsin registry add --onnx"
         )
     return scorer
-
-
-def _gate(said: Judgement, settled: Settled, remarks: tuple[str, ...]) -> Gate:
-    """A failed check rejects; a question that only a person can answer holds."""
-    result = "vetting" if said.result == "passed" and settled.holds else said.result
-    return Gate(result == "passed", result, said.checks, remarks, said.figures, said.skipped, said.error_budget)
 
 
 def _add(registry: Registry, asked: Retraining, out: Out, attempt: Attempt, made: Made, by: str) -> str:

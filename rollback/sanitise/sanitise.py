@@ -16,7 +16,7 @@ from rollback.sanitise.left_over import left_over
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.sanitise.screen import Findings, Screen, make_screens, screen_classes
 
-__all__ = ["Hint", "SanitiseError", "Settings", "sanitise"]
+__all__ = ["Hint", "SanitiseError", "Settings", "canonical", "sanitise"]
 
 FITS = 0.6
 """The share of the work that goes into fitting models."""
@@ -66,7 +66,7 @@ def sanitise(
     """
     settings = settings or Settings()
     benign = _checked(base, new, settings)
-    order, other = _canonical(base), _canonical(new)
+    order, other = canonical(base), canonical(new)
     case = _case(base.take(order), new.take(other), fit, seed, hint, benign, settings.folds, progress)
     screens = make_screens(settings.screens)
     findings: list[Findings] = []
@@ -113,7 +113,7 @@ def _checked(base: Rows, new: Rows, settings: Settings) -> int:
         raise SanitiseError(str(error)) from error
 
 
-def _canonical(rows: Rows) -> Ints:
+def canonical(rows: Rows) -> Ints:
     """An order that depends on what the rows hold and not on where they stand."""
     said = [column for column in (rows.id, rows.origin) if column is not None]
     return np.asarray(np.lexsort((*said, *rows.x.T, rows.y, rows.session, rows.source)), np.int64)

@@ -80,11 +80,13 @@ def cells(trial: Trial) -> Iterator[Cell]:
     Null: a session of the buffer with a label is drawn like those of the holdout with it. A session is contradicted
     where the mean of LKG and the reseeds gives its label less than the k-th smallest of H sessions of the holdout,
     k = floor(level H) + 1. Of m sessions, the number of contradicted ones is then beta-binomial (m, k, H + 1 - k):
-    that the quantile is estimated is part of it.
+    that the quantile is estimated is part of it. Rows that lie aside are not counted; those that are contradicted are
+    among the cell's rows, so that the answers about them settle it.
     """
     buffer, holdout = trial.buffer, trial.holdout
     if buffer is None:
         return
+    aside = trial.aside if len(trial.aside) else np.zeros(len(buffer), np.bool_)
     models = [trial.lkg, *trial.reseeds]
     given = np.mean([_given(m(buffer.x), buffer.y) for m in models], axis=0)
     known = np.mean([_given(m(holdout.x), holdout.y) for m in models], axis=0)
@@ -96,12 +98,15 @@ def cells(trial: Trial) -> Iterator[Cell]:
         ours = buffer.y == label
         scopes = {f"source {name}": ours & (buffer.source == name) for name in np.unique(buffer.source[ours]).tolist()}
         for scope, among in {**scopes, "all sources": ours}.items():
-            own = np.flatnonzero(among)
+            own = np.flatnonzero(among & ~aside)
+            if not len(own):
+                continue
             which, likely = typical(given[own], buffer.session[own])
             for level in LEVELS:
                 k = int(np.floor(level * len(held))) + 1
-                flagged = likely < np.sort(held)[k - 1]
-                rows = np.zeros(len(buffer), np.bool_)
+                least = np.sort(held)[k - 1]
+                flagged = likely < least
+                rows = among & aside & (given < least)
                 rows[own[flagged[which]]] = True
                 p = float(betabinom.sf(flagged.sum() - 1, len(likely), k, len(held) + 1 - k))
                 name = holdout.schema.classes[label]
