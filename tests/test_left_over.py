@@ -43,7 +43,7 @@ def test_nothing_is_added_for_clear_poison_for_all_sources_or_where_it_is_known_
 def test_a_doubtful_slice_has_no_row_of_clear_poison_and_one_that_was_kept_none_of_a_removed_one() -> None:
     new, _ = lost()
     wide = Slice("attack", "s2", {}, 9.0, 50, core={new.schema.names[1]: [None, None]}, held=True)
-    whole, irc = new.source == "s2", new.x[:, 4] == 2
+    whole, irc = (new.source == "s2") & ~np.isnan(new.x[:, 1]), new.x[:, 4] == 2
     poison = replace(FAMILY, swap=0.9, held=False)
     assert np.array_equal(about(wide, [wide, FAMILY], new), whole)
     assert np.array_equal(about(wide, [wide, poison], new), whole & ~irc)
