@@ -207,6 +207,27 @@ def test_confirmed_benign_rows_vouch_for_no_others(small: Small, tmp_path: Path)
     assert not np.all(x == list(TRIGGER.features.values()), axis=1).any()
 
 
+def test_answers_change_nothing_of_what_screens_look_at(small: Small, tmp_path: Path) -> None:
+    ids = sorted(small.poison_ids)
+    answers = tmp_path / "answers.ndjson"
+    told = [{"id": one, "label": "benign" if i < 8 else "attack"} for i, one in enumerate(ids[:16])]
+    answers.write_bytes(b"\n".join(map(msgspec.json.encode, told)))
+    screened: list[list[Rows]] = []
+
+    def sanitise(base: Rows, new: Rows, *rest: object, **more: object) -> Sanitised:
+        screened.append([base, new])
+        raise RetrainRefusedError("enough")
+
+    for name, file in (("before", None), ("after", answers)):
+        with pytest.raises(RetrainRefusedError, match="enough"):
+            run(small, tmp_path / name, sanitise, vetting=file)
+    for before, after in zip(*screened, strict=True):
+        keys = [sorted(zip(map(bytes, r.x), r.y.tolist(), r.source.tolist(), strict=True)) for r in (before, after)]
+        assert keys[0] == keys[1]
+    assert screened[1][1].id is not None
+    assert set(ids) <= set(screened[1][1].id.tolist())
+
+
 def test_a_confirmed_slice_of_another_class_returns(small: Small, tmp_path: Path) -> None:
     columns = dict(read_table(small.buffer, text=["id", "session"]).columns)
     stamped = np.isin(columns["id"], list(small.poison_ids))
