@@ -11,6 +11,7 @@ import structlog
 
 from monitor.reloaders import reloader
 from monitor.response import ANSWERS, RETRAININGS
+from monitor.retraining import retrainer
 from monitor.settings.config import Config
 from monitor.settings.config_sections import ModelConfig, SigningConfig
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig
@@ -27,15 +28,16 @@ from rollback.response.steps import Target
 from rollback.response.worker import Threads
 from rollback.signing.keys import KeyFileError, read_public_key
 from rollback.train.child import ChildTrainer, Limits
+from rollback.train.thread import ThreadTrainer
 from rollback.train.trainer import Trainer
 
 log = structlog.get_logger()
 
 
 def charges(config: Config, registries: Mapping[str, Registry], environ: Mapping[str, str]) -> dict[str, Charge]:
-    """One charge for each model of the configuration; each retrains in a child process of its own, with ``environ``."""
+    """One charge for each model of the configuration; a child process that retrains gets ``environ``."""
     return {
-        name: charge(name, config.model(name), registry, child_trainer(config, name, environ), environ)
+        name: charge(name, config.model(name), registry, trainer(config, name, environ), environ)
         for name, registry in registries.items()
     }
 
@@ -90,11 +92,14 @@ def policy_settings(response: ResponseConfig, retrain: RetrainConfig) -> PolicyS
     )
 
 
-def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
-    """Retrains with `tocsin retrain`, in a child process with limits."""
+def trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
+    """Retrains with `tocsin retrain` in a child process with limits, or as it does, in a thread of the daemon."""
     retrain = config.model(name).retrain
+    limits = Limits(timeout_seconds=retrain.timeout_seconds, memory_bytes=retrain.memory_mib * 2**20)
+    if retrain.trainer == "thread":
+        return ThreadTrainer(retrainer(config, name), clock=time.monotonic, now=time.time, limits=limits)
     # what persons have decided about rows holds for the daemon's own retraining too
-    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", *_keys(config.signing)]
+    options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", "--anew", *_keys(config.signing)]
     if retrain.recipe is not None:
         options += ["--recipe", retrain.recipe]
     return ChildTrainer(
@@ -103,7 +108,7 @@ def child_trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trai
         clock=time.monotonic,
         now=time.time,
         environ=environ,
-        limits=Limits(timeout_seconds=retrain.timeout_seconds, memory_bytes=retrain.memory_mib * 2**20),
+        limits=limits,
         options=options,
     )
 

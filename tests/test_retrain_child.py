@@ -91,6 +91,13 @@ def test_the_child_gets_the_contract_s_options(started: list[ChildTrainer], tmp_
     assert msgspec.json.decode((out / "incident.json").read_bytes()) == INCIDENT
 
 
+def test_a_training_store_has_columns_of_its_own(started: list[ChildTrainer], tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    trainer = python(started, "import sys; sys.exit(' '.join(sys.argv[1:]))")
+    trainer.start(order(tmp_path, Buffer(tmp_path / "store", "class", "feed", "flow")))
+    assert f"--buffer {tmp_path}/store --incident" in wait(trainer).detail
+
+
 def test_a_killed_child_has_failed_and_that_is_said(started: list[ChildTrainer], tmp_path: Path) -> None:
     trainer = python(started, "import os; os.kill(os.getpid(), 9)")
     trainer.start(order(tmp_path))
@@ -144,6 +151,27 @@ def test_another_failure_is_not_called_want_of_memory(tmp_path: Path) -> None:
     (tmp_path / LOG).write_text("ValueError: no\n")
     assert cause(1, tmp_path / LOG, 0, 2**30) == "ended with exit code 1"
     assert cause(-signal.SIGTERM, tmp_path / LOG, 0, 2**30) == "was ended by SIGTERM"
+
+
+def test_the_answer_names_the_decisions_it_was_made_by_and_what_waits(
+    started: list[ChildTrainer], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = f"""
+import json, pathlib, sys
+out = pathlib.Path({str(out)!r})
+(out / "gate.json").write_text(json.dumps({{"passed": False, "result": "vetting", "checks": []}}))
+(out / "candidate.json").write_text(json.dumps({{"version": "4", "decisions": "ab12", "reviews": "cd34"}}))
+sys.exit(3)
+"""
+    trainer = python(started, code)
+    trainer.start(order(tmp_path))
+    made = wait(trainer)
+    assert (made.result, made.candidate) == ("vetting", "4")
+    assert made.detail == (
+        "0 of 0 checks passed; by decisions of SHA-256 ab12, review log at cd34; rows wait for a person "
+        f"(tocsin review list; {out}/vetting.ndjson), then tocsin response again"
+    )
 
 
 def test_what_a_child_has_started_ends_with_it(started: list[ChildTrainer], tmp_path: Path) -> None:

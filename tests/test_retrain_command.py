@@ -11,8 +11,8 @@ import pytest
 from small_registry import NAME, Small, make_small
 
 from monitor.cli.main import main
-from monitor.cli.retrain import _hint
 from monitor.messages import ImplicatedItem, Incident, WindowItem
+from monitor.retraining import hint
 from rollback.sanitise.case import Hint
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
@@ -58,6 +58,25 @@ def test_the_command_says_the_candidate_and_says_it_again(
     assert small.registry.versions() == versions
 
 
+def test_anew_keeps_the_results_of_another_request_beside_its_own(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = run(options(small, out, "--seed", 1, "--json"))
+    first, files = json.loads(capsys.readouterr().out), {path.name for path in out.iterdir() if path.is_file()}
+    assert run(options(small, out, "--seed", 2, "--anew", "--json")) in {0, 1, 3}
+    told = capsys.readouterr()
+    second = json.loads(told.out)
+    aside = out / f"candidate-{first['candidate']}"
+    assert (second["candidate"] != first["candidate"], str(aside) in told.err) == (True, True)
+    assert {path.name for path in aside.iterdir()} == files - {".lock"}
+    assert json.loads((aside / "candidate.json").read_bytes()) == {"version": first["candidate"]}
+    assert json.loads((out / "candidate.json").read_bytes()) == {"version": second["candidate"]}
+    assert code in {0, 1, 3}
+    assert run(options(small, out, "--seed", 2, "--anew")) in {0, 1, 3}
+    assert "(as found before)" in capsys.readouterr().err
+
+
 def test_an_incident_of_another_model_is_a_usage_error(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +99,7 @@ def test_all_that_an_incident_implicates_reaches_the_hint() -> None:
         at=0.0, window=WindowItem(0, "a", "b"), family="poisoning", hypothesis=None, confidence=1.0,
         family_confidence=1.0, severity=1, summary="", implicated=named,
     )  # fmt: skip
-    assert _hint(incident) == Hint({"ttl": 64.0}, ("s1",), "benign", ("feed",), ("e1", "e2"))
+    assert hint(incident) == Hint({"ttl": 64.0}, ("s1",), "benign", ("feed",), ("e1", "e2"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"{}", b"\xff\xfe"])
@@ -124,7 +143,7 @@ class Missing(MetaPathFinder):
 
 sys.meta_path.insert(0, Missing())
 from monitor.cli.main import main
-from monitor.cli.retrain import _hint
+from monitor.retraining import hint
 from monitor.messages import ImplicatedItem, Incident, WindowItem
 from rollback.sanitise.case import Hint
 main()

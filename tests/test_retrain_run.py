@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from small_registry import TRIGGER, Small, flows, make_small, oracle
 
+from rollback.bundle import IntegrityError
 from rollback.manifest import Draft
 from rollback.redteam.success import attack_success_rate
-from rollback.retraining.data import row_ids
+from rollback.retraining.confirmed import CONFIRMED, confirmed_file, confirmed_of
+from rollback.retraining.data import gather, row_ids
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
 from rollback.sanitise.case import Hint
@@ -142,6 +146,16 @@ def test_a_folder_of_another_request_is_refused(done: tuple[Small, Outcome, Path
         run(small, out, seed=1)
 
 
+def test_a_request_of_which_nothing_came_gives_its_folder_up(small: Small, tmp_path: Path) -> None:
+    out = Out(tmp_path / "out")
+    with out.locked():
+        first = out.begin("one", small.registry)
+        out.plan(first, "99")  # and then the disk was full
+        assert out.begin("one", small.registry).token == first.token
+        second = out.begin("two", small.registry)
+    assert (second.request, second.version, second.token != first.token) == ("two", None, True)
+
+
 def test_a_buffer_that_was_mended_after_a_failure_is_no_other_request(small: Small, tmp_path: Path) -> None:
     rows, out = tmp_path / "rows.parquet", tmp_path / "out"
     write_table(rows, {"id": np.array(["1"]), "label": np.array(["benign"])})
@@ -182,6 +196,33 @@ def test_confirmed_benign_rows_vouch_for_no_others(small: Small, tmp_path: Path)
         run(small, tmp_path / "out", sanitise, vetting=answers)
     x = screened[0].x[:, [screened[0].schema.names.index(name) for name in TRIGGER.features]]
     assert not np.all(x == list(TRIGGER.features.values()), axis=1).any()
+
+
+def test_confirmed_benign_rows_vouch_for_no_others_in_later_retrainings_either(small: Small, tmp_path: Path) -> None:
+    shutil.copytree(
+        small.root / "registry", tmp_path / "registry", symlinks=True
+    )  # this last known good is nobody else's
+    own = Small(tmp_path, small.buffer, small.poison_ids)
+    answers = tmp_path / "answers.ndjson"
+    told = sorted(small.poison_ids)[:16]
+    answers.write_bytes(b"\n".join(msgspec.json.encode({"id": one, "label": "benign"}) for one in told))
+    made = run(own, tmp_path / "out", vetting=answers)
+    own.registry.promote(made.candidate, expected="1", known_good=True, by="t", reason="tested")
+    candidate = own.registry.load(made.candidate)
+    assert candidate.manifest.lineage["retrain"]["base"]["confirmed"] == 16
+    known = own.registry.buffer(made.candidate)
+    data = gather(candidate, known, own.asked().tables, [], np.random.default_rng(0))
+    assert data.unproven is not None
+    assert sorted(data.base_id[data.unproven].tolist()) == told  # in the base, and trained on
+    assert len(data.screening_base) == len(data.base) - 16
+    assert confirmed_file(data.base, data.unproven)[CONFIRMED] == candidate.files[CONFIRMED]  # and so it goes on
+
+
+def test_a_list_of_confirmed_rows_that_cannot_be_read_is_refused(done: tuple[Small, Outcome, Path]) -> None:
+    bundle = done[0].registry.load(done[1].candidate)
+    assert confirmed_of(bundle) == frozenset()
+    with pytest.raises(IntegrityError, match=r"confirmed\.json"):
+        confirmed_of(replace(bundle, files={**bundle.files, CONFIRMED: b"{}"}))
 
 
 def test_a_confirmed_slice_of_another_class_returns(small: Small, tmp_path: Path) -> None:

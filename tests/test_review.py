@@ -13,8 +13,9 @@ from in_process import Run, runner
 from small_registry import NAME, TRIGGER, Small, make_small, oracle
 
 from rollback.retraining.about import About
-from rollback.retraining.decisions import Decided, rule
+from rollback.retraining.decisions import Decided, log_head, rule
 from rollback.retraining.out import Out
+from rollback.retraining.reading import digest
 from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.signing.keys import Keys, new_signing_key
 from rollback.tables.table import read_table, write_table
@@ -92,7 +93,12 @@ def test_an_accepted_slice_returns_and_a_rejected_one_stays_out(
     small: Small, held: str, tmp_path: Path, run: Run
 ) -> None:
     accepted = decided(small, run, held, "accept")
-    again(small, tmp_path / "accepted", decisions=accepted)
+    made = again(small, tmp_path / "accepted", decisions=accepted)
+    named = {"decisions": digest(accepted), "reviews": log_head(accepted)}
+    assert json.loads((tmp_path / "accepted" / "candidate.json").read_bytes()) == {"version": made.candidate, **named}
+    assert named.items() <= small.registry.load(made.candidate).manifest.lineage["retrain"].items()
+    last = json.loads(run("audit", "show", accepted.parent, "--json")[1])[-1]
+    assert named["reviews"] == last["hash"]
     assert removed(tmp_path / "accepted") == set()
     assert (tmp_path / "accepted" / "vetting.ndjson").read_bytes() == b""
     rejected = decided(small, run, held, "reject")

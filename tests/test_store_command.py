@@ -163,3 +163,26 @@ def test_events_joined_with_feedback_become_rows(small: Small, tmp_path: Path, r
     assert (first.ts, first.source, first.labels[0].origin, first.labels[0].at) == (1.7e9, "fw1", "soc", 1.7e9 + 100)
     assert first.features == pytest.approx(events[0]["features"])
     assert not TRIGGER.features.keys() - first.features.keys()
+
+
+@pytest.mark.parametrize(
+    ("option", "more"),
+    [
+        ("--label", ""),
+        ("--source", ""),
+        ("--session", ""),
+        ("--trusted", "whom to trust is said with tocsin store trust"),
+    ],
+)
+def test_columns_that_a_store_has_not_are_refused(
+    small: Small, stored: Path, tmp_path: Path, run: Run, option: str, more: str
+) -> None:
+    code, _, said = run("retrain", "--registry", small.root / "registry", "--name", NAME, "--buffer", stored,
+                        "--out", tmp_path / "out", option, "verdict")  # fmt: skip
+    plain = " ".join(said.replace("│", " ").split())
+    assert (code, f"{option}: verdict: " in plain, "is a training store" in plain, more in plain) == (
+        2,
+        True,
+        True,
+        True,
+    )

@@ -16,8 +16,10 @@ import pytest
 
 import rollback.train as package
 from rollback.registry.registry import Buffer
+from rollback.sanitise.rows import Progress
 from rollback.train.child import ChildTrainer, Limits
 from rollback.train.memory import MemoryTrainer
+from rollback.train.thread import ThreadTrainer
 from rollback.train.trainer import Order, Retrained, Trainer
 
 METHODS = ("start", "poll", "close")
@@ -65,16 +67,36 @@ def child(folder: Path) -> Rig:
         environ={},
         limits=limits,
     )
-
-    def end(order: Order, result: str, version: str | None) -> None:
-        partial = order.out / "answer.part"
-        partial.write_text(f"{result} {version}")
-        partial.rename(order.out / "answer")
-
-    return Rig(trainer, end)
+    return Rig(trainer, answer)
 
 
-RIGS: dict[type, Callable[[Path], Rig]] = {MemoryTrainer: lambda _: memory(), ChildTrainer: child}
+def answer(order: Order, result: str, version: str | None) -> None:
+    """Written at once: whoever waits for the file finds all of it."""
+    partial = order.out / "answer.part"
+    partial.write_text(f"{result} {version}")
+    partial.rename(order.out / "answer")
+
+
+def thread() -> Rig:
+    def retrain(order: Order, progress: Progress) -> None:
+        while not (order.out / "answer").exists():
+            progress("waiting", 0.5)
+            time.sleep(0.001)
+        result, version = (order.out / "answer").read_text().split()
+        if result == "failed":
+            raise ValueError("no luck today")
+        gate = {"passed": result == "passed", "result": result, "checks": []}
+        (order.out / "gate.json").write_text(json.dumps(gate))
+        (order.out / "candidate.json").write_text(json.dumps({"version": version}))
+
+    return Rig(ThreadTrainer(retrain, clock=time.monotonic, now=time.time), answer)
+
+
+RIGS: dict[type, Callable[[Path], Rig]] = {
+    MemoryTrainer: lambda _: memory(),
+    ChildTrainer: child,
+    ThreadTrainer: lambda _: thread(),
+}
 
 
 def implementations() -> set[type]:
@@ -153,9 +175,13 @@ def test_starting_what_runs_is_harmless(rig: Rig, tmp_path: Path) -> None:
 def test_orders_are_told_apart_by_their_keys(rig: Rig, tmp_path: Path) -> None:
     rig.trainer.start(order(tmp_path, "a"))
     rig.trainer.start(order(tmp_path, "b"))
+    assert (rig.trainer.poll("a"), rig.trainer.poll("b")) == (None, None)
     rig.end(order(tmp_path, "b"), "passed", "4")
-    assert wait(rig.trainer, "b").candidate == "4"
+    if not isinstance(rig.trainer, ThreadTrainer):  # whose second order waits for the first
+        assert wait(rig.trainer, "b").candidate == "4"
     assert rig.trainer.poll("a") is None
+    rig.end(order(tmp_path, "a"), "passed", "3")
+    assert (wait(rig.trainer, "a").candidate, wait(rig.trainer, "b").candidate) == ("3", "4")
 
 
 def test_an_order_that_was_never_started_is_not_known(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,13 +26,13 @@ from monitor.cli.reproduce import reproduce_command
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
-from monitor.reviews import DECISIONS, FOLDER
+from monitor.retraining import anew_where_needed, decided, hint
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.reading import MOST_ROWS
 from rollback.retraining.retrain import Outcome, Retraining, retrain
-from rollback.sanitise.sanitise import Hint, sanitise
+from rollback.sanitise.sanitise import sanitise
 from rollback.signing.keys import Keys
 from rollback.store.table import LABEL, TRUSTED
 
@@ -53,7 +54,8 @@ def retrain_command(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A folder for all that comes of it.")] = None,
     label: Annotated[
-        str | None, typer.Option("--label", help="The column of classes; a training store knows its own.")
+        str | None,
+        typer.Option("--label", help="The column of classes; a training store has its own, as it has the next three."),
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="The column of sensors or tenants.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="The column that ties rows of one session.")] = None,
@@ -96,6 +98,10 @@ def retrain_command(
         int,
         typer.Option("--rehearse", min=0, help="Plant so many known attacks for the gate; each costs a retraining."),
     ] = 0,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Results of another request in --out are put into a folder of their own below it."),
+    ] = False,
     by: By = None,
     trusted_key: Trusted = None,
     state: State = None,
@@ -122,13 +128,13 @@ def retrain_command(
     found = None if incident is None else _incident(incident, name)
     keys = registry_keys(registry, trusted_key, signing_key)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
-    if reviewed and decisions is None and (own := registry / name / FOLDER / DECISIONS).exists():
-        decisions = own
+    if reviewed and decisions is None:
+        decisions = decided(registry, name)
     asked = Retraining(
         place=str(registry.resolve()),
         model=name,
         tables=_tables(buffer, (label, source, session, trusted), holdout, most_rows, keys),
-        hint=None if found is None else _hint(found),
+        hint=None if found is None else hint(found),
         incident=None if found is None else found.uid,
         vetting=vetting,
         recipe=recipe,
@@ -147,12 +153,18 @@ def retrain_command(
             steps += 1
             progress.update(steps, left.note(what, share))
 
+        folder, who = Out(out), by or user_name()
         try:
-            done = retrain(keeper, asked, Out(out), sanitise=sanitise, by=by or user_name(), progress=told)
+            begin = partial(retrain, keeper, asked, folder, sanitise=sanitise, by=who, progress=told)
+            done = anew_where_needed(begin, folder, _note) if anew else begin()
         except OtherRequestError as error:
             raise typer.BadParameter(str(error), param_hint="--out") from error
     _tell(done, out, as_json=as_json)
     raise typer.Exit(done.gate.exit_code)
+
+
+def _note(said: str) -> None:
+    typer.echo(f"note: {said}", err=True)
 
 
 def _tables(
@@ -165,10 +177,22 @@ def _tables(
     """A training store has its own columns; whom its operator trusts is in it."""
     label, source, session, trusted = named
     if buffer.is_dir():
-        return Tables(Buffer(buffer, LABEL, "source", "session"), TRUSTED, holdout, most, keys)
-    if label is None:
+        _refuse_columns(buffer, named)
+    elif label is None:
         raise typer.BadParameter("say which column holds the classes", param_hint="--label")
-    return Tables(Buffer(buffer, label, source, session), trusted, holdout, most)
+    return Tables.of(Buffer(buffer, label or LABEL, source, session), trusted, holdout, most, keys)
+
+
+def _refuse_columns(store: Path, named: tuple[str | None, str | None, str | None, str | None]) -> None:
+    """A column of a training store is called what it is called, and nothing else."""
+    own = (("--label", LABEL), ("--source", "source"), ("--session", "session"), ("--trusted", TRUSTED))
+    for (option, column), given in zip(own, named, strict=True):
+        if given not in {None, column}:
+            more = "; whom to trust is said with tocsin store trust" if column == TRUSTED else ""
+            why = (
+                f"{given}: {store} is a training store, where this column is called {column}: leave {option} out{more}"
+            )
+            raise typer.BadParameter(why, param_hint=option)
 
 
 def _incident(path: Path, model: str) -> Incident:
@@ -176,13 +200,6 @@ def _incident(path: Path, model: str) -> Incident:
     if incident.model != model:
         raise typer.BadParameter(f"{path}: is about model {incident.model!r}, not {model!r}", param_hint="--incident")
     return incident
-
-
-def _hint(incident: Incident) -> Hint:
-    named = incident.implicated
-    # with several labels it is open which one the served model gave
-    label = named.labels[0] if len(named.labels) == 1 else None
-    return Hint(dict(named.features), tuple(named.sources), label, tuple(named.origins), tuple(named.events))
 
 
 def _tell(done: Outcome, out: Path, *, as_json: bool) -> None:

@@ -149,6 +149,8 @@ class RetrainConfig(Section):
     """Of split, screens and training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """A GPU is used where there is one, unless said."""
+    trainer: Literal["child", "thread"] = "child"
+    """A child process with limits, or a thread of the daemon, where nothing but time is limited."""
     label: str = "label"
     """The column of classes in a buffer that `models.NAME.buffer` names."""
     source: str | None = None
@@ -158,7 +160,7 @@ class RetrainConfig(Section):
     timeout_seconds: float = Field(default=6 * 3600.0, gt=0)
     """A retraining that takes longer is ended."""
     memory_mib: int = Field(default=16_384, ge=512)
-    """Memory that it may use, in MiB."""
+    """Memory that it may use, in MiB; a thread takes what it needs from the daemon's."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -5,7 +5,8 @@ A rollback and a promotion move the ``serving`` pointer and then see to it that 
     approval -> verify -> swap -> reload -> confirm -> done -> served
                                     ^---------^          (not confirmed, or an old version is seen: told again)
 
-A retraining has one step: train -> made. Whatever fails for good or too often is ``halted`` until a person answers;
+A retraining has one step: train -> made. A person may have a finished one done again, after deciding about rows
+that were held back. Whatever fails for good or too often is ``halted`` until a person answers;
 what nothing was done for yet is ``withdrawn`` when its reason is gone.
 """
 
@@ -66,6 +67,8 @@ TABLE: Final[Mapping[tuple[Phase, Event], Phase]] = {
     ("train", "retry"): "train",
     ("train", "rejected"): "rejected",
     ("train", "refused"): "halted",
+    ("made", "again"): "train",
+    ("rejected", "again"): "train",
     ("halted", "again"): "verify",
     ("halted", "decline"): "declined",
 }
@@ -158,8 +161,9 @@ def advance(case: Case, event: Event, at: float, detail: str, tries: Tries) -> C
     if event == "stale":
         return _reopened(moved, case, tries)
     if event == "again":
-        phase = "train" if case.kind == "retraining" else "verify"
-        return replace(moved, phase=phase, attempt=0, reopened=0)
+        retrain = case.kind == "retraining"  # any doubt was about the last candidate
+        doubted = case.doubted and not retrain
+        return replace(moved, phase="train" if retrain else "verify", attempt=0, reopened=0, doubted=doubted)
     if event == "approve" and case.kind == "retraining":
         return replace(moved, phase="train")
     # reload and confirm are tried together: only what follows them starts counting anew

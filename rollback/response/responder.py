@@ -300,7 +300,15 @@ class Responder:
             return
         follower = follow(case, charge.pointers(), self._mode, charge.policy, self._clock())
         if follower is not None and follower.key not in self._cases:
+            self._withdraw_earlier(follower)
             self._open(follower)
+
+    def _withdraw_earlier(self, promotion: Case) -> None:
+        """Of an incident that was retrained for again the last candidate alone waits for approval."""
+        for other in list(self._cases.values()):
+            if (other.kind, other.incident, other.phase) == (promotion.kind, promotion.incident, "approval"):
+                said = f"candidate {promotion.target} was made in its place"
+                self._move(other, "outcome", "withdraw", said)
 
 
 def _said(answer: Answer) -> str:

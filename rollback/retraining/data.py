@@ -23,11 +23,13 @@ from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
 from rollback.retraining.about import TRUE, About, about_rows
 from rollback.retraining.answers import Answer, take_answers
+from rollback.retraining.confirmed import carried, confirmed_of
 from rollback.retraining.reading import MOST_ROWS, read_at_most
 from rollback.retraining.unlearned import NOTHING, Earlier
 from rollback.sanitise.rows import Rows
 from rollback.scorer import UNSEEN_TEXT
 from rollback.signing.keys import Keys
+from rollback.store.table import LABEL, TRUSTED
 from rollback.tables.draw import Drawn
 from rollback.tables.table import Column, Table, TableError, read_table
 from rollback.train.split import hold_out
@@ -55,8 +57,8 @@ class Data:
     ``reference`` is the candidate's own: vetted rows only, none of them in ``base``. ``unlabelled`` are the rows
     without a label, which are left out. ``base_from`` and ``remarks`` say in words what was taken for what.
     ``earlier`` are the patterns that the last known good version had unlearned. ``unproven`` [rows of the base] came
-    with the benign label and were confirmed (None: none): nothing is screened by them, because rows of a clean-label
-    attack have the right label, and would vouch for all others with the trigger.
+    with the benign label and were confirmed, now or for LKG (None: none): nothing is screened by them
+    (`rollback.retraining.confirmed`).
     """
 
     schema: Schema
@@ -99,6 +101,20 @@ class Tables:
     most_rows: int = MOST_ROWS
     keys: Keys | None = None
 
+    @classmethod
+    def of(
+        cls,
+        buffer: Buffer,
+        trusted: str | None = None,
+        holdout: Path | None = None,
+        most_rows: int = MOST_ROWS,
+        keys: Keys | None = None,
+    ) -> Tables:
+        """A file's columns are those that are named; a training store has its own, and whom its operator trusts."""
+        if buffer.path.is_dir():
+            return cls(Buffer(buffer.path, LABEL, "source", "session"), TRUSTED, holdout, most_rows, keys)
+        return cls(buffer, trusted, holdout, most_rows)
+
 
 def gather(
     lkg: Bundle, known: Buffer | None, tables: Tables, vetted: Iterable[Answer], rng: np.random.Generator
@@ -124,10 +140,12 @@ def gather(
     remarks = [*_remarks(table, tables, labelled), *_draw_remarks(drawn), *told.remarks]
 
     parts, part_ids, reference, base_from = _lkg_rows(lkg, known, tables, rng)
+    confirmed = [carried(part, schema, confirmed_of(lkg)) for part in parts]
     believed = (trusted | answered) & labelled & ~held
     if believed.any():
         parts.append(rows.take(believed))
         part_ids.append(ids[believed])
+        confirmed.append((answered & (given.y == rows.y))[believed])
         base_from += f" and {np.count_nonzero(believed)} trusted rows of the new one"
     reference = [*reference, rows.take(held)] if held.any() else reference
     whole = ReferenceRows.concat(parts) if parts else rows.take(np.zeros(len(rows), dtype=np.bool_))
@@ -162,15 +180,8 @@ def gather(
         held=held[believed | held],
         drawn=drawn,
         earlier=Earlier.of(lkg.manifest),
-        unproven=_unproven(base, (answered & (given.y == rows.y))[believed]),
+        unproven=np.concatenate(confirmed)[whole.y >= 0] & (base.y == np.bincount(base.y).argmax()),
     )
-
-
-def _unproven(base: Rows, confirmed: Bools) -> Bools:
-    """Which rows of the base are ``confirmed`` ones (of its last) of the benign class, the most frequent one."""
-    mask = np.zeros(len(base), np.bool_)
-    mask[len(base) - len(confirmed) :] = confirmed
-    return np.asarray(mask & (base.y == np.bincount(base.y).argmax()), np.bool_)
 
 
 def read_drawn(buffer: Buffer, features: Sequence[FeatureSpec], schema: Schema, tables: Tables) -> Drawn:

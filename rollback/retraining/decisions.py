@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from detectors.batch import Bools
+from rollback.audit.log import FILE_NAME, START, read_while_written
 from rollback.retraining.about import About
 from rollback.retraining.vetting import covered, members
 from rollback.sanitise.rows import Rows, Sanitised
@@ -50,6 +51,20 @@ def read_decisions(path: Path, keys: Keys | None) -> tuple[Decided, ...]:
 def write_decisions(path: Path, decisions: tuple[Decided, ...], keys: Keys | None) -> None:
     """Raises `rollback.trust.sealed.SealedFileError`."""
     write_sealed(path, DECISIONS, decisions, keys)
+
+
+def log_head(path: Path) -> str | None:
+    """The hash of the last record in the audit log beside a file of decisions; None where there is no log.
+
+    Raises `rollback.audit.log.AuditError` for one in which lines were changed.
+    """
+    log = path.with_name(FILE_NAME)
+    if not log.exists():
+        return None
+    head = START
+    for record in read_while_written(log):
+        head = record.hash
+    return head
 
 
 def rule(decisions: Iterable[Decided], about: About) -> Ruled:

@@ -29,6 +29,7 @@ def lineage(
             "rows": len(data.base),
             "reference": len(data.reference),
             "sha256": rows_digest(data.base),
+            "confirmed": 0 if data.unproven is None else int(data.unproven.sum()),
             "buffer": None if known is None else digest(known.path),
         },
         "buffer": {

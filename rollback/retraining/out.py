@@ -32,6 +32,9 @@ REMOVED: Final = "removed.parquet"
 RETAINED: Final = "retained.parquet"
 BELIEVED: Final = "believed.parquet"
 VETTING: Final = "vetting.ndjson"
+REPAIRED: Final = "repaired.parquet"
+BATCHES: Final = "batches.json"
+RESULTS: Final = (CANDIDATE, GATE, PAGE, REMOVED, RETAINED, BELIEVED, VETTING, REPAIRED, BATCHES)
 LEARNED: Final = ".learned.csv.zst"
 """What the candidate was trained on, while the registry takes a copy."""
 
@@ -52,10 +55,21 @@ class Attempt(msgspec.Struct, frozen=True):
     version: str | None = None
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """`candidate.json`."""
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`candidate.json`. ``decisions`` is the SHA-256 of the file of decisions that it was made by, if any.
+
+    ``reviews`` is the hash of the last record in the audit log beside that file: with it in another log, nobody can
+    write those decisions anew.
+    """
 
     version: str
+    decisions: str | None = None
+    reviews: str | None = None
+
+    @classmethod
+    def of(cls, version: str, told: Mapping[str, Any]) -> Candidate:
+        """As the lineage of its retraining tells."""
+        return cls(version, told.get("decisions"), told.get("reviews"))
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -122,15 +136,15 @@ class Out:
             lock.flush()
             yield
 
-    def begin(self, request: str) -> Attempt:
-        """The attempt that this folder is for, a new one in a new folder. Raises `OtherRequestError`."""
+    def begin(self, request: str, registry: Registry) -> Attempt:
+        """The attempt that this folder is for, a new one where nothing came of the last. Raises `OtherRequestError`."""
         attempt = read_json(self.folder / ATTEMPT, Attempt)
         if attempt is None:
             if (self.folder / CANDIDATE).exists() or (self.folder / GATE).exists():
                 raise OtherRequestError(f"{self.folder}: holds results but no {ATTEMPT}; choose another folder")
             attempt = Attempt(request, secrets.token_hex(16))
             self.write(ATTEMPT, msgspec.json.encode(attempt))
-        elif attempt.request != request and attempt.version is None:  # nothing came of it: its cause was mended
+        elif attempt.request != request and not _added(attempt, registry):  # nothing came of it: its cause was mended
             attempt = Attempt(request, secrets.token_hex(16))
             self.write(ATTEMPT, msgspec.json.encode(attempt))
         elif attempt.request != request:
@@ -146,18 +160,35 @@ class Out:
 
     def finished(self, attempt: Attempt, registry: Registry) -> tuple[Candidate, Gate] | None:
         """What came of the attempt; completes what a crash left between registry and folder. None: start over."""
-        if attempt.version is None or attempt.version not in registry.versions():
-            return None
-        made = registry.load(attempt.version).manifest.lineage.get("retrain", {})
-        if made.get("token") != attempt.token:  # somebody else's version has got the number
+        if attempt.version is None or not _added(attempt, registry):
             return None
         gate = read_json(self.folder / GATE, Gate)
         if gate is None:
             raise OutFileError(f"{self.folder / GATE}: was removed after version {attempt.version} had been added")
         (self.folder / LEARNED).unlink(missing_ok=True)
-        candidate = Candidate(attempt.version)
+        candidate = Candidate.of(attempt.version, _told(attempt.version, registry))
         self.write(CANDIDATE, msgspec.json.encode(candidate))
         return candidate, gate
+
+    def set_aside(self) -> Path:
+        """Put what came of the folder's request into a folder of its own below, named by the candidate; which it is.
+
+        `attempt.json` goes last: where this is cut off it is done once more. Raises `OtherRequestError` where it is
+        not known what the folder is of.
+        """
+        with self.locked():
+            attempt = read_json(self.folder / ATTEMPT, Attempt)
+            if attempt is None or attempt.version is None:
+                why = f"no {ATTEMPT} says whose results it holds; choose another folder"
+                raise OtherRequestError(f"{self.folder}: {why}")
+            aside = self.folder / f"candidate-{attempt.version}"
+            aside.mkdir(exist_ok=True)
+            for name in (*RESULTS, ATTEMPT):
+                if (self.folder / name).exists():
+                    (self.folder / name).replace(aside / name)
+            sync_folder(aside)
+            sync_folder(self.folder)
+        return aside
 
     def write(self, name: str, content: bytes) -> None:
         """A file that appears complete or not at all, and stays."""
@@ -179,6 +210,19 @@ class Out:
     def write_lines(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """One JSON object per line."""
         self.write(name, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def _added(attempt: Attempt, registry: Registry) -> bool:
+    """Whether the attempt's candidate is in the registry; somebody else's version may have got its number."""
+    if attempt.version is None or attempt.version not in registry.versions():
+        return False
+    return bool(_told(attempt.version, registry).get("token") == attempt.token)
+
+
+def _told(version: str, registry: Registry) -> Mapping[str, Any]:
+    """The lineage of a version's retraining; empty where none made it."""
+    found: Mapping[str, Any] = registry.load(version).manifest.lineage.get("retrain", {})
+    return found
 
 
 def read_json(path: Path, kind: type[Content]) -> Content | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,9 +14,6 @@ from rollback.retraining.data import Data
 from rollback.sanitise.rows import Progress
 from rollback.tables.cells import show_number
 from rollback.tables.table import Column
-
-REPAIRED: Final = "repaired.parquet"
-BATCHES: Final = "batches.json"
 
 
 def repaired(data: Data, seed: int, progress: Progress) -> tuple[Data, Mended]:

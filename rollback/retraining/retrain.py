@@ -22,19 +22,22 @@ from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.answers import read_bound_answers
+from rollback.retraining.confirmed import confirmed_file
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
-from rollback.retraining.decisions import overrule, read_decisions, rule
+from rollback.retraining.decisions import log_head, overrule, read_decisions, rule
 from rollback.retraining.evidence import HELD, Evidence, evidence
 from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.model import Learner, Made
 from rollback.retraining.out import (
+    BATCHES,
     BELIEVED,
     CANDIDATE,
     GATE,
     LEARNED,
     PAGE,
     REMOVED,
+    REPAIRED,
     RETAINED,
     VETTING,
     Attempt,
@@ -44,14 +47,7 @@ from rollback.retraining.out import (
 )
 from rollback.retraining.reading import digest
 from rollback.retraining.rehearsal import Rehearse, rehearse
-from rollback.retraining.repairing import (
-    BATCHES,
-    REPAIRED,
-    batch_report,
-    repaired,
-    repaired_columns,
-    repairing,
-)
+from rollback.retraining.repairing import batch_report, repaired, repaired_columns, repairing
 from rollback.retraining.report import believed_columns, removed_columns, retained_columns
 from rollback.retraining.training_input import TRAINING, pack, with_more
 from rollback.retraining.vetting import Settled, requests, settle
@@ -136,7 +132,7 @@ def retrain(
     `rollback.bundle.IntegrityError`. Whatever it raises, the registry is as it was.
     """
     with out.locked():
-        attempt = out.begin(asked.digest())
+        attempt = out.begin(asked.digest(), registry)
         if (known := out.finished(attempt, registry)) is not None:
             return Outcome(known[0].version, known[1], repeated=True)
         out.require_parquet()
@@ -144,7 +140,7 @@ def retrain(
         made, gate = _make(registry, asked, lkg, out, sanitise, attempt, progress)
         progress("adding the candidate", 0.0)
         version = _add(registry, asked, out, attempt, made, by)
-        out.write(CANDIDATE, msgspec.json.encode(Candidate(version)))
+        out.write(CANDIDATE, msgspec.json.encode(Candidate.of(version, made.draft.lineage["retrain"])))
         return Outcome(version, gate, repeated=False)
 
 
@@ -206,6 +202,7 @@ def _make(
         "repairing": repairing(mended),
         "answers": file_digest(asked.vetting),
         "decisions": file_digest(asked.decisions),
+        "reviews": None if asked.decisions is None else log_head(asked.decisions),
         "reputation": file_digest(asked.reputation),
         "held": len(held.slices),
         "incident": asked.incident,
@@ -219,7 +216,11 @@ def _make(
     out.write_lines(VETTING, asks)
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    more = {TRAINING: pack(made.learned, made.weight, made.more, made.trusted), HELD: msgspec.json.encode(held)}
+    more = {
+        TRAINING: pack(made.learned, made.weight, made.more, made.trusted),
+        HELD: msgspec.json.encode(held),
+        **confirmed_file(data.base, data.unproven),
+    }
     made = replace(made, files={**made.files, **more})
     return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
 

@@ -16,6 +16,7 @@ from rollback.durable import replace_file
 from rollback.retraining.out import (
     CANDIDATE,
     GATE,
+    VETTING,
     Candidate,
     Gate,
     OutFileError,
@@ -96,10 +97,7 @@ class ChildTrainer:
             return
         self._results.pop(order.key, None)
         try:
-            order.out.mkdir(parents=True, exist_ok=True)
-            if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
-                replace_file(order.out / INCIDENT, order.incident)
-            deadline = self._clock() + seconds_left(order.out, self._limits.timeout_seconds, self._now)
+            deadline = self._clock() + begin(order, self._limits.timeout_seconds, self._now)
             start = _size(order.out / LOG)
             process = None if at_work(order.out) or self._clock() >= deadline else self._spawn(order)
         except OSError as error:
@@ -158,10 +156,12 @@ class ChildTrainer:
 
     def _spawn(self, order: Order) -> subprocess.Popen[bytes]:
         buffer = order.buffer
-        named = {"--source": buffer.source, "--session": buffer.session}
-        optional = [part for option, name in named.items() if name is not None for part in (option, name)]
+        named = {"--label": buffer.label, "--source": buffer.source, "--session": buffer.session}
+        if buffer.path.is_dir():  # a training store has columns of its own
+            named = {}
+        columns = [part for option, name in named.items() if name is not None for part in (option, name)]
         command = [*self._command, "retrain", "--registry", str(self._registry), "--name", order.model]
-        command += ["--buffer", str(buffer.path), "--label", buffer.label, *optional]
+        command += ["--buffer", str(buffer.path), *columns]
         command += ["--incident", str(order.out / INCIDENT), "--out", str(order.out), *self._options]
         with (order.out / LOG).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the command is the operator's, no shell reads it
@@ -181,6 +181,31 @@ class ChildTrainer:
             _kill(process)
             raise
         return process
+
+
+def begin(order: Order, timeout_seconds: float, now: Callable[[], float]) -> float:
+    """Make the order's folder with its incident; the seconds that are left to it. Raises `OSError`."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    if not (order.out / INCIDENT).exists():  # ordered again, an incident may have gone on: the first one counts
+        replace_file(order.out / INCIDENT, order.incident)
+    return seconds_left(order.out, timeout_seconds, now)
+
+
+def result_of(out: Path, code: int | None = None) -> Retrained | None:
+    """What the files of a retraining say that is over, and has ended with ``code`` if it is known; None without any."""
+    try:
+        candidate, gate = read_json(out / CANDIDATE, Candidate), read_json(out / GATE, Gate)
+    except OutFileError as error:
+        return Retrained("failed", None, f"{error}; {UNTOUCHED}")
+    if candidate is None or gate is None or code not in {None, gate.exit_code}:
+        return None
+    failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
+    detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
+    if candidate.decisions is not None:  # so that the daemon's audit log names them
+        detail += f"; by decisions of SHA-256 {candidate.decisions}, review log at {candidate.reviews}"
+    if gate.result == "vetting":
+        detail += f"; rows wait for a person (tocsin review list; {out / VETTING}), then tocsin response again"
+    return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
 
 
 def _size(log: Path) -> int:
@@ -225,12 +250,6 @@ def _result(out: Path, code: int | None, why: str, said: str) -> Retrained:
     """What files and exit code say together; ``said`` is the end of the log."""
     if code not in ENDED:
         return Retrained("failed", None, f"the retraining {why}; {UNTOUCHED}{said}")
-    try:
-        candidate, gate = read_json(out / CANDIDATE, Candidate), read_json(out / GATE, Gate)
-    except OutFileError as error:
-        return Retrained("failed", None, f"{error}; {UNTOUCHED}")
-    if candidate is None or gate is None or gate.exit_code != code:
-        return Retrained("failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}")
-    failed = [f"{check.name} {check.value:.4g} > {check.limit:.4g}" for check in gate.checks if not check.passed]
-    detail = f"{len(gate.checks) - len(failed)} of {len(gate.checks)} checks passed"
-    return Retrained(gate.result, candidate.version, "; ".join([detail, *failed]))
+    return result_of(out, code) or Retrained(
+        "failed", None, f"the retraining {why} without a candidate; {UNTOUCHED}{said}"
+    )

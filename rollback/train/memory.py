@@ -28,6 +28,10 @@ class MemoryTrainer:
         self._running.remove(key)
         self._results[key] = result
 
+    def renew(self, key: str) -> None:
+        """Persons have decided about rows since: the order, ordered again, is done anew."""
+        self._results.pop(key, None)
+
     def poll(self, key: str) -> Retrained | None:
         """See `Trainer.poll`. Raises `KeyError` for an order that was never started."""
         return None if key in self._running else self._results[key]

@@ -40,7 +40,7 @@ class Retrained:
 
 
 class Trainer(Protocol):
-    """Retrains one order at a time."""
+    """Retrains what is ordered; orders of different keys do not disturb each other."""
 
     def start(self, order: Order) -> None:
         """Begin, or go on with what a crash interrupted; returns at once. Harmless where it runs already."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from theatre import PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre, tamper
+from theatre import DRAFT, PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre, tamper
 
 from rollback.audit.log import AuditError, read_records
 from rollback.audit.verification import verify
@@ -271,3 +271,33 @@ def test_an_audit_log_whose_end_was_cut_off_stops_the_start(theatre: Callable[..
     t.path.write_bytes(b"".join(lines[:-1]))
     with pytest.raises(AuditError, match="the end of the log was cut off or it was replaced"):
         t.start().restore(state)
+
+
+def test_a_finished_retraining_is_done_again_after_decisions_and_its_last_candidate_alone_waits(
+    theatre: Callable[..., Theatre],
+) -> None:
+    t = theatre()
+    t.will(Retrained("vetting", "3", "rows wait for a person"))
+    t.responder.consider(POISONED)
+    t.run()
+    assert (t.phase(RETRAINING), t.phase(PROMOTION)) == ("made", "approval")
+    t.registry.add(DRAFT, {}, by="tocsin", reason="retrained again", version="4")
+    t.will(Retrained("passed", "4", "passed the gate"))
+    t.trainer.renew(RETRAINING)
+    t.desk.give(Answer(RETRAINING, "again", "ann", reason="the slice was accepted"))
+    t.run()
+    case = t.case(RETRAINING)
+    assert case is not None
+    assert (case.phase, case.target, case.doubted) == ("made", "4", False)
+    assert (t.phase(PROMOTION), t.phase("i1/promotion/4")) == ("withdrawn", "approval")
+    assert t.case("i1/promotion/4").detail == "it waits for approval"  # type: ignore[union-attr]  # its phase was seen
+
+
+def test_a_retraining_done_again_with_the_same_answer_changes_nothing(theatre: Callable[..., Theatre]) -> None:
+    t = theatre()
+    t.will(PASSED)
+    t.responder.consider(POISONED)
+    t.run()
+    t.desk.give(Answer(RETRAINING, "again", "ann"))
+    t.run()
+    assert (t.phase(RETRAINING), t.phase(PROMOTION)) == ("made", "approval")
