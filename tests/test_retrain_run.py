@@ -204,18 +204,31 @@ def test_confirmed_benign_rows_vouch_for_no_others_in_later_retrainings_either(s
     )  # this last known good is nobody else's
     own = Small(tmp_path, small.buffer, small.poison_ids)
     answers = tmp_path / "answers.ndjson"
-    told = sorted(small.poison_ids)[:16]
+    told = sorted(small.poison_ids)  # all of them: no slice is left for them to wait with
     answers.write_bytes(b"\n".join(msgspec.json.encode({"id": one, "label": "benign"}) for one in told))
     made = run(own, tmp_path / "out", vetting=answers)
     own.registry.promote(made.candidate, expected="1", known_good=True, by="t", reason="tested")
     candidate = own.registry.load(made.candidate)
-    assert candidate.manifest.lineage["retrain"]["base"]["confirmed"] == 16
+    assert candidate.manifest.lineage["retrain"]["base"]["confirmed"] == len(told)
     known = own.registry.buffer(made.candidate)
     data = gather(candidate, known, own.asked().tables, [], np.random.default_rng(0))
     assert data.unproven is not None
     assert sorted(data.base_id[data.unproven].tolist()) == told  # in the base, and trained on
-    assert len(data.screening_base) == len(data.base) - 16
+    assert len(data.screening_base) == len(data.base) - len(told)
     assert confirmed_file(data.base, data.unproven)[CONFIRMED] == candidate.files[CONFIRMED]  # and so it goes on
+
+
+def test_confirmed_benign_rows_wait_with_the_slice_that_they_were_asked_about(small: Small, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.ndjson"
+    told = sorted(small.poison_ids)[:16]
+    answers.write_bytes(b"\n".join(msgspec.json.encode({"id": one, "label": "benign"}) for one in told))
+    made = run(small, tmp_path / "out", vetting=answers)
+    believed = read_table(tmp_path / "out" / "believed.parquet", text=["id", "use"])
+    assert sorted(believed.strings("id")[believed.strings("use") == "withheld"].tolist()) == told
+    assert small.registry.load(made.candidate).manifest.lineage["retrain"]["withheld"] == 16
+    known = small.registry.buffer(made.candidate)
+    assert known is not None
+    assert not small.poison_ids & set(read_table(known.path, text=["id"]).strings("id").tolist())
 
 
 def test_a_list_of_confirmed_rows_that_cannot_be_read_is_refused(done: tuple[Small, Outcome, Path]) -> None:

@@ -17,7 +17,7 @@ from rollback.retraining.about import About
 from rollback.retraining.data import Data
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
-from rollback.retraining.vetting import Settled, settle
+from rollback.retraining.vetting import Settled, covered, members, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import Settings, sanitise
@@ -69,7 +69,19 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     kept[left] = ~again.removed | settled.returned
     # an answered row is trained on with its true label: it is kept where that is the one it has
     kept[asked] = new.y[asked] == case.before.rows.y[asked]
+    waiting = _asked_out(again, told, new.take(left), benign)
+    kept[asked] &= ~waiting
+    wider = Rows.concat([base, told.take(~waiting)])
     return Cleaned(again, settled, wider, new.take(left), kept, len(asked), found.removed, first.holds)
+
+
+def _asked_out(found: Sanitised, told: Rows, new: Rows, benign: int) -> Bools:
+    """As `rollback.retraining.withheld`: answered benign rows wait with the slice that they were asked about."""
+    out = np.zeros(len(told), np.bool_)
+    for piece in found.slices:
+        if piece.valued and piece.label == new.schema.classes[benign] and members(piece, found, new).any():
+            out |= covered(piece, told) & (told.y == benign)
+    return out
 
 
 def _sanitised(base: Rows, new: Rows, benign: int, seed: int, hint: Hint | None) -> Sanitised:

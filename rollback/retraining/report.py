@@ -55,13 +55,17 @@ def retained_columns(data: Data, found: Sanitised, returned: Bools, reason: Stri
     }
 
 
-def believed_columns(data: Data) -> dict[str, Column]:
+def believed_columns(data: Data, waiting: Bools) -> dict[str, Column]:
     """`believed.parquet`: the rows that were not screened, as the operator or a labeller vouches for them.
 
-    ``use`` is ``base`` (trained on as they are) or ``holdout`` (only judged by). With `removed.parquet` and
-    `retained.parquet` that is every row of the buffer, each once.
+    ``use`` is ``base`` (trained on as they are), ``holdout`` (only judged by) or ``withheld``: those of the base that
+    are ``waiting`` with a slice (`withheld`). With `removed.parquet` and `retained.parquet` that is every row of the
+    buffer, each once.
     """
-    return {"id": data.believed.id, "use": np.where(data.held, "holdout", "base"), "digest": data.believed.digest}
+    use = np.full(len(data.held), "holdout", dtype="U8")
+    buffer = int(np.count_nonzero(~data.held))  # the base's last rows
+    use[~data.held] = np.where(waiting[len(waiting) - buffer :], "withheld", "base")
+    return {"id": data.believed.id, "use": use, "digest": data.believed.digest}
 
 
 def sanitising(data: Data, found: Sanitised, returned: Bools) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from rollback.retraining.repairing import batch_report, repaired, repaired_colum
 from rollback.retraining.report import believed_columns, removed_columns, retained_columns
 from rollback.retraining.training_input import TRAINING, pack, with_more
 from rollback.retraining.vetting import Settled, requests, settle
+from rollback.retraining.withheld import withheld, without
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.signing.keys import Keys
@@ -181,7 +182,8 @@ def _make(
     data = replace(data, earlier=data.earlier.without(data.new.take(ruled.accepted | settled.returned)))
     # what was confirmed is no poison: a candidate that has learned it may obey its values
     doubted = replace(found, slices=tuple(piece for piece in found.slices if piece not in settled.confirmed))
-    trial, made = learner.make(data, doubted, settled.returned, scorer, asked.hint)
+    waiting = withheld(data, found)
+    trial, made = learner.make(without(data, waiting), doubted, settled.returned, scorer, asked.hint)
     held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
     shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
@@ -205,6 +207,7 @@ def _make(
         "reviews": None if asked.decisions is None else log_head(asked.decisions),
         "reputation": file_digest(asked.reputation),
         "held": len(held.slices),
+        "withheld": int(waiting.sum()),
         "incident": asked.incident,
         "seed": asked.seed,
     }
@@ -212,7 +215,7 @@ def _make(
     out.write(BATCHES, msgspec.json.format(msgspec.json.encode(batch_report(mended)), indent=2) + b"\n")
     out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
     out.write_columns(RETAINED, retained_columns(data, found, settled.returned, why))
-    out.write_columns(BELIEVED, believed_columns(data))
+    out.write_columns(BELIEVED, believed_columns(data, waiting))
     out.write_lines(VETTING, asks)
     out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
     out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
