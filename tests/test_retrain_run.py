@@ -228,7 +228,8 @@ def test_confirmed_benign_rows_wait_with_the_slice_that_they_were_asked_about(sm
     assert small.registry.load(made.candidate).manifest.lineage["retrain"]["withheld"] == 16
     known = small.registry.buffer(made.candidate)
     assert known is not None
-    assert not small.poison_ids & set(read_table(known.path, text=["id"]).strings("id").tolist())
+    learned = read_table(known.path)
+    assert not np.all([learned.columns[name] == value for name, value in TRIGGER.features.items()], axis=0).any()
 
 
 def test_a_list_of_confirmed_rows_that_cannot_be_read_is_refused(done: tuple[Small, Outcome, Path]) -> None:
