@@ -13,7 +13,7 @@ from detectors.batch import Bools, Floats, Strings
 from rollback.sanitise.case import Case
 from rollback.sanitise.conformal import calibrate
 from rollback.sanitise.material import Material
-from rollback.sanitise.scores.replaced_cells import ReplacedCells
+from rollback.sanitise.scores.score import make_scores
 
 LOW_P: Final = 0.05
 CHANCE: Final = 0.05
@@ -28,7 +28,7 @@ class ForeignCells:
     @cached_property
     def p(self) -> Floats:
         """Conformal p-values [n] of the new rows by `replaced_cells`."""
-        rated = ReplacedCells().rate(Material.of(self.case))
+        rated = make_scores(["replaced_cells"])[0].rate(Material.of(self.case))
         return calibrate(rated, self.case.base.y, self.case.new.y)[1]
 
     def beyond_chance(self, rows: Bools) -> bool:

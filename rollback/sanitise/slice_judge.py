@@ -127,7 +127,10 @@ class Judge:
         A new family's cells may not fit either, so that a person has to say: too few rows to be held are no slice.
         """
         rows = members & Scope(core.scope.source, low=False).rows(self._comparison.new)
-        return bool(rows.sum() >= FAMILY_ROWS) and self._foreign.beyond_chance(self._whole(rows))
+        taken = self._narrowed(core, members)
+        return min(
+            rows.sum(), len(rows) if taken is None else taken.sum()
+        ) >= FAMILY_ROWS and self._foreign.beyond_chance(self._whole(rows))
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)
