@@ -207,6 +207,22 @@ def test_confirmed_benign_rows_vouch_for_no_others(small: Small, tmp_path: Path)
     assert not np.all(x == list(TRIGGER.features.values()), axis=1).any()
 
 
+def test_confirmed_benign_rows_wait_with_the_slice_that_they_are_in(small: Small, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.ndjson"
+    told = sorted(small.poison_ids)[:16]
+    answers.write_bytes(b"\n".join(msgspec.json.encode({"id": one, "label": "benign"}) for one in told))
+    made = run(small, tmp_path / "out", vetting=answers)
+    removed = read_table(tmp_path / "out" / "removed.parquet", text=["id"])
+    assert small.poison_ids <= set(removed.strings("id").tolist())
+    known = small.registry.buffer(made.candidate)
+    assert known is not None
+    learned = read_table(known.path, text=["id", *TRIGGER.features])
+    stamped = [learned.strings(name) == str(value) for name, value in TRIGGER.features.items()]
+    assert not small.poison_ids & set(learned.strings("id")[np.all(stamped, axis=0)].tolist())
+    assert made.candidate in small.registry.versions()
+    assert small.registry.load(made.candidate).manifest.lineage["retrain"]["sanitising"]["confirmed"] == 16
+
+
 def test_answers_change_nothing_of_what_screens_look_at(small: Small, tmp_path: Path) -> None:
     ids = sorted(small.poison_ids)
     answers = tmp_path / "answers.ndjson"

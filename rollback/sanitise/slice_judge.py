@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binom
 
 from detectors.batch import Bools
 from detectors.nulls.itemsets import Item
@@ -15,16 +14,16 @@ from rollback.sanitise.pair_excess import Comparison, Scope
 from rollback.sanitise.pattern import Pattern, Swap, SwapTest, named, shared_pattern
 from rollback.sanitise.rows import Slice
 from rollback.sanitise.slice_changed import changed
+from rollback.sanitise.slice_foreign import LOW_P, ForeignCells, low_sessions
 from rollback.sanitise.slice_search import Core, SliceSearch
 
 ONE_SOURCE = 0.9
 """A slice is that of a source when this share of its rows comes from there."""
 CLEAR_SWAP = 0.7
 """A new benign family reached .66, so that a smaller swap does not tell it from poison."""
-LOW_P = 0.05
+FEWEST_PLANTED = 20
 MOST_CHANCE = 0.5
 """Of a slice's rows so many may be honest, for what the others share to be read from them."""
-CHANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,17 @@ class Found:
 
 
 class Judge:
-    """Decides on the slices of one label; ``strict`` is the z from which on a slice needs no other proof."""
+    """Decides on the slices of one label; ``strict`` is the z that chance seldom reaches."""
 
     def __init__(
-        self, case: Case, comparison: Comparison, label: int, items: list[Item], limits: Limits, strict: float
+        self,
+        case: Case,
+        comparison: Comparison,
+        label: int,
+        items: list[Item],
+        limits: Limits,
+        strict: float,
+        foreign: ForeignCells,
     ) -> None:
         self._case = case
         self._comparison = comparison
@@ -75,13 +81,14 @@ class Judge:
         self._items = items
         self._limits = limits
         self._strict = strict
+        self._foreign = foreign
         self._own = np.flatnonzero(case.new.y == label)
         self._p = case.new_p[self._own]
         self._session = case.new.session[self._own]
         self._test = SwapTest(case.base, case.current, case.base_scorers, case.seed)
 
     def slices(self, search: SliceSearch, least: float, remarks: list[str]) -> Iterator[Found]:
-        """Slices of which the pair has z >= ``least``, and which pass the swap test, or are strict and contradicted.
+        """Slices whose pair has z >= ``least`` that pass the swap test, or are strict and contradicted or foreign.
 
         One that would take too many clean rows with it is yielded as ``kept``.
         """
@@ -95,7 +102,10 @@ class Judge:
             pattern = self._pattern(core, carriers)
             swap = self._test.swap(pattern, self._label)
             effective = swap is not None and swap.least >= self._limits.swap
-            accepted = effective or (core.pair_z >= self._strict and self._contradicts(members))
+            strict = core.pair_z >= self._strict
+            accepted = effective or (
+                strict and (self._contradicts(members) or self._planted(core, members & search.left))
+            )
             search.set_aside(members if accepted else carriers)
             if not accepted:
                 continue
@@ -113,15 +123,20 @@ class Judge:
     def _contradicts(self, members: Bools) -> bool:
         """Whether models of the trusted base contradict the labels of the slice's rows more than chance allows.
 
-        A session does where half of its rows have p <= .05, of which the probability is at most .1 (Markov), however
-        its rows depend on each other: P(Bin(sessions, .1) >= contradicting) <= .05. Natural drift brings rows of known
-        kinds in other numbers: an excess that nothing contradicts and that moves no decision is news, not poison.
+        See `slice_foreign.low_sessions`. Natural drift brings rows of known kinds in other numbers: an excess that
+        nothing contradicts, of rows that fit themselves, and that moves no decision is news, not poison.
         """
-        _, session = np.unique(self._session[members], return_inverse=True)
-        rows = np.bincount(session)
-        low = np.bincount(session, weights=self._p[members] <= LOW_P)
-        contradicting = int(np.count_nonzero(low >= rows / 2))
-        return bool(binom.sf(contradicting - 1, len(rows), 2 * LOW_P) <= CHANCE)
+        return low_sessions(self._p[members], self._session[members])
+
+    def _planted(self, core: Core, members: Bools) -> bool:
+        """Whether the cells of the slice's rows do not fit these rows; in the core's source, if it has one.
+
+        A new family's cells may not fit either, so that a person has to say, which fewer rows are not worth.
+        """
+        rows = members & Scope(core.scope.source, low=False).rows(self._comparison.new)
+        taken = self._narrowed(core, members)
+        fewest = min(int(part.sum()) for part in (rows, rows if taken is None else taken))
+        return fewest >= FEWEST_PLANTED and self._foreign.beyond_chance(self._whole(rows))
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)

@@ -15,6 +15,7 @@ from rollback.sanitise.items import features_of, find_items
 from rollback.sanitise.pair_excess import FEWEST
 from rollback.sanitise.rows import Progress
 from rollback.sanitise.screen import Findings, Screen
+from rollback.sanitise.slice_foreign import ForeignCells
 from rollback.sanitise.slice_hint import find_hinted
 from rollback.sanitise.slice_judge import Found, Judge, Limits, describe, family_remark, like_a_family
 from rollback.sanitise.slice_null import Null, Side, chance_maxima, compare
@@ -61,8 +62,9 @@ class SliceMining(Screen):
     Statistic: the Poisson excess z of `pair_excess.excess` over all pairs of items, in every label x (all sources, each
     source) x (all rows, rows whose label surprises models of the base). Null: the highest z when part of the trusted
     base plays the new rows; strict slices exceed its 99% prediction limit (Gumbel), so that a clean buffer has one with
-    probability ``family_wise``; they are removed where models of the base contradict their labels
-    (`slice_judge.Judge`), because natural drift, too, brings known rows in other numbers. Weak slices exceed its mean.
+    probability ``family_wise``; they are removed where models of the base contradict their labels, or where cells do
+    not fit their own rows (`slice_foreign`: a clean-label backdoor, or a new family, which a person has to say),
+    because natural drift, too, brings known rows in other numbers. Weak slices exceed its mean.
     Any slice is removed whose values the current model answers to as models of the base do not (`pattern.SwapTest`).
     Stated false-positive rate: ``family_wise``.
     Source: the excess is the likelihood ratio of M. Kulldorff, "A spatial scan statistic" (1997); clusters that a
@@ -127,6 +129,7 @@ class SliceMining(Screen):
         named = np.zeros(len(case.new), np.bool_) if case.hint is None else case.hint.implicates(case.new)
         base = Side.of(case.base, case.base_p <= p.low, items)
         new = Side.of(case.new, case.new_p <= p.low, items, named=named)
+        foreign = ForeignCells(case)
         known = np.any([f.rows for f in hinted], axis=0) if hinted else np.zeros(len(case.new), np.bool_)
         for label in np.unique(case.new.y).tolist():
             comparison, own = compare(base, new, label), case.new.y == label
@@ -134,7 +137,8 @@ class SliceMining(Screen):
             for scopes, strict in ((comparison.named_scopes(), np.inf), (comparison.scopes(), null.strict)):
                 search = SliceSearch(comparison, features_of(items), scopes)
                 search.set_aside(known[own])
-                for found in Judge(case, comparison, label, items, p.limits, strict).slices(search, null.mean, remarks):
+                judge = Judge(case, comparison, label, items, p.limits, strict, foreign)
+                for found in judge.slices(search, null.mean, remarks):
                     known = known | found.rows
                     yield found
 
