@@ -128,9 +128,8 @@ class Judge:
         """
         rows = members & Scope(core.scope.source, low=False).rows(self._comparison.new)
         taken = self._narrowed(core, members)
-        return min(
-            rows.sum(), len(rows) if taken is None else taken.sum()
-        ) >= FAMILY_ROWS and self._foreign.beyond_chance(self._whole(rows))
+        fewest = min(int(rows.sum()), len(rows) if taken is None else int(taken.sum()))
+        return fewest >= FAMILY_ROWS and self._foreign.beyond_chance(self._whole(rows))
 
     def _pattern(self, core: Core, carriers: Bools) -> Pattern:
         items = tuple(self._items[i] for i in core.items)
