@@ -45,8 +45,10 @@ def _of_store(store: Store, by: Sequence[str], ids: Callable[[Table], Strings], 
     if not index.segments:
         raise TableError(f"{store.folder}: has no rows")
 
+    known = store.survey(index)
+
     def chunks() -> Iterator[Table]:
-        return store_chunks(store, index)
+        return store_chunks(store, index, survey=known)
 
     few = sum(segment.rows for segment in index.segments) <= most
     drawn = whole(list(chunks())) if few else draw(chunks, most, by, ids, bytes.fromhex(index.head))
