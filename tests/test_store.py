@@ -13,6 +13,7 @@ from detectors.batch import Labels
 from detectors.schema import Feature, Schema
 from monitor.labels.keeping import NotKept, open_keeping
 from monitor.settings.config import Config, ModelConfig
+from rollback.retraining.reading import read_at_most
 from rollback.signing.keys import Keys, new_signing_key
 from rollback.store import store as module
 from rollback.store.index import FILE, writing
@@ -149,6 +150,14 @@ def test_a_row_that_is_never_given_does_not_make_a_column_text(tmp_path: Path) -
     assert table.columns["x"].dtype == np.float64
     np.testing.assert_array_equal(table.columns["x"], [1.0, np.nan])
     assert table.strings("label").tolist() == ["", "attack"]
+
+
+@pytest.mark.parametrize(("more", "said"), [([], False), ([row("a", 2.0), row("a", 3.0)], True)])
+def test_a_reader_of_a_store_is_told_of_conflicts(tmp_path: Path, more: list[Row], *, said: bool) -> None:
+    Store(tmp_path).append([row("a"), row("b"), *more], clock)
+    note = read_at_most(tmp_path, [], ["label"], lambda table: table.strings("id")).note
+    assert ("2 rows of the training store came under ids that other rows had taken" in note) is said
+    assert "the training store is not signed" in note
 
 
 def test_rows_of_other_features_are_one_table(tmp_path: Path) -> None:
