@@ -19,7 +19,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def main(parent: int, memory: int, file_bytes: int, command: list[str]) -> None:
     """Run the command and end as it ended."""
     system = ctypes.CDLL(None, use_errno=True)
-    signal.signal(signal.SIGTERM, lambda *_: (end_all(), os._exit(143)))
+    signal.signal(signal.SIGTERM, told_to_end)
     system.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     system.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
@@ -40,6 +40,12 @@ def main(parent: int, memory: int, file_bytes: int, command: list[str]) -> None:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(guard, -code)
     sys.exit(code)
+
+
+def told_to_end(*_: object) -> None:
+    """End with everything that was started."""
+    end_all()
+    os._exit(128 + signal.SIGTERM)
 
 
 def become(memory: int, file_bytes: int, command: list[str]) -> None:
