@@ -2,8 +2,8 @@
 
     python bench/large_buffer.py [--rows 10000000] [--most-rows 2000000] [--features 12] [--format parquet|store]
 
-Rows are generated and written a part at a time, so that the peak is that of reading: each phase is a process of its
-own. Prints a line of JSON: seconds, and the peak of resident memory in MiB, of an import alone and of the draw.
+Each phase is a process of its own, writing too: a process inherits the peak of the one that starts it. Prints a line
+of JSON: seconds, and the peak of resident memory in MiB, of an import alone and of the draw.
 """
 
 from __future__ import annotations
@@ -89,13 +89,18 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=12)
     parser.add_argument("--format", choices=("parquet", "store"), default="parquet")
     parser.add_argument("--read", type=Path)
+    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     if options.read is not None:
         read(options.read, options.most_rows)
         return
+    if options.write is not None:
+        write(options.write, options.rows, options.features)
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("rows.parquet" if options.format == "parquet" else "rows")
-        write(path, options.rows, options.features)
+        sizes = ["--rows", str(options.rows), "--features", str(options.features)]
+        subprocess.run([sys.executable, __file__, "--write", str(path), *sizes], check=True)
         command = [sys.executable, __file__, "--read", str(path), "--most-rows", str(options.most_rows)]
         subprocess.run(command, check=True)
     print(describe())

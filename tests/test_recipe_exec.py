@@ -77,6 +77,14 @@ json.dump([table[:5], about, sys.argv[4]], open({str(seen)!r}, "w"), default=str
         ("import os, sys; os.symlink('/etc/hostname', sys.argv[3])", {}, "the model that .* left: "),
         ("x = bytearray(600 << 20)", {"memory_mib": 300}, "MemoryError"),
         ("import os; os.kill(os.getpid(), 11)", {}, "was ended by SIGSEGV"),
+        ("import os, sys; os.mkfifo(sys.argv[3])", {}, "left: is no plain file"),
+        ("import os, sys; os.mkdir(sys.argv[3])", {}, "left: Is a directory"),
+        ("import os; os.symlink('/etc/passwd', 'stderr'); os.mkfifo('x'); os._exit(1)", {}, "ended with exit code 1$"),
+        (
+            "import time\nfor i in range(3): open(str(i), 'wb').write(bytes(1 << 20))\ntime.sleep(60)",
+            {"folder_mib": 2},
+            "left more than 2 MiB in its folder and was ended",
+        ),
     ],
 )
 def test_what_a_command_does_wrong_is_said(code: str, more: dict[str, object], said: str) -> None:
@@ -106,14 +114,23 @@ def test_the_command_sees_no_secret_and_no_shell(tmp_path: Path, monkeypatch: py
     assert told.read_text().endswith("yes")
 
 
-def test_what_a_command_has_left_running_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_session", [False, True])
+@pytest.mark.parametrize(("end", "said"), [("", "left no model"), ("import time; time.sleep(60)", "took longer")])
+def test_what_a_command_has_left_running_is_ended(tmp_path: Path, end: str, said: str, *, own_session: bool) -> None:
     mark = tmp_path / "mark"
-    late = f"import time, pathlib; time.sleep(1); pathlib.Path({str(mark)!r}).touch()"
-    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {late!r}])"
-    with pytest.raises(RecipeError, match="left no model"):
-        fit(command(code), make_rows())
-    time.sleep(1.5)
+    late = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
+    started = f"subprocess.Popen([sys.executable, '-c', {late!r}], start_new_session={own_session})"
+    with pytest.raises(RecipeError, match=said):
+        fit(command(f"import subprocess, sys; {started}; {end}", timeout_seconds=1.0), make_rows())
+    time.sleep(1.0)
     assert not mark.exists()
+
+
+def test_a_folder_of_too_many_files_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollback.train.foreign.MOST_FILES", 20)
+    code = "import time\nfor i in range(30): open(str(i), 'w')\ntime.sleep(60)"
+    with pytest.raises(RecipeError, match="left more than 20 files in its folder and was ended"):
+        fit(command(code), make_rows())
 
 
 def test_limits_that_we_are_under_ourselves_are_no_obstacle(tmp_path: Path) -> None:
@@ -134,7 +151,8 @@ def test_limits_that_we_are_under_ourselves_are_no_obstacle(tmp_path: Path) -> N
 def test_the_command_ends_with_the_retraining_that_started_it(tmp_path: Path) -> None:
     """Killed outright, a retraining has no time to end anybody."""
     mark, begun = tmp_path / "mark", tmp_path / "begun"
-    code = f"import time, pathlib as p; p.Path({str(begun)!r}).touch(); time.sleep(1); p.Path({str(mark)!r}).touch()"
+    late = f"import time, pathlib as p; p.Path({str(begun)!r}).touch(); time.sleep(1); p.Path({str(mark)!r}).touch()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {late!r}])"  # as a shell script does
     parent = tmp_path / "parent.py"
     parent.write_text(
         "import os, pathlib, sys\n"

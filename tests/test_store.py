@@ -13,11 +13,12 @@ from detectors.batch import Labels
 from detectors.schema import Feature, Schema
 from monitor.labels.keeping import NotKept, open_keeping
 from monitor.settings.config import Config, ModelConfig
+from rollback.retraining.reading import read_at_most
 from rollback.signing.keys import Keys, new_signing_key
 from rollback.store import store as module
 from rollback.store.index import FILE, writing
 from rollback.store.row import Row, Said, label_of, make_row
-from rollback.store.segments import FOLDER, StoreError, put
+from rollback.store.segments import FOLDER, StoreError, put, read
 from rollback.store.store import Name, Store
 from rollback.store.table import store_chunks
 
@@ -27,6 +28,9 @@ ROWS = st.lists(
     st.tuples(st.text("abc", min_size=1, max_size=2), st.floats(0, 1e9), CELLS, st.sampled_from(["benign", "attack"])),
     max_size=12,
 )
+
+
+SAID = Said("attack", 1.0, "crowd", "b")
 
 
 def clock() -> float:
@@ -127,6 +131,44 @@ def test_a_segment_that_was_changed_is_refused_by_its_name(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(StoreError, match=rf"{path.name}: a segment that the index lists cannot be read"):
         list(store.rows())
+
+
+def test_a_line_that_is_no_row_is_named_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollback.store.segments.BLOCK", 300)  # a row or two
+    name = put(tmp_path, [*(row(str(i)) for i in range(9)), {"no": "row"}, row("9")])
+    with pytest.raises(StoreError, match=rf"{name}: line 10: is no row of a store"):
+        list(read(tmp_path, name, Row))
+
+
+def test_a_row_that_is_never_given_does_not_make_a_column_text(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append([row("a", 1.0), row("a", "words"), row("b", None), row("b", None, SAID)], clock)
+    index = store.index()
+    known = store.survey(index)
+    assert (known.texts, known.conflicts, list(known.places())) == ({"x": False}, 1, [(0, 0), (-1, 0), (2, 3), (2, 3)])
+    (table,) = store_chunks(store, index, survey=known)
+    assert table.columns["x"].dtype == np.float64
+    np.testing.assert_array_equal(table.columns["x"], [1.0, np.nan])
+    assert table.strings("label").tolist() == ["", "attack"]
+
+
+@pytest.mark.parametrize(("more", "said"), [([], False), ([row("a", 2.0), row("a", 3.0)], True)])
+def test_a_reader_of_a_store_is_told_of_conflicts(tmp_path: Path, more: list[Row], *, said: bool) -> None:
+    Store(tmp_path).append([row("a"), row("b"), *more], clock)
+    note = read_at_most(tmp_path, [], ["label"], lambda table: table.strings("id")).note
+    assert ("2 rows of the training store came under ids that other rows had taken" in note) is said
+    assert "the training store is not signed" in note
+
+
+def test_rows_of_other_features_are_one_table(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    about = {"source": "s", "origin": "o", "session": "", "labels": ()}
+    store.append(
+        [make_row("a", 1.0, features={"x": 1.0}, **about), make_row("b", 1.0, features={"y": "w", "x": 2.0}, **about)],  # type: ignore[arg-type]
+        clock,
+    )
+    (table,) = store_chunks(store, store.index())
+    assert (table.columns["x"].tolist(), table.columns["y"].tolist()) == ([1.0, 2.0], ["", "w"])
 
 
 def test_an_index_that_was_changed_or_cut_off_is_refused(tmp_path: Path) -> None:

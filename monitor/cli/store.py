@@ -110,7 +110,8 @@ def show_store(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson =
     index = keeper.index()
     counts: dict[str, dict[str, int]] = {name: {} for name in (LABEL, "origin", "source", "trusted", "disputed")}
     total = 0
-    for table in store_chunks(keeper, index):
+    known = keeper.survey(index)
+    for table in store_chunks(keeper, index, survey=known):
         total += len(table)
         for name, found in counts.items():
             for value in table.strings(name).tolist():
@@ -118,7 +119,7 @@ def show_store(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson =
     facts: dict[str, Any] = {
         "rows": total,
         "segments": len(index.segments),
-        "conflicts": keeper.conflicts(index),
+        "conflicts": known.conflicts,
         "head": index.head,
         "signed": index.signed,
         "trusted": [

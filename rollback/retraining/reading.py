@@ -11,7 +11,9 @@ from typing import Final
 
 from detectors.batch import Strings
 from rollback.signing.keys import Keys
+from rollback.store.index import Index
 from rollback.store.store import Store
+from rollback.store.survey import Survey
 from rollback.store.table import store_chunks
 from rollback.tables.chunks import fewer_than, read_chunks, row_count
 from rollback.tables.draw import Drawn, draw, whole
@@ -45,13 +47,24 @@ def _of_store(store: Store, by: Sequence[str], ids: Callable[[Table], Strings], 
     if not index.segments:
         raise TableError(f"{store.folder}: has no rows")
 
+    known = store.survey(index)
+
     def chunks() -> Iterator[Table]:
-        return store_chunks(store, index)
+        return store_chunks(store, index, survey=known)
 
     few = sum(segment.rows for segment in index.segments) <= most
     drawn = whole(list(chunks())) if few else draw(chunks, most, by, ids, bytes.fromhex(index.head))
-    note = "" if index.signed is not None else "the training store is not signed: who can write to it can replace it"
-    return replace(drawn, note=note)
+    return replace(drawn, note="; ".join(_notes(index, known)))
+
+
+def _notes(index: Index, known: Survey) -> Iterator[str]:
+    if index.signed is None:
+        yield "the training store is not signed: who can write to it can replace it"
+    if known.conflicts:
+        yield (
+            f"{known.conflicts} rows of the training store came under ids that other rows had taken and were left out: "
+            "somebody wants to replace rows, or gives ids twice"
+        )
 
 
 def digest(path: Path, keys: Keys | None = None) -> str:

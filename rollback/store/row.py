@@ -15,7 +15,7 @@ Value: TypeAlias = float | str | None
 """A cell: a number, a text, None where it is missing."""
 
 
-class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
     """One statement about a row: its label, when it was given (seconds), its origin (the channel) and by whom."""
 
     label: str
@@ -24,7 +24,7 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=T
     by: str
 
 
-class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """``ts`` is the time of the event in seconds, ``digest`` names what the row is: `content_digest`.
 
     ``labels`` are all statements that were ever made, in order of time; there may be none. ``origin`` is the channel
@@ -84,6 +84,8 @@ def label_of(row: Row, trusted: frozenset[str]) -> Said | None:
 
     A label by a trusted origin is not overruled by whoever speaks later.
     """
+    if len(row.labels) == 1:
+        return row.labels[0]
     believed = [said for said in row.labels if said.origin in trusted]
     return (believed or list(row.labels) or [None])[-1]  # type: ignore[list-item]  # None where nothing was said
 

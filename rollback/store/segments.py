@@ -16,6 +16,7 @@ from rollback.durable import sync_folder, write_new
 FOLDER: Final = "segments"
 SUFFIX: Final = ".ndjson.zst"
 LEVEL: Final = 3
+BLOCK: Final = 1 << 20
 Line = TypeVar("Line")
 
 
@@ -56,16 +57,34 @@ def check(store: Path, name: str) -> None:
 
 def read(store: Path, name: str, kind: type[Line]) -> Iterator[Line]:
     """The lines of a segment, checked before the first one is given; a few at a time are in memory."""
+    for block in blocks(store, name, kind):
+        yield from block
+
+
+def blocks(store: Path, name: str, kind: type[Line]) -> Iterator[list[Line]]:
+    """The same, as many lines at once as about a megabyte holds. Raises `StoreError`."""
     check(store, name)
     path = store / FOLDER / name
     decoder = msgspec.json.Decoder(kind)
-    number = 0
+    done = 0
     try:
         with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as raw:
-            for line in io.BufferedReader(raw, 1 << 20):
-                number += 1
-                yield decoder.decode(line)
+            file = io.BufferedReader(raw, BLOCK)
+            while lines := file.readlines(BLOCK):
+                yield _decoded(lines, decoder, path, done)
+                done += len(lines)
     except (OSError, zstandard.ZstdError) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: line {number}: is no row of a store: {error}") from error
+
+
+def _decoded(lines: Sequence[bytes], decoder: msgspec.json.Decoder[Line], path: Path, done: int) -> list[Line]:
+    """Lines of which ``done`` are before them in the file: all at once, one by one to say which is wrong."""
+    try:
+        return decoder.decode_lines(b"".join(lines))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        for number, line in enumerate(lines, start=done + 1):
+            try:
+                decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise StoreError(f"{path}: line {number}: is no row of a store: {error}") from error
+        raise

@@ -6,7 +6,6 @@ under an id that is taken is a conflict: it is kept, never given out, and counte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,17 +13,15 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from rollback.signing.keys import Keys
 from rollback.store.index import SEGMENT, TRUST, WITHDRAWN, Index, enter, read_index, writing
 from rollback.store.row import Row, in_order
 from rollback.store.segments import StoreError, put, read
+from rollback.store.survey import Survey, survey
 
 SEGMENT_ROWS: Final = 20_000
 """A segment holds at most so many rows: one is in memory at a time."""
-KEY: Final = 8
 Clock: TypeAlias = Callable[[], float]
 
 
@@ -77,19 +74,27 @@ class Store:
         with writing(self.folder, clock, self.keys) as log:
             enter(log, WITHDRAWN, {"origin": origin, "file": file, "by": by, "reason": reason})
 
-    def rows(self, index: Index | None = None) -> Iterator[Row]:
+    def survey(self, index: Index) -> Survey:
+        """What has to be known of all rows before any is given. Raises `StoreError`."""
+        return survey(self.folder, index)
+
+    def rows(self, index: Index | None = None, survey: Survey | None = None) -> Iterator[Row]:
         """Every row once, in the order in which they came, with its whole label history; conflicts are left out.
 
-        Of each row about 60 bytes are in memory, besides one segment and the rows that come more than once.
+        ``survey`` is that of the index, if it was made before. Of each row about 60 bytes are in memory, besides some
+        lines of a segment and the rows that come more than once.
         """
         index = index or self.index()
-        plan = _plan(self.folder, index)
+        known = self.survey(index) if survey is None else survey
         waiting: dict[int, Row] = {}
-        for position, row in enumerate(_everything(self.folder, index)):
-            first, last = plan.first[position], plan.last[position]
-            if first >= 0:  # else a conflict
-                known = waiting.pop(first, None)
-                whole = row if known is None else _merged(known, row)
+        for position, (row, (first, last)) in enumerate(
+            zip(_everything(self.folder, index), known.places(), strict=True)
+        ):
+            if first == last == position:
+                yield row  # as almost all are: it comes once
+            elif first >= 0:  # else a conflict
+                before = waiting.pop(first, None)
+                whole = row if before is None else _merged(before, row)
                 if position == last:
                     yield whole
                 else:
@@ -108,7 +113,7 @@ class Store:
 
     def conflicts(self, index: Index) -> int:
         """How many rows came under an id that another row had taken."""
-        return int(np.count_nonzero(_plan(self.folder, index).first < 0))
+        return self.survey(index).conflicts
 
 
 def _everything(folder: Path, index: Index) -> Iterator[Row]:
@@ -118,34 +123,3 @@ def _everything(folder: Path, index: Index) -> Iterator[Row]:
 
 def _merged(known: Row, again: Row) -> Row:
     return msgspec.structs.replace(known, labels=in_order([*known.labels, *again.labels]))
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """For every row, where it came first (-1 for a conflict) and where it comes last: there its history is whole."""
-
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-
-
-def _plan(folder: Path, index: Index) -> _Plan:
-    total = sum(segment.rows for segment in index.segments)
-    ids, digests = np.zeros(total, np.uint64), np.zeros(total, np.uint64)
-    count = 0
-    for row in _everything(folder, index):
-        if count < total:
-            ids[count], digests[count] = _key(row.id), _key(row.digest)
-        count += 1
-    if count != total:
-        raise StoreError(f"{folder}: its segments hold {count} rows, and the index says {total}")
-    _, where, of = np.unique(ids, return_index=True, return_inverse=True)
-    first = where[of].astype(np.int64)  # np.unique names the first of equal ids
-    conflict = digests != digests[first]
-    last = np.zeros(len(where), np.int64)
-    np.maximum.at(last, of[~conflict], np.flatnonzero(~conflict))
-    return _Plan(np.where(conflict, -1, first), last[of])
-
-
-def _key(text: str) -> np.uint64:
-    """Of 64 bits: in ten million rows two ids share one with a chance of three in a million; one is a conflict then."""
-    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=KEY).digest(), "big"))

@@ -10,6 +10,7 @@ import numpy as np
 from rollback.store.index import Index
 from rollback.store.row import Row, Said, disputed, label_of
 from rollback.store.store import Store
+from rollback.store.survey import Survey
 from rollback.tables.formats import CHUNK_ROWS
 from rollback.tables.table import Column, Table, show_number
 
@@ -18,30 +19,29 @@ ROLES = ("id", "ts", "source", "origin", "session", LABEL, TRUSTED, DISPUTED)
 """The columns besides the features; ``origin`` is that of the label, where there is one."""
 
 
-def store_chunks(store: Store, index: Index, rows: int = CHUNK_ROWS) -> Iterator[Table]:
+def store_chunks(store: Store, index: Index, rows: int = CHUNK_ROWS, survey: Survey | None = None) -> Iterator[Table]:
     """The rows with the labels that hold (`rollback.store.row.label_of`), ``rows`` at a time, in the store's order.
 
     A column of features is text where any of its values is; ``trusted`` is what the operator named, and nothing else.
-    Raises `rollback.store.segments.StoreError`.
+    ``survey`` is that of the index, if it was made before. Raises `rollback.store.segments.StoreError`.
     """
-    texts = _texts(store, index)
+    known = store.survey(index) if survey is None else survey
     named, origins = store.trusted_rows(index), index.origins
-    left = store.rows(index)
+    left = store.rows(index, known)
     start = 0
     while part := list(islice(left, rows)):
-        columns = _about(part, origins, named)
-        columns |= {name: _column([row.features.get(name) for row in part], text) for name, text in texts.items()}
+        columns = _about(part, origins, named) | _features(part, known.texts)
         yield Table(str(store.folder), columns, np.arange(start + 1, start + len(part) + 1), "row")
         start += len(part)
 
 
-def _texts(store: Store, index: Index) -> dict[str, bool]:
-    """Of every feature, whether it is text."""
-    texts: dict[str, bool] = {}
-    for row in store.rows(index):
-        for name, value in row.features.items():
-            texts[name] = texts.get(name, False) or isinstance(value, str)
-    return texts
+def _features(part: Sequence[Row], texts: Mapping[str, bool]) -> dict[str, Column]:
+    names = tuple(texts)
+    if all(tuple(row.features) == names for row in part):  # as almost always: turned into columns at once
+        cells = [*zip(*(row.features.values() for row in part), strict=True)]
+    else:
+        cells = [tuple(row.features.get(name) for row in part) for name in names]
+    return {name: _column(values, texts[name]) for name, values in zip(names, cells, strict=True)}
 
 
 def _about(part: Sequence[Row], origins: frozenset[str], named: Mapping[tuple[str, str], str]) -> dict[str, Column]:
@@ -80,5 +80,5 @@ def _words(values: Sequence[str]) -> Column:
 
 def _column(values: Sequence[float | str | None], text: bool) -> Column:  # noqa: FBT001 - one of many columns
     if not text:
-        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+        return np.array(values, dtype=np.float64)  # None is NaN
     return _words(["" if v is None else v if isinstance(v, str) else show_number(float(v)) for v in values])

@@ -39,7 +39,8 @@ class Parameters:
     """``command``: a program and its arguments, in which {rows}, {schema}, {model} (paths) and {seed} are filled in.
 
     It sees PATH, LANG, LC_ALL, TZ and the variables that ``environment`` names; it may take ``timeout_seconds`` and
-    ``memory_mib``, and no file it writes may be larger than ``model_mib`` (or 64 MiB, if that is more).
+    ``memory_mib``, no file it writes may be larger than ``model_mib`` (or 64 MiB, if that is more), and its folder may
+    hold ``folder_mib``, with the rows that are handed over.
     """
 
     command: tuple[str, ...]
@@ -47,6 +48,7 @@ class Parameters:
     timeout_seconds: float = 3600.0
     memory_mib: int = 8192
     model_mib: int = 256
+    folder_mib: int = 8192
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -55,8 +57,8 @@ class Parameters:
             raise ValueError("command: holds a null character")
         if strange := [name for name in self.environment if not name or "=" in name or "\0" in name]:
             raise ValueError(f"environment: {strange[0]!r} is no name of a variable")
-        if min(self.timeout_seconds, self.memory_mib, self.model_mib) <= 0:
-            raise ValueError("timeout_seconds, memory_mib and model_mib must be above 0")
+        if min(self.timeout_seconds, self.memory_mib, self.model_mib, self.folder_mib) <= 0:
+            raise ValueError("timeout_seconds, memory_mib, model_mib and folder_mib must be above 0")
 
 
 def train(
@@ -79,7 +81,8 @@ def train(
             f"{{{key}}}": str(folder / file) for key, file in (("rows", ROWS), ("schema", SCHEMA), ("model", MODEL))
         }
         command = [fill(each, {**paths, "{seed}": str(seed)}) for each in p.command]
-        run = Run(command, p.environment, p.timeout_seconds, p.memory_mib * MIB, p.model_mib * MIB)
+        most = (p.memory_mib * MIB, p.model_mib * MIB, p.folder_mib * MIB)
+        run = Run(command, p.environment, p.timeout_seconds, *most)
         run_command(run, folder, os.environ)
         model = _taken_back(folder / MODEL, p)
     progress(1, 1, float("nan"))
