@@ -41,7 +41,9 @@ def rehearsed(count: int = 4) -> tuple[tuple[Campaign, ...], int, tuple[str, ...
         fits[0] += 1
         return naive_bayes(rows, seed)
 
-    found = rehearse(Rehearse(g.base, g.new, g.holdout, fit, sanitise), count, 0, lambda what, _: told.append(what))
+    found = rehearse(
+        Rehearse(g.base, g.new, g.holdout, fit, sanitise, "benign"), count, 0, lambda what, _: told.append(what)
+    )
     return found, fits[0], tuple(told)
 
 
@@ -100,13 +102,13 @@ def test_campaigns_say_what_was_planted_caught_and_done() -> None:
 def test_the_same_rows_in_another_order_are_rehearsed_alike() -> None:
     g = ground()
     order = np.random.default_rng(1).permutation(len(g.new))
-    again = rehearse(Rehearse(g.base, g.new.take(order), g.holdout, naive_bayes, sanitise), 2, 0, silent)
-    assert again == rehearse(Rehearse(g.base, g.new, g.holdout, naive_bayes, sanitise), 2, 0, silent)
+    again = rehearse(Rehearse(g.base, g.new.take(order), g.holdout, naive_bayes, sanitise, "benign"), 2, 0, silent)
+    assert again == rehearse(Rehearse(g.base, g.new, g.holdout, naive_bayes, sanitise, "benign"), 2, 0, silent)
 
 
 def test_campaigns_that_the_rows_give_no_room_for_say_why() -> None:
     g = ground()
-    bare = Rehearse(g.base, g.new.take(g.new.y == BENIGN), g.holdout, naive_bayes, sanitise)
+    bare = Rehearse(g.base, g.new.take(g.new.y == BENIGN), g.holdout, naive_bayes, sanitise, "benign")
     told = rehearse(bare, 2, 0, silent)
     assert any(c.planted == 0 and "to hide" in c.what for c in told)
 

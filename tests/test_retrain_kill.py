@@ -60,8 +60,8 @@ class DeadlyOut(Out):
         super().write_columns(name, columns)
         self._deadly.at(f"after {name}")
 
-    def begin(self, request: str) -> Any:
-        attempt = super().begin(request)
+    def begin(self, request: str, registry: Any) -> Any:
+        attempt = super().begin(request, registry)
         self._deadly.at("begun")
         return attempt
 

@@ -131,8 +131,8 @@ def test_a_slice_takes_no_more_than_its_cap() -> None:
     base, new, poison, _, _ = backdoor(1)
     capped = Parameters(limits=Limits(most=0.005))
     found = run(base, new, settings=Settings(benign="benign", screens={"slice_mining": capped}))
-    assert all(s.rows <= 0.005 * len(new) for s in found.slices if s.valued)
-    # a slice without values takes nothing itself: it is what the rows' own screen has removed of a source
+    assert all(s.rows <= 0.005 * len(new) for s in found.slices if s.valued and not s.kept)
+    # one that is kept takes nothing, and one without values is what the rows' own screen has removed of a source
     held = sum(s.rows for s in found.slices if not s.valued)
     assert held <= np.count_nonzero(found.screen == "suspicion")
     assert poison.sum() > 0.005 * len(new)

@@ -134,7 +134,8 @@ def test_numbers_and_missing_values_are_compared_by_rank() -> None:
     assert [item.feature for item in part.items] == [1], "the flag is what large rows have anyway"
 
 
-@settings(deadline=None, max_examples=6)
+# the same draws each time: by chance (`family_wise`, about one in a hundred) a handful of honest rows is a slice
+@settings(deadline=None, max_examples=6, derandomize=True)
 @given(seeds, st.sampled_from([0.03, 0.1, 0.3]))
 def test_no_slice_takes_more_than_its_cap_nor_mostly_rows_that_the_base_expects(seed: int, most: float) -> None:
     (base, _), (new, kind) = families(500, seed % 1000), families(400, seed % 1000 + 1)
