@@ -77,6 +77,18 @@ def test_a_benign_slice_that_answers_confirm_holds_the_candidate_until_a_review_
     assert f"its other {EACH} rows stay out until a person accepts them" in remark
 
 
+def test_a_confirmed_benign_row_returns_unless_it_waits_with_a_slice_or_a_person_has_decided() -> None:
+    new = rows([0.0] * EACH + [7.0, 7.0, 7.0], BENIGN)
+    found = found_in(new, 1, "benign")
+    vouched, decided = (np.isin(np.arange(len(new)), some) for some in ([0, EACH, EACH + 1], [EACH + 1]))
+    answers = Answered(new.take(vouched), new.y[vouched])
+    done = settle(found, new, answers, np.random.default_rng(0), benign="benign", decided=decided, vouched=vouched)
+    assert np.flatnonzero(done.returned).tolist() == [EACH]
+    (question,) = done.open
+    assert len(question.rows) == 15
+    assert 0 not in question.rows
+
+
 def test_a_slice_that_answers_contradict_is_settled() -> None:
     lies = rows([0.0] * 16, ATTACK, [str(i) for i in range(16)])
     done = settled(BENIGN, 1, lies)

@@ -100,16 +100,17 @@ def settle(
     While a slice labelled benign has not enough answers, the candidate waits. It waits for any slice whose rows were
     ``kept``, unless all answers confirm another label than benign. ``decided`` [n] rows were accepted or
     rejected by a person: nothing is asked about a slice that has no others. ``vouched`` [n] rows were confirmed as
-    benign: they return unless they are of a slice with that label, with which they wait.
+    benign: they return unless they are of a slice with that label, with which they wait, or a person has decided.
     """
-    vouched = np.zeros(len(new), dtype=np.bool_) if vouched is None else vouched
-    returned = vouched & ~_of_any(benign, found, new)
+    none = np.zeros(len(new), dtype=np.bool_)
+    vouched, decided = (none if mask is None else mask for mask in (vouched, decided))
+    returned = vouched & ~decided & ~_of_any(benign, found, new)
     still: list[Question] = []
     confirmed: list[Slice] = []
     remarks: list[str] = []
     for piece in sorted(filter(doubtful, found.slices), key=lambda s: -s.rows):
         own = members(piece, found, new)
-        if decided is not None and decided[own].any():
+        if decided[own].any():
             own &= ~decided
             if not own.any():
                 continue
