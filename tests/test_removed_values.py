@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from detectors.batch import Bools
 from rollback.gates.gate import GateSettings, judge
 from rollback.gates.requirement import requirement_classes
-from rollback.retraining.removed_values import MOST, removed_patterns
-from rollback.sanitise.rows import Rows
+from rollback.retraining.removed_values import MOST, of_a_confirmed_kind, removed_patterns
+from rollback.sanitise.rows import Rows, Slice
 
 MODELS = tuple(drawn(np.random.default_rng(i), 0.02) for i in range(3))
 TRIGGER = {2: 7.0, 3: 13.0}
@@ -92,3 +92,14 @@ def test_clean_candidates_fail_the_check_as_seldom_as_its_part_of_the_budget_say
         wrong += any(not c.passed for c in checks)
     assert total > 0
     assert wrong <= budget * runs / 2 + 3 * np.sqrt(budget * runs / 2)
+
+
+def test_rows_of_a_source_and_label_that_answers_have_confirmed_are_known_by_them() -> None:
+    new = rows(200, 3)
+    here = Slice("attack", "s1", {"a": 1.0}, 9.0, 20)
+    known = of_a_confirmed_kind(new, [here])
+    assert np.array_equal(known, (new.y == ATTACK) & (new.source == "s1"))
+    assert known.any()
+    everywhere = replace(here, source=None)
+    assert np.array_equal(of_a_confirmed_kind(new, [here, everywhere]), new.y == ATTACK)
+    assert not of_a_confirmed_kind(new, []).any()

@@ -16,7 +16,7 @@ from rollback.gates.trial import Campaign, Live, Trial
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data
 from rollback.retraining.out import Gate
-from rollback.retraining.removed_values import removed_patterns
+from rollback.retraining.removed_values import of_a_confirmed_kind, removed_patterns
 from rollback.retraining.vetting import Settled
 from rollback.sanitise.rows import Rows, Sanitised
 
@@ -67,9 +67,10 @@ def gate_of(said: Judgement, settled: Settled, remarks: tuple[str, ...]) -> Gate
 
 
 def _removed_values(data: Data, found: Sanitised, settled: Settled) -> tuple[Pattern, ...]:
-    """Of the rows that stay out, and those whose label an answer has contradicted."""
+    """Of the rows that stay out, beside what answers have confirmed, and those whose label one has contradicted."""
     plain = replace(data.new, id=None, origin=None)
     false = (data.given.y >= 0) & (data.given.y != data.answered.y)
     rows = Rows.concat([plain, replace(data.given.take(false), id=None, origin=None)])
-    out = np.concatenate([found.removed & ~settled.returned, np.ones(int(false.sum()), np.bool_)])
+    stays = found.removed & ~settled.returned & ~of_a_confirmed_kind(data.new, settled.confirmed)
+    out = np.concatenate([stays, np.ones(int(false.sum()), np.bool_)])
     return removed_patterns(out, found.base_scorers, data.base, rows)

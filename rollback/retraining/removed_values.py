@@ -7,7 +7,7 @@ that class their foreign values stand out, and the union of these is the trigger
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from detectors.batch import Bools, Ints, Scorer, Strings
 from rollback.gates.pattern import Pattern
-from rollback.sanitise.rows import Rows
+from rollback.sanitise.rows import Rows, Slice
 from rollback.sanitise.sanitise import canonical
 
 FEWEST: Final = 5
@@ -78,6 +78,18 @@ def removed_patterns(removed: Bools, models: Sequence[Scorer], base: Rows, new: 
             named.append((int(group.rows.sum()), Pattern("", *key)))
     named.sort(key=lambda pair: -pair[0])
     return tuple(Pattern(f"{i}", p.target, p.columns, p.values) for i, (_, p) in enumerate(named[:MOST], start=1))
+
+
+def of_a_confirmed_kind(new: Rows, confirmed: Iterable[Slice]) -> Bools:
+    """The new rows bool[n] with the label, and of the source, of a slice that answers have ``confirmed``.
+
+    What they have in common is news, which a candidate that has learned it may answer to.
+    """
+    known = np.zeros(len(new), np.bool_)
+    for one in confirmed:
+        own = new.y == new.schema.classes.index(one.label)
+        known |= own if one.source is None else own & (new.source == one.source)
+    return known
 
 
 def _groups(removed: Bools, models: Sequence[Scorer], new: Rows) -> Iterator[Group]:
