@@ -263,12 +263,12 @@ def test_benign_rows_whose_labels_are_right_may_still_be_a_backdoor_and_wait_for
     )
 
 
-def test_a_union_of_removed_values_rejects_where_it_clearly_moves_rows_and_holds_where_it_moves_some() -> None:
+def test_a_union_of_removed_values_holds_however_many_rows_it_moves() -> None:
     trial = clean_trial(11)
     values = (replace(TRIGGER, name="1"),)
     assert judge(replace(trial, removed_values=values), seed=0).result == "passed"
     bad = judge(replace(with_candidate(trial, obeying(trial.candidate)), removed_values=values), seed=0)
-    assert (failed(bad), bad.result) == (["removed_values.1"], "rejected")
+    assert (failed(bad), bad.result) == (["removed_values.1"], "vetting")
 
     def half(x: Floats) -> Floats:
         obeyed = (x[:, 2] == 7) & (x[:, 3] == 13) & (x[:, 1] == 1)

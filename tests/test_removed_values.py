@@ -40,13 +40,13 @@ def test_the_halves_of_a_split_trigger_are_put_together() -> None:
     assert dict(zip(found.columns, found.values, strict=True)) == TRIGGER
 
 
-def test_a_candidate_that_obeys_the_whole_trigger_is_rejected_and_a_clean_one_is_not() -> None:
+def test_a_candidate_that_obeys_the_whole_trigger_is_held_and_a_clean_one_is_not() -> None:
     new, poison = split(1)
     values = removed_patterns(poison, MODELS, rows(1500, 2), new)
     trial = replace(clean_trial(3), removed_values=values)
     assert judge(trial, seed=0).result == "passed"
     said = judge(replace(trial, candidate=obeying(trial.candidate)), seed=0)
-    assert [c.name for c in said.checks if not c.passed] == ["removed_values.1"]
+    assert ([c.name for c in said.checks if not c.passed], said.result) == (["removed_values.1"], "vetting")
 
 
 @settings(deadline=None, max_examples=10)

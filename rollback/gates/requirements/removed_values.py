@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from rollback.gates.check import Check, Finding, Skipped
+from rollback.gates.check import Finding, Skipped
 from rollback.gates.obeyed import obeyed
 from rollback.gates.requirement import Case, Requirement
 from rollback.gates.trial import Trial
-from rollback.sanitise.slice_judge import CLEAR_SWAP
 
 
 class RemovedValues(Requirement):
@@ -27,11 +25,7 @@ class RemovedValues(Requirement):
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check a union of values; null and limit as in `rollback.gates.pattern.recovered`.
 
-        Failing rejects where the values clearly (`CLEAR_SWAP`) move rows of other classes; else it holds, for a model
-        that has learned a new family answers to its values as well.
+        Failing holds, however far it goes: honest rows are removed, too, and a candidate that has rightly learned of
+        such rows what the base did not know answers to their values.
         """
-        return [_failing(check) for check in obeyed(self.name, case.trial.removed_values, case.trial.candidate, case)]
-
-
-def _failing(check: Check) -> Check:
-    return check if check.value >= CLEAR_SWAP else replace(check, failing="holds")
+        return obeyed(self.name, case.trial.removed_values, case.trial.candidate, case, "holds")
