@@ -131,8 +131,11 @@ class Judge:
     def _planted(self, core: Core, members: Bools) -> bool:
         """Whether the cells of the slice's rows do not fit these rows; in the core's source, if it has one.
 
-        A new family's cells may not fit either, so that a person has to say, which fewer rows are not worth.
+        A new family's cells may not fit either, so that a person has to say, which fewer rows are not worth. Attacks
+        that change would be held with every drift, so that this protects the benign class alone.
         """
+        if self._label != self._case.benign:
+            return False
         rows = members & Scope(core.scope.source, low=False).rows(self._comparison.new)
         taken = self._narrowed(core, members)
         fewest = min(int(part.sum()) for part in (rows, rows if taken is None else taken))

@@ -63,7 +63,7 @@ class SliceMining(Screen):
     source) x (all rows, rows whose label surprises models of the base). Null: the highest z when part of the trusted
     base plays the new rows; strict slices exceed its 99% prediction limit (Gumbel), so that a clean buffer has one with
     probability ``family_wise``; they are removed where models of the base contradict their labels, or where cells do
-    not fit their own rows (`slice_foreign`: a clean-label backdoor, or a new family, which a person has to say),
+    not fit their own rows (`slice_foreign`, of the benign class: a clean-label backdoor, or a new family, which a person has to say),
     because natural drift, too, brings known rows in other numbers. Weak slices exceed its mean.
     Any slice is removed whose values the current model answers to as models of the base do not (`pattern.SwapTest`).
     Stated false-positive rate: ``family_wise``.
