@@ -62,9 +62,9 @@ class SliceMining(Screen):
     Statistic: the Poisson excess z of `pair_excess.excess` over all pairs of items, in every label x (all sources, each
     source) x (all rows, rows whose label surprises models of the base). Null: the highest z when part of the trusted
     base plays the new rows; strict slices exceed its 99% prediction limit (Gumbel), so that a clean buffer has one with
-    probability ``family_wise``; they are removed where models of the base contradict their labels, or where cells do
-    not fit their own rows (`slice_foreign`, of the benign class: a clean-label backdoor, or a new family, which a person has to say),
-    because natural drift, too, brings known rows in other numbers. Weak slices exceed its mean.
+    probability ``family_wise``; they are removed where models of the base contradict their labels, or where cells of
+    benign ones do not fit their own rows (`slice_foreign`: a clean-label backdoor, or a new family, which a person has
+    to say), because natural drift, too, brings known rows in other numbers. Weak slices exceed its mean.
     Any slice is removed whose values the current model answers to as models of the base do not (`pattern.SwapTest`).
     Stated false-positive rate: ``family_wise``.
     Source: the excess is the likelihood ratio of M. Kulldorff, "A spatial scan statistic" (1997); clusters that a
