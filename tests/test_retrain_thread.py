@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from small_registry import NAME, TRIGGER, make_small
+from small_registry import NAME, make_small
+from test_retrain_child import INCIDENT as TOLD
+from test_retrain_child import Clock
 
 from monitor.charges import trainer as configured
 from monitor.settings.config import Config
@@ -20,21 +22,6 @@ from rollback.sanitise.rows import Progress
 from rollback.train.child import INCIDENT, ChildTrainer, Limits
 from rollback.train.thread import Retrain, ThreadTrainer
 from rollback.train.trainer import Order, Retrained, Trainer
-
-TOLD = {
-    "schema": "tocsin.incident.v1", "uid": "u1", "activity": "create", "status": "confirmed", "model": NAME,
-    "version": "2", "last_known_good": "1", "opened_at": 0.0, "at": 1.0, "family": "poisoning",
-    "hypothesis": "backdoor", "confidence": 0.9, "family_confidence": 0.9, "severity": 9, "summary": "s",
-    "window": {"index": 1, "first_id": "a", "last_id": "b"},
-    "implicated": {"features": dict(TRIGGER.features), "labels": ["benign"]},
-}  # fmt: skip
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def order(folder: Path, key: str = "key", buffer: Buffer | None = None) -> Order:
