@@ -133,6 +133,7 @@ def test_a_slice_takes_no_more_than_its_cap() -> None:
     found = run(base, new, settings=Settings(benign="benign", screens={"slice_mining": capped}))
     assert all(s.rows <= 0.005 * len(new) for s in found.slices if s.valued and not s.kept)
     # one that is kept takes nothing, and one without values is what the rows' own screen has removed of a source
+    assert np.count_nonzero(found.screen == "slice_mining") <= sum(s.rows for s in found.slices if not s.kept)
     held = sum(s.rows for s in found.slices if not s.valued)
     assert held <= np.count_nonzero(found.screen == "suspicion")
     assert poison.sum() > 0.005 * len(new)
@@ -153,6 +154,7 @@ def test_a_hint_that_many_rows_carry_is_followed_in_its_sources_only() -> None:
 def test_a_new_benign_family_that_models_of_the_base_agree_with_is_held() -> None:
     base, new = drawn(5, 3000, TrafficConfig(held_out=("voip",))), drawn(6, 2000, TrafficConfig(mix={"voip": 3.0}))
     found = run(base, new)
+    assert found.slices
     assert all(s.held and s.label == "benign" for s in found.slices)
     assert np.mean(found.screen == "suspicion") < 0.03
 

@@ -23,7 +23,6 @@ GUARD: Final = Path(__file__).with_name("guarded.py")
 LAST_LINES: Final = 5
 LAST_BYTES: Final = 4096
 MOST_SAID: Final = 64 * 2**20
-MOST_FILES: Final = 100_000
 LOOKS_SECONDS: Final = 1.0
 """The folder is looked at so often."""
 ENDS_SECONDS: Final = 5.0
@@ -34,7 +33,8 @@ ENDS_SECONDS: Final = 5.0
 class Run:
     """``environment`` names the variables that the command sees besides PATH, LANG, LC_ALL and TZ.
 
-    No file may become larger than ``file_bytes`` (or 64 MiB, if that is more), all in its folder than ``folder_bytes``.
+    No file may become larger than ``file_bytes`` (or 64 MiB, if that is more), all in its folder than ``folder_bytes``,
+    nor be more than ``folder_files``.
     """
 
     command: Sequence[str]
@@ -43,6 +43,7 @@ class Run:
     memory_bytes: int
     file_bytes: int
     folder_bytes: int = 2**40
+    folder_files: int = 100_000
 
 
 def run_command(run: Run, folder: Path, environ: Mapping[str, str]) -> None:
@@ -85,7 +86,7 @@ def _waited(process: subprocess.Popen[bytes], run: Run, folder: Path) -> str:
         while (left := deadline - time.monotonic()) > 0:
             if select.select([watched], [], [], min(left, LOOKS_SECONDS))[0]:
                 return ""
-            if why := _too_much(folder, run.folder_bytes):
+            if why := _too_much(folder, run):
                 return why
     finally:
         os.close(watched)
@@ -106,7 +107,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _too_much(folder: Path, most_bytes: int) -> str:
+def _too_much(folder: Path, run: Run) -> str:
     """Whether the folder holds more files, or bytes on the disk, than it may; links are not followed."""
     files = used = 0
     waiting = [str(folder)]
@@ -118,10 +119,10 @@ def _too_much(folder: Path, most_bytes: int) -> str:
                     used += 512 * entry.stat(follow_symlinks=False).st_blocks
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-                    if files > MOST_FILES:
-                        return f"left more than {MOST_FILES} files in its folder and was ended"
-                    if used > most_bytes:
-                        return f"left more than {most_bytes // 2**20} MiB in its folder and was ended"
+                    if files > run.folder_files:
+                        return f"left more than {run.folder_files} files in its folder and was ended"
+                    if used > run.folder_bytes:
+                        return f"left more than {run.folder_bytes // 2**20} MiB in its folder and was ended"
         except OSError:  # gone meanwhile, or closed to us: what is in it cannot be counted
             continue
     return ""

@@ -40,7 +40,7 @@ class Parameters:
 
     It sees PATH, LANG, LC_ALL, TZ and the variables that ``environment`` names; it may take ``timeout_seconds`` and
     ``memory_mib``, no file it writes may be larger than ``model_mib`` (or 64 MiB, if that is more), and its folder may
-    hold ``folder_mib``, with the rows that are handed over.
+    hold ``folder_mib`` in ``folder_files``, with the rows that are handed over.
     """
 
     command: tuple[str, ...]
@@ -49,6 +49,7 @@ class Parameters:
     memory_mib: int = 8192
     model_mib: int = 256
     folder_mib: int = 8192
+    folder_files: int = 100_000
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -57,8 +58,8 @@ class Parameters:
             raise ValueError("command: holds a null character")
         if strange := [name for name in self.environment if not name or "=" in name or "\0" in name]:
             raise ValueError(f"environment: {strange[0]!r} is no name of a variable")
-        if min(self.timeout_seconds, self.memory_mib, self.model_mib, self.folder_mib) <= 0:
-            raise ValueError("timeout_seconds, memory_mib, model_mib and folder_mib must be above 0")
+        if min(self.timeout_seconds, self.memory_mib, self.model_mib, self.folder_mib, self.folder_files) <= 0:
+            raise ValueError("timeout_seconds, memory_mib, model_mib, folder_mib and folder_files must be above 0")
 
 
 def train(
@@ -81,7 +82,7 @@ def train(
             f"{{{key}}}": str(folder / file) for key, file in (("rows", ROWS), ("schema", SCHEMA), ("model", MODEL))
         }
         command = [fill(each, {**paths, "{seed}": str(seed)}) for each in p.command]
-        most = (p.memory_mib * MIB, p.model_mib * MIB, p.folder_mib * MIB)
+        most = (p.memory_mib * MIB, p.model_mib * MIB, p.folder_mib * MIB, p.folder_files)
         run = Run(command, p.environment, p.timeout_seconds, *most)
         run_command(run, folder, os.environ)
         model = _taken_back(folder / MODEL, p)
