@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 from sanitise_traffic import backdoored, silent, traffic, trees
+from score_material import ATTACK, BASE, BENIGN, NEW, rows
 from small_registry import NAME, Small, make_small
 
 from rollback.bundle import Bundle
@@ -105,3 +106,24 @@ def test_rows_of_a_clean_buffer_are_no_suspects_and_ask_nothing() -> None:
     tried = screened(trial(base, new), base, new, ids, trees, Asked(), silent)
     assert tried.trial.suspects == ()
     assert tried.asks == ()
+
+
+def test_benign_rows_of_one_source_that_contradict_the_base_hold_a_candidate_also_once_they_are_confirmed() -> None:
+    base, new = rows(BASE, 5), rows(NEW, 1005)
+    held = rows(NEW, 8)
+    moved = (new.source == "s2") & (new.y == ATTACK) & (np.random.default_rng(0).random(NEW) < 0.4)
+    odd = replace(new, y=np.where(moved, BENIGN, new.y))  # as clean-label poison: attacks' values, and no others' label
+    ids = np.arange(NEW).astype(np.str_)
+    bad = Trial(
+        trees(Rows.concat([base, odd]), 9), trees(base, 0), [trees(base, 1), trees(base, 2)], held, benign=BENIGN
+    )
+    tried = screened(bad, base, odd, ids, trees, Asked(), silent)
+    (suspect,) = [s for s in tried.trial.suspects or () if s.pattern is None]
+    assert suspect.what == "labelled benign from s2: what screens remove besides"
+    assert judge(tried.trial, seed=0).result == "vetting"
+    confirmed = {str(i): int(odd.y[i]) for i in range(NEW)}
+    again = screened(bad, base, odd, ids, trees, Asked(answers=confirmed), silent)
+    assert again.asks == ()
+    said = judge(again.trial, seed=0)
+    assert said.result == "vetting"
+    assert any(not c.passed and c.name == f"buffer_suspects.{suspect.name}" for c in said.checks)

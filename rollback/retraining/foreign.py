@@ -264,20 +264,28 @@ def _not_in(rows: Rows, base: Rows) -> Bools:
 def _suspects(
     found: Sanitised, rows: Rows, ids: Strings, told: Ints, seed: int
 ) -> tuple[tuple[Suspect, ...], list[tuple[str, str]], Bools]:
-    """Every slice that was found, which of its rows have to be labelled, and all rows of slices."""
+    """Every slice that was found, which of its rows have to be labelled, and all rows of slices.
+
+    Slices without values come last: they have what screens remove of their source and label besides. Of clean-label
+    poison whose values nothing names that is all there is to see.
+    """
     rng = np.random.default_rng([seed, 19])
     suspects: list[Suspect] = []
     asks: list[tuple[str, str]] = []
     theirs = np.zeros(len(rows), np.bool_)
-    for i, piece in enumerate(
-        sorted((s for s in found.slices if s.valued and not s.kept), key=lambda s: -s.rows), start=1
-    ):
+    slices = (s for s in found.slices if not s.kept)
+    for i, piece in enumerate(sorted(slices, key=lambda s: (not s.valued, -s.rows)), start=1):
         label = rows.schema.classes.index(piece.label)
         own = covered(piece, rows) & (rows.y == label)
+        if not piece.valued:
+            own &= found.removed & ~theirs
+        if not own.any():
+            continue
         theirs |= own
         answered = own & (told >= 0)
         name = f"slice_{i}"
-        pattern = pattern_of(name, piece.shared or piece.features, label, rows.schema, rows.x)
+        values = piece.shared or piece.features
+        pattern = pattern_of(name, values, label, rows.schema, rows.x) if piece.valued else None
         false = int(np.count_nonzero(answered & (told != label)))
         suspects.append(Suspect(name, int(own.sum()), describe(piece), pattern, int(answered.sum()), false, label))
         if suspects[-1].open:
@@ -331,4 +339,5 @@ def describe(piece: Slice) -> str:
     """The values of a slice in words."""
     values: Mapping[str, Any] = piece.core or piece.features
     where = "" if piece.source is None else f" from {piece.source}"
-    return f"labelled {piece.label}{where}: " + ", ".join(f"{name} = {value}" for name, value in values.items())
+    what = ", ".join(f"{name} = {value}" for name, value in values.items()) or "what screens remove besides"
+    return f"labelled {piece.label}{where}: {what}"
