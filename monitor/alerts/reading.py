@@ -38,7 +38,7 @@ def fired(message: IncidentMessage) -> list[str]:
 
 
 def implicated(message: IncidentMessage, what: str) -> Any:
-    """One of ``features`` (a mapping), ``sources``, ``origins``, ``labels``, ``events`` (lists); empty where none is."""
+    """One of ``features`` (a mapping), ``sources``, ``origins``, ``labels``, ``events`` (lists); or empty."""
     return message.fields.get("implicated", {}).get(what) or ({} if what == "features" else [])
 
 

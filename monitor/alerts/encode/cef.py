@@ -1,7 +1,8 @@
-r"""ArcSight Common Event Format, version 0 (CEF implementation standard, revision 25), for ArcSight, Sentinel and others.
+r"""ArcSight Common Event Format 0 (CEF implementation standard, revision 25), for ArcSight, Sentinel and others.
 
 `\` and `|` are escaped in the header, `\` and `=` in the extension; characters that are not seen are written out, so
-that no name can begin a field, a line or another record. The incident is ``externalId``, the alert ``flexString1``.
+that no name can begin a field, a line or another record. The header holds words of our own alone, because not every
+parser knows its escapes. The incident is ``externalId``, the alert ``flexString1``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import Final
 from monitor.alerts.alert import IncidentMessage, Notice
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.one_line import Line, Part, fitted, listed, milliseconds, shortened, visible
-from monitor.alerts.reading import acts, fired, implicated, kind, title
+from monitor.alerts.reading import acts, fired, implicated, kind
 
-LONGEST_NAME: Final = 512
 LONGEST_MESSAGE: Final = 1023
 LONGEST_CUSTOM: Final = 4000
-"""Bytes that the standard gives to the name, to ``msg`` and to a custom string."""
+"""Bytes that the standard gives to ``msg`` and to a custom string."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ class CefEncoder:
             _custom("cs6", "detectors", ",".join(fired(message))),
             _custom("flexString2", "mitreAtlas", ",".join(message.fields.get("atlas", ()))),
         ]
-        return self._line(kind(message), title(message), head.severity, parts)
+        return self._line(
+            kind(message), f"{message.fields.get('hypothesis') or head.family} in a model", head.severity, parts
+        )
 
     def notice(self, notice: Notice) -> bytes:
         """See `Encoder`."""
@@ -58,13 +60,13 @@ class CefEncoder:
             _field("externalId", notice.uid),
             _field("rt", milliseconds(notice.at)),
             _field("cat", "notice"),
-            _field("msg", shortened(notice.text, LONGEST_MESSAGE)),
+            _field("msg", shortened(f"{notice.title}. {notice.text}", LONGEST_MESSAGE)),
             _custom("cs1", "facts", listed(dict(notice.facts))),
         ]
-        return self._line("notice", notice.title, notice.severity, parts)
+        return self._line("notice", "notice about alerts", notice.severity, parts)
 
     def _line(self, signature: str, name: str, severity: int, parts: Sequence[Part]) -> bytes:
-        heading = ("Tocsin", "Tocsin", self.version, signature, shortened(name, LONGEST_NAME), str(severity))
+        heading = ("Tocsin", "Tocsin", self.version, signature, name, str(severity))
         head = "CEF:0|" + "".join(f"{_in_header(part)}|" for part in heading)
         return fitted(head, [part for part in parts if part.value], LINE, self.limit)
 

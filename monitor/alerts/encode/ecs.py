@@ -33,8 +33,10 @@ EXPENDABLE: Final = (
     Cut("tocsin.evidence.top"),
     Cut("tocsin.evidence"),
     Cut("tocsin.trigger"),
+    Cut("tocsin.detectors", 5),
     Cut("tocsin.implicated"),
     Cut("tocsin.action"),
+    Cut("tocsin.detectors"),
     Cut("threat"),
 )
 

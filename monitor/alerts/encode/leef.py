@@ -1,4 +1,4 @@
-"""IBM Log Event Extended Format 2.0, for QRadar, with ``^`` between the attributes (a tab does not survive every relay).
+"""IBM Log Event Extended Format 2.0, for QRadar, with ``^`` between attributes (a tab does not survive every relay).
 
 The format knows no escapes. So nothing may hold what ends a field: `|` in the header and `^` in the attributes are
 written out like characters that are not seen. QRadar's own keys are ``cat``, ``sev``, ``devTime`` and ``resource``.
