@@ -1,6 +1,6 @@
 """One level of JSON, for receivers that read no lists of objects, such as Wazuh: every value a text or a number.
 
-Wazuh's decoder makes ``data.tocsin.family`` of it; rules for it are in `docs/siem/wazuh-rules.xml`.
+Wazuh's decoder makes ``data.tocsin.family`` and so on of it, by which rules can ask.
 """
 
 from __future__ import annotations
