@@ -62,7 +62,11 @@ def test_a_variable_wins_over_the_file(file: Path) -> None:
         ("{type: syslog_tcp, address: a}", "sinks.a.address", "must be host:port"),
         ("{type: syslog_tcp, adress: 'a:1'}", "sinks.a.adress", "did you mean address?"),
         ("{type: file, path: x, max_message_bytes: 100}", "sinks.a.max_message_bytes", "4096"),
-        ("{type: file, path: x, format: cef}", "sinks.a.format", "must be 'ocsf' or 'incident'"),
+        (
+            "{type: file, path: x, format: csv}",
+            "sinks.a.format",
+            "must be 'ocsf', 'incident', 'ecs', 'cef', 'leef', 'flat' or",
+        ),
         ("{path: x}", "sinks.a.type", "missing"),
     ],
 )

@@ -17,7 +17,7 @@ GRADES: Final[tuple[tuple[int, Grade], ...]] = ((9, "critical"), (7, "high"), (4
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One encoded alert. ``id`` stays the same however often it is sent: receivers drop repeats by it.
 
-    ``at`` is event time in seconds since the epoch, ``severity`` is 0-10, ``body`` is one line of JSON.
+    ``at`` is event time in seconds since the epoch, ``severity`` is 0-10, ``body`` is one line.
     """
 
     id: str

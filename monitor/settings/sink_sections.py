@@ -30,7 +30,7 @@ class SinkConfig(Section):
 
     type: SinkType
     """How alerts get there."""
-    format: Literal["ocsf", "incident"] = "ocsf"
+    format: Literal["ocsf", "incident", "ecs", "cef", "leef", "flat", "stix"] = "ocsf"
     """What an alert looks like: an OCSF 1.5.0 Detection Finding, or `tocsin.incident.v1` itself."""
     address: Address | None = None
     """host:port of a syslog receiver."""

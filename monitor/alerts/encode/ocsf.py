@@ -25,6 +25,7 @@ from monitor.alerts.encode_tables import (
 )
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.fit import Cut, fit
+from monitor.alerts.reading import fired, implicated, pages, strongest_first, technique_page, title
 
 SCHEMA_VERSION: Final = "1.5.0"
 CLASS_UID: Final = 2004
@@ -70,14 +71,14 @@ class OcsfEncoder:
             **self._base(message.id, head.activity, head.at, head.severity),
             **_status(head.status),
             **_confidence(head.confidence),
-            "is_alert": head.status == "confirmed" and head.activity != "close",
+            "is_alert": pages(message),
             "message": head.summary,
             "start_time": _ms(head.opened_at),
             "end_time": _ms(head.at),
             "finding_info": _finding(message),
             "resources": [_model(head.model, head.version)],
-            "evidences": [_evidence(item) for item in _strongest_first(fields.get("evidence", ()))],
-            "observables": _observables(fields.get("implicated", {}).get("sources", ())),
+            "evidences": [_evidence(item) for item in strongest_first(fields.get("evidence", ()))],
+            "observables": _observables(implicated(message, "sources")),
             "unmapped": {name: value for name, value in fields.items() if name not in MAPPED},
         }
         document["metadata"]["correlation_uid"] = head.uid
@@ -146,11 +147,10 @@ def _confidence(probability: float) -> dict[str, Any]:
 def _finding(message: IncidentMessage) -> dict[str, Any]:
     head, fields = message.head, message.fields
     hypothesis = fields.get("hypothesis")
-    fired = [e["detector"] for e in _strongest_first(fields.get("evidence", ())) if e["status"] == "fired"]
-    analytics = [_analytic(detector, _analytic_type(detector)) for detector in fired]
+    analytics = [_analytic(detector, _analytic_type(detector)) for detector in fired(message)]
     finding = {
         "uid": head.uid,
-        "title": f"{hypothesis or head.family} in model {head.model}, version {head.version}",
+        "title": title(message),
         "desc": head.summary,
         "types": [head.family, *([hypothesis] if hypothesis else [])],
         "created_time": _ms(head.opened_at),
@@ -162,17 +162,6 @@ def _finding(message: IncidentMessage) -> dict[str, Any]:
         "attacks": [_attack(technique) for technique in fields.get("atlas", ())],
     }
     return {name: value for name, value in finding.items() if value != []}
-
-
-def _strongest_first(evidence: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that fired first, and of them the one furthest beyond its threshold."""
-    return sorted(evidence, key=lambda item: (item["status"] != "fired", -_strength(item)))
-
-
-def _strength(evidence: Mapping[str, Any]) -> float:
-    """How far beyond its threshold; a figure that JSON could not hold counts as none."""
-    score, threshold = evidence.get("score"), evidence.get("threshold")
-    return float(score) / float(threshold) if score is not None and threshold else 0.0
 
 
 def _analytic_type(detector: str) -> str:
@@ -194,7 +183,7 @@ def _technique(uid: str) -> dict[str, str]:
     return {
         "uid": uid,
         "name": ATLAS_TECHNIQUES.get(uid, uid),
-        "src_url": f"https://atlas.mitre.org/techniques/{uid}",
+        "src_url": technique_page(uid),
     }
 
 
