@@ -24,11 +24,13 @@ from rollback.gates.noise import Losses, excess, maximum_limit
 from rollback.gates.pattern import Pattern
 from rollback.gates.requirement import Case, Requirement, requirement_classes
 from rollback.gates.requirements.calibration import calibration_error
+from rollback.gates.requirements.labels_against_last_known_good import cells
 from rollback.gates.requirements.rehearsal import MISSED as MISSES
 from rollback.gates.requirements.rehearsal import Rehearsal as RehearsalCheck
 from rollback.gates.requirements.trigger_search import search
 from rollback.gates.slices import groups
 from rollback.gates.trial import Campaign, Live, Suspect, Trial, undecided
+from rollback.retraining.foreign import contradicted
 from rollback.sanitise.rows import Rows
 
 TRIGGER = Pattern("trigger", BENIGN, (2, 3), (7.0, 13.0))
@@ -218,6 +220,42 @@ def test_labels_that_contradict_the_base_hold_until_answers_decide() -> None:
     assert (failed(lies), lies.result) == ([name], "rejected")
     honest = judge(replace(trial, buffer=buffer, told=buffer.y), seed=0)
     assert honest.result == "passed"
+
+
+def test_answers_that_confirm_what_one_source_says_speak_for_no_other() -> None:
+    trial, buffer, truth = clean_trial(10), flipped(31), rows(1200, 31).y
+    moved = (truth == ATTACK) & (buffer.source == "s2")  # honest, and against the base as well
+    both = replace(buffer, y=np.where(moved, BENIGN, buffer.y))
+    confirmed = np.where(moved, BENIGN, -1)
+    held = judge(replace(trial, buffer=both, told=confirmed), seed=0)
+    assert (failed(held), held.result) == (["labels_against_last_known_good"], "vetting")
+    assert "source s1" in named(held, "labels_against_last_known_good").why
+    asked = contradicted(replace(trial, buffer=both, told=confirmed), np.arange(len(both)).astype(np.str_))
+    assert {str(both.source[int(row)]) for row, _ in asked} == {"s1"}
+    told = np.where(both.source == "s1", truth, confirmed)
+    assert judge(replace(trial, buffer=both, told=told), seed=0).result == "rejected"
+    assert judge(replace(trial, buffer=both, told=both.y), seed=0).result == "passed"
+
+
+def test_a_name_for_every_row_spends_nothing_of_the_error_rate_of_all_sources() -> None:
+    trial, buffer = clean_trial(10), flipped(31)
+    lied = buffer.y != rows(1200, 31).y
+    few = lied & (np.cumsum(lied) <= 40)  # no more than what is beyond chance for a handful of sources
+    some = replace(buffer, y=np.where(few, buffer.y, rows(1200, 31).y))
+    names = np.where(few, np.char.add("x", np.arange(len(some)).astype(np.str_)), some.source)
+    renamed = list(cells(replace(trial, buffer=replace(some, source=names))))
+    alike = list(cells(replace(trial, buffer=replace(some, source=np.full(len(some), "s")))))
+    least = [min(c.weighed for c in each if "all sources" in c.what) for each in (renamed, alike)]
+    assert least[0] == pytest.approx(least[1])
+    assert sum(c.share for c in renamed) == pytest.approx(1)
+
+
+def test_as_many_sources_as_rows_are_judged_in_little_time_and_memory() -> None:
+    trial, buffer = clean_trial(10), rows(4000, 3)
+    own = replace(buffer, source=np.arange(len(buffer)).astype(np.str_))
+    found = list(cells(replace(trial, buffer=own)))
+    assert sum(len(cell.at) for cell in found) <= 2 * 2 * len(own)
+    assert judge(replace(trial, buffer=own), seed=0).result == "passed"
 
 
 def test_answers_about_rows_that_are_out_accuse_nobody_and_settle_what_is_left() -> None:

@@ -93,6 +93,22 @@ def test_drift_of_the_whole_buffer_hides_no_source_that_is_beyond_it() -> None:
     assert alarmed_sources(base, _flagged(0.01, 4000, rng), new, flagged, ATTACK, LIMITS) == ["s3"]
 
 
+def test_a_source_named_per_row_costs_no_more_than_the_rows_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[int] = []
+
+    def counted(mean: float, count: int, confidence: float) -> float:
+        bounds.append(count)
+        return upper_mean(mean, count, confidence)
+
+    monkeypatch.setattr("rollback.sanitise.source_alarm.upper_mean", counted)
+    rng, (base, new) = np.random.default_rng(4), (rows(4000, 1), rows(4000, 2))
+    own = np.arange(len(new)).astype(np.str_)
+    renamed = replace(new, source=own, session=own)
+    flagged = _flagged(0.02, 4000, rng)
+    assert alarmed_sources(base, _flagged(0.01, 4000, rng), renamed, flagged, BENIGN, LIMITS) == []
+    assert len(bounds) == 1  # that of the base: one row is never beyond it
+
+
 def test_a_source_that_is_alone_is_not_alarmed() -> None:
     base, new = rows(400, 1), replace(rows(400, 2), source=np.full(400, "one"))
     assert alarmed_sources(base, np.zeros(400, np.bool_), new, np.ones(400, np.bool_), BENIGN, LIMITS) == []

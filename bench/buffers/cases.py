@@ -23,6 +23,7 @@ FAMILIAR = 0.05
 """Of the triggers that are tried, the one on which a clean model errs nearest to this share is kept."""
 COMING = 400
 FLIPPING_SOURCES = 2
+"""Or more, where the rows of a family in two are too few for the rate."""
 
 DEFAULT = (
     "clean",
@@ -136,6 +137,17 @@ def _one_source(rows: Rows, own: Bools, count: int, rng: np.random.Generator) ->
     return np.asarray(rows.source == names[rng.choice(fit)], np.bool_)
 
 
+def _enough_sources(new: Part, own: Bools, least: int, count: int, rng: np.random.Generator) -> Bools:
+    """At least so many random sources, and as many as it takes for one family to have ``count`` of the ``own`` rows."""
+    names = rng.permutation(np.unique(new.rows.source))
+    reach = np.zeros(len(new.rows), np.bool_)
+    for many in range(least, len(names) + 1):
+        reach = np.isin(new.rows.source, names[:many])
+        if np.unique(new.family[own & reach], return_counts=True)[1].max(initial=0) >= count:
+            break
+    return reach
+
+
 def _situation(data: Buffers, new: Part, name: Name, of: int, rng: np.random.Generator) -> Situation:
     """Attacks are called benign, or (reverse) benign rows the most frequent attack."""
     counts = np.bincount(data.base.rows.y, minlength=len(data.base.rows.schema.classes))
@@ -151,6 +163,9 @@ def _situation(data: Buffers, new: Part, name: Name, of: int, rng: np.random.Gen
     coming = test.x[victims][rng.permutation(int(victims.sum()))[:COMING]]
     rows = new.rows
     reach = of_sources(rows.source, sources, rng)
+    if name.attack == "targeted_flips":
+        own = rows.y != target if victim is None else rows.y == victim
+        reach = _enough_sources(new, own, sources, round(name.rate * of), rng)
     if sources == 1:
         own = rows.y == target if _keeps_labels(name) else (rows.y != target if victim is None else rows.y == victim)
         reach = _one_source(rows, own, round(name.rate * of), rng)

@@ -1,81 +1,59 @@
-"""The goals of sanitised retraining, and whether result lines reach them. Pure: lines in, figures out."""
+"""The goals of sanitised retraining, as figures of result lines. Pure: lines in, figures out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
+from buffers.cases import DEFAULT, Name
+from buffers.outcome import Goal, Line
 
-Line: TypeAlias = Mapping[str, Any]
-Reached = Literal["yes", "**no**", "not measured"]
-LEAST_SEEDS = 5
 CLEAN_BUFFERS = 50
 POISONED = 0.1
 """A candidate whose attack success exceeds the oracle's by so much should be rejected."""
 NEUTRAL = 0.02
+INITIALISATIONS = 3
+"""Attack success of fewer models than this is mostly noise."""
+PLAYED = 0.5
+"""A case counts as played where at least this share of the poison that its name says was there."""
+ROUNDS = 12
+KEPT = 0.95
+"""Of a new family so many rows have to be kept, or kept and held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """``values`` of one result line (none where it says nothing); ``mean`` and ``worst`` have limits where not None.
-
-    ``most``: large values are bad, else small ones. ``least`` seeds (or, with ``lines``, lines) are needed of each data
-    set.
-    """
-
-    name: str
-    values: Callable[[Line], Sequence[float]]
-    said: str
-    mean: float | None = None
-    worst: float | None = None
-    most: bool = True
-    least: int = LEAST_SEEDS
+def whole(line: Line) -> bool:
+    """Whether a line counts: enough initialisations, and as much poison as the case says, by and large."""
+    if line["initialisations"] < INITIALISATIONS:
+        return False
+    if line["case"] == "rounds":
+        return len(line["rounds"]) >= ROUNDS
+    wanted = Name.parsed(line["case"]).rate * line["rows"]
+    return bool(line.get("poison", wanted) >= PLAYED * wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What lines say of a goal; ``n`` are the seeds of the data set with the fewest, ``at`` names the worst line."""
-
-    goal: Goal
-    n: int
-    mean: float
-    worst: float
-    at: str
-    reached: Reached
+Fits = Callable[[str], bool]
 
 
-def outcome(goal: Goal, lines: Iterable[Line]) -> Outcome:
-    """Mean over all values, the worst of them, and whether both are within limits on enough seeds of every data set."""
-    found = [(line, value) for line in lines for value in goal.values(line)]
-    if not found:
-        return Outcome(goal, 0, np.nan, np.nan, "", "not measured")
-    values = np.array([value for _, value in found])
-    at = int(values.argmax() if goal.most else values.argmin())
-    line = found[at][0]
-    seeds: dict[str, set[int]] = {}
-    for one, _ in found:
-        seeds.setdefault(one["data"], set()).add(one["seed"])
-    n = min(map(len, seeds.values()))
-    mean, worst = float(values.mean()), float(values[at])
-    good = all(
-        limit is None or (value <= limit if goal.most else value >= limit)
-        for value, limit in ((mean, goal.mean), (worst, goal.worst))
-    )
-    reached: Reached = "**no**" if not good else "yes" if n >= goal.least else "not measured"
-    return Outcome(goal, n, mean, worst, f"{line['data']} {line['seed']} {line['case']}", reached)
+def _attack(kind: str, *, everywhere: bool | None = None) -> Fits:
+    def fits(case: str) -> bool:
+        return case.partition(":")[0] == kind and (everywhere is None or ("@all" in case) == everywhere)
+
+    return fits
 
 
-def _excess(*kinds: str, everywhere: bool | None = None, reverse: bool | None = None) -> Callable[[Line], list[float]]:
+def _reverse(case: str) -> bool:
+    return case.endswith("!")
+
+
+def _any_attack(case: str) -> bool:
+    return ":" in case
+
+
+def _excess_of(name: str, fits: Fits) -> Goal:
     def values(line: Line) -> list[float]:
-        case = line["case"]
-        fits = case.partition(":")[0] in kinds if kinds else True
-        fits &= everywhere is None or ("@all" in case) == everywhere
-        fits &= reverse is None or case.endswith("!") == reverse
-        return [line["excess"]["ours"]] if fits and "excess" in line else []
+        return [line["excess"]["ours"]] if "excess" in line and fits(line["case"]) else []
 
-    return values
+    return Goal(name, values, "<= .02", None, 0.02, cases=tuple(filter(fits, DEFAULT)), count=whole)
 
 
 def _accuracy(line: Line) -> list[float]:
@@ -103,8 +81,7 @@ def named(line: Line) -> tuple[float, float] | None:
 
 def _named(which: int) -> Callable[[Line], list[float]]:
     def values(line: Line) -> list[float]:
-        whole = line["case"].startswith(("dirty_label", "clean_label"))
-        found = named(line) if whole else None
+        found = named(line) if line["case"].startswith(("dirty_label", "clean_label")) else None
         return [] if found is None else [found[which]]
 
     return values
@@ -120,25 +97,63 @@ def _new_attack_error(line: Line) -> list[float]:
 
 
 def _new_benign(line: Line) -> list[float]:
+    """A question that is about other rows holds nothing of the family (of older lines that is not known)."""
     if line["case"] != "new_benign" or line["family"]["kept"] is None:
         return []
-    return [1.0 if line["family"]["kept"] >= 0.95 or line["holds"] else 0.0]
+    kept = line["family"]["kept"]
+    held = line["family"].get("held", 1.0) if line["holds"] else 0.0
+    return [float(kept + held >= KEPT)]
+
+
+def candidates(line: Line) -> list[tuple[str, dict[str, Any]]]:
+    """The candidates of a line that the gate has judged: its kind, and what the gate said."""
+    gate = line.get("gate", {})
+    if line["case"] in ("new_attack", "new_benign"):
+        return [
+            (f"{name}, {line['case'].replace('_', ' ')}", gate[name]) for name in ("ours", "oracle") if name in gate
+        ]
+    if "excess" not in line:
+        return [("clean", gate[name]) for name in ("ours", "oracle") if name in gate and line["case"] == "clean"]
+    excess = line.get("judged", line["excess"])  # of the very model that the gate has judged
+    found = [("clean", gate["oracle"])]
+    for name in ("undefended", "ours"):
+        if excess[name] >= POISONED:
+            found.append((f"poisoned, {name}", gate[name]))
+        else:
+            found.append((f"attacked without effect, {name}", gate[name]))
+    return found
 
 
 def _rejects_poisoned(line: Line) -> list[float]:
-    bad = [name for name in ("undefended", "ours") if "excess" in line and line["excess"][name] >= POISONED]
-    return [float(not line["gate"][name]["passed"]) for name in bad]
+    return [float(not said["passed"]) for kind, said in candidates(line) if kind.startswith("poisoned")]
 
 
 def _rejects_clean(line: Line) -> list[float]:
-    clean = [line["gate"]["ours"]] if line["case"] == "clean" else []
-    clean += [line["gate"]["oracle"]] if line["case"] == "clean" or "excess" in line else []
-    return [float(not one["passed"]) for one in clean]
+    return [float(not said["passed"]) for kind, said in candidates(line) if kind == "clean"]
+
+
+def campaigns(line: Line) -> list[tuple[bool, bool | None]]:
+    """Of each campaign of a line of rounds: neutralised, and whether it had worked undefended (None: not known).
+
+    Neutralised is one that neither its own round's model answers to nor the last one: what stays hidden may wake up.
+    """
+    found: list[tuple[bool, bool | None]] = []
+    for one in line.get("rounds", ()):
+        if "asr" not in one:
+            continue
+        asr, later = one["asr"], one.get("later", {"ours": 0.0, "oracle": 0.0})
+        excess = max(asr["ours"] - asr["oracle"], later["ours"] - later["oracle"])
+        works = asr["undefended"] - asr["oracle"] > NEUTRAL if "undefended" in asr else None
+        found.append((excess <= NEUTRAL, works))
+    return found
 
 
 def _rounds(line: Line) -> list[float]:
-    played = [r for r in line.get("rounds", ()) if "asr" in r]
-    return [float(r["asr"]["ours"] - r["asr"]["oracle"] <= NEUTRAL) for r in played]
+    return [float(neutral) for neutral, _ in campaigns(line)]
+
+
+def _working_rounds(line: Line) -> list[float]:
+    return [float(neutral) for neutral, works in campaigns(line) if works]
 
 
 def _rounds_accuracy(line: Line) -> list[float]:
@@ -146,25 +161,27 @@ def _rounds_accuracy(line: Line) -> list[float]:
 
 
 GOALS: tuple[Goal, ...] = (
-    Goal("ASR excess, dirty label, one source", _excess("dirty_label", everywhere=False), "<= .02", None, 0.02),
-    Goal("ASR excess, dirty label, all sources", _excess("dirty_label", everywhere=True), "<= .02", None, 0.02),
-    Goal("ASR excess, split trigger", _excess("split_trigger"), "<= .02", None, 0.02),
-    Goal("ASR excess, clean label", _excess("clean_label"), "<= .02", None, 0.02),
-    Goal("ASR excess, targeted flips", _excess("targeted_flips"), "<= .02", None, 0.02),
-    Goal("ASR excess, random flips", _excess("random_flips"), "<= .02", None, 0.02),
-    Goal("ASR excess, feature collision", _excess("feature_collision"), "<= .02", None, 0.02),
-    Goal("ASR excess, gradient matching", _excess("gradient_matching"), "<= .02", None, 0.02),
-    Goal("ASR excess, benign called attack", _excess(reverse=True), "<= .02", None, 0.02),
-    Goal("accuracy below the oracle, attacked buffers", _accuracy, "mean <= .001, worst <= .005", 0.001, 0.005),
+    _excess_of("ASR excess, dirty label, one source", _attack("dirty_label", everywhere=False)),
+    _excess_of("ASR excess, dirty label, all sources", _attack("dirty_label", everywhere=True)),
+    _excess_of("ASR excess, split trigger", _attack("split_trigger")),
+    _excess_of("ASR excess, clean label", _attack("clean_label")),
+    _excess_of("ASR excess, targeted flips", _attack("targeted_flips")),
+    _excess_of("ASR excess, random flips", _attack("random_flips")),
+    _excess_of("ASR excess, feature collision", _attack("feature_collision")),
+    _excess_of("ASR excess, gradient matching", _attack("gradient_matching")),
+    _excess_of("ASR excess, benign called attack", _reverse),
+    Goal("accuracy below the oracle, attacked buffers", _accuracy, "mean <= .001, worst <= .005", 0.001, 0.005,
+         cases=tuple(filter(_any_attack, DEFAULT)), count=whole),
     Goal("clean rows lost, clean buffers", _clean("clean_removed"), "mean <= .015", 0.015),
     Goal("slices on clean buffers", _clean("slices"), "0 of 50 buffers", None, 0.0, least=CLEAN_BUFFERS),
-    Goal("features named, recall", _named(0), "mean >= .9", 0.9, None, most=False),
-    Goal("features named, precision", _named(1), "mean >= .8", 0.8, None, most=False),
+    Goal("features named, recall, where any are", _named(0), "mean >= .9", 0.9, None, most=False),
+    Goal("features named, precision, where any are", _named(1), "mean >= .8", 0.8, None, most=False),
     Goal("new attack family kept after vetting", _new_attack, ">= .95", None, 0.95, most=False),
     Goal("error on it above the oracle's", _new_attack_error, "<= .02", None, 0.02),
     Goal("new benign family kept or held", _new_benign, "always", None, 1.0, most=False),
-    Goal("gate rejects poisoned candidates", _rejects_poisoned, ">= .95", 0.95, None, most=False),
-    Goal("gate rejects clean candidates", _rejects_clean, "<= .02", 0.02),
-    Goal("campaigns neutralised, twelve rounds", _rounds, ">= .99", 0.99, None, most=False),
-    Goal("accuracy below the oracle after twelve rounds", _rounds_accuracy, "< .005", None, 0.005),
+    Goal("gate rejects poisoned candidates", _rejects_poisoned, ">= .95", 0.95, None, most=False, pooled=True),
+    Goal("gate rejects clean candidates", _rejects_clean, "<= .02", 0.02, pooled=True),
+    Goal("campaigns neutralised, twelve rounds", _rounds, ">= .99", 0.99, None, most=False, pooled=True, count=whole),
+    Goal("of those that work undefended", _working_rounds, ">= .99", 0.99, None, most=False, pooled=True, count=whole),
+    Goal("accuracy below the oracle after twelve rounds", _rounds_accuracy, "< .005", None, 0.005, count=whole),
 )  # fmt: skip

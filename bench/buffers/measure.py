@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from buffers.data import Buffers, Part
 from buffers.models import accuracy, fit
 from buffers.peers import removed_by_peers
 from buffers.pipeline import HOLDOUT, Cleaned, candidate, cleaned, foreign_gate, gate, plain
-from detectors.batch import Bools, Floats, Scorer
+from detectors.batch import Bools, Scorer
 from rollback.gates.trial import Trial
 from rollback.redteam.attack import Aim
 from rollback.redteam.success import success_rate
@@ -22,21 +23,22 @@ from rollback.sanitise.rows import Rows, Slice
 
 CHANGED = 0.5
 """A feature counts as changed where the trigger gave another value to this share of the poison rows that carry it."""
-POISONED = 0.1
-"""A candidate whose attack success exceeds the oracle's by so much should be rejected."""
 
 
 def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers: Path | None) -> dict[str, Any]:
     """One case, as one line of the results. Raises `buffers.cases.NotHereError`."""
     begin = time.perf_counter()
     seed = data.seed
-    case_rows = attacked(case, data, clean, np.random.default_rng([seed, 1]))
-    lkg = clean if case_rows.family is None else fit(case_rows.base.rows, seed)
     holdout, test = halves(data.test, seed)
+    # what the attacker will send is no row that the gate knows
+    case_rows = attacked(case, replace(data, test=test), clean, np.random.default_rng([seed, 1]))
+    lkg = clean if case_rows.family is None else fit(case_rows.base.rows, seed)
+    if case_rows.family is not None:
+        holdout = holdout.take(holdout.family != case_rows.family)  # the base does not know it: no trusted row does
     done = cleaned(case_rows, data.benign, seed)
     sanitised = time.perf_counter() - begin
-    trial, rows, weight = candidate(done, lkg, holdout.rows, seed)
-    ours = [trial.candidate, *models_of(rows, weight, seed, range(1, initialisations))]
+    trial, learned = candidate(done, lkg, holdout.rows, seed)
+    ours = [trial.candidate, *learned.models(seed, range(1, initialisations))]
     told = {
         "poison": int(case_rows.poison.sum()),
         "new": len(case_rows.new),
@@ -46,7 +48,7 @@ def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers
         "accuracy": {"ours": accuracy(ours, test.rows)},
     }
     others = _others(done, case_rows, peers, seed)
-    models = {name: models_of(r, None, seed, range(initialisations)) for name, r in others.items()}
+    models = {name: models_of(r, seed, range(initialisations)) for name, r in others.items()}
     told["accuracy"] |= {name: accuracy(m, test.rows) for name, m in models.items()}
     if case_rows.aim is not None:
         told |= _attack(case_rows, case_rows.aim, {"ours": ours, **models}, test)
@@ -62,8 +64,9 @@ def halves(test: Part, seed: int) -> tuple[Part, Part]:
     return test.take(held), test.take(~held)
 
 
-def models_of(rows: Rows, weight: Floats | None, seed: int, numbers: range) -> list[Scorer]:
-    return [fit(rows, seed + 1000 * i, weight) for i in numbers]
+def models_of(rows: Rows, seed: int, numbers: range) -> list[Scorer]:
+    """Initialisations of a model that believes all rows alike."""
+    return [fit(rows, seed + 1000 * i) for i in numbers]
 
 
 def _others(done: Cleaned, case: Attacked, peers: Path | None, seed: int) -> dict[str, Rows]:
@@ -128,12 +131,15 @@ def _share(mask: Bools) -> float | None:
 def _attack(case: Attacked, aim: Aim, models: dict[str, list[Scorer]], test: Part) -> dict[str, Any]:
     """Attack success of everybody's models, and whether the trigger's features were named."""
     rows = test.rows
-    asr = {
-        name: float(np.mean([success_rate(m, aim, rows.x, rows.y, test.family, rows.schema) for m in own]))
+    each = {
+        name: [success_rate(m, aim, rows.x, rows.y, test.family, rows.schema) for m in own]
         for name, own in models.items()
     }
+    asr = {name: float(np.mean(own)) for name, own in each.items()}
     told: dict[str, Any] = {"asr": {name: round(value, 5) for name, value in asr.items()}}
     told["excess"] = {name: round(asr[name] - asr["oracle"], 5) for name in asr}
+    # of the first initialisation, which is the one that the gate judges
+    told["judged"] = {name: round(own[0] - asr["oracle"], 5) for name, own in each.items()}
     changed = changed_features(case)
     return told | ({"changed": changed} if changed else {})
 
@@ -163,5 +169,6 @@ def _family(case: Attacked, done: Cleaned, models: dict[str, list[Scorer]], test
         "rows": int(own.sum()),
         "kept": _share(done.kept[own]),
         "kept_at_first": _share(~done.removed_at_first[own]),
+        "held": _share(done.held[own]),
         "error": {name: round(1 - accuracy(m, rows), 4) for name, m in models.items()} if len(rows) else {},
     }

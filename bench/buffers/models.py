@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.batch import Floats, Scorer
+from detectors.batch import Bools, Floats, Scorer
 from rollback.manifest import FeatureSpec, Manifest
 from rollback.retraining.model import Learner
 from rollback.sanitise.rows import Rows
@@ -28,9 +28,9 @@ def learner(rows: Rows, seed: int) -> Learner:
     return Learner(manifest_of(rows), RECIPE, seed, "cpu", _silent)
 
 
-def fit(rows: Rows, seed: int, weight: Floats | None = None) -> Scorer:
-    """A model of the rows, of one seed."""
-    data = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight)
+def fit(rows: Rows, seed: int, weight: Floats | None = None, trusted: Bools | None = None) -> Scorer:
+    """A model of the rows, of one seed; early stopping looks at ``trusted`` rows [n] alone (None: at any)."""
+    data = TrainingRows(rows.schema, rows.x, rows.y, rows.session, weight, trusted)
     trained = load_recipe(RECIPE).train(data, seed=seed, device="cpu", progress=_untold)
     session = open_session(trained.model)
 

@@ -12,6 +12,8 @@ from buffers.cases import Attacked
 from buffers.models import fit, learner, manifest_of
 from detectors.batch import Bools, Floats, Ints, Scorer
 from rollback.benign import Benign
+from rollback.canary.canaries import Canaries
+from rollback.canary.choice import choose
 from rollback.gates.check import Check
 from rollback.gates.gate import Trial, judge
 from rollback.reference import ReferenceRows
@@ -22,7 +24,7 @@ from rollback.retraining.judging import doubted, verdict
 from rollback.retraining.rehearsal import Remembered
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
-from rollback.retraining.vetting import Answered, Settled, settle
+from rollback.retraining.vetting import Answered, Settled, members, settle
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import Settings, sanitise
@@ -38,14 +40,15 @@ class Cleaned:
     """What became of the new rows: bool[n] ``kept``, ``found``, and the questions that are ``settled`` or open.
 
     ``data`` are the rows as `tocsin retrain` has them with the answers; ``found`` is about its new ones, and ``kept``
-    about all of the case's. ``removed_at_first`` bool[n] were removed before anybody was asked, and ``held_at_first``
-    says whether the candidate waited for the answers.
+    about all of the case's. ``held`` bool[n] stay out until a person has decided. ``removed_at_first`` bool[n] were
+    removed before anybody was asked, and ``held_at_first`` says whether the candidate waited for the answers.
     """
 
     data: Data
     found: Sanitised
     settled: Settled
     kept: Bools
+    held: Bools
     asked: int
     removed_at_first: Bools
     held_at_first: bool
@@ -71,7 +74,11 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     # an answered row is trained on with its true label: it is kept where that is the one it has
     kept = case.new.y == case.before.rows.y
     kept[left] = ~rest.removed | settled.returned
-    return Cleaned(data, rest, settled, kept, len(asked), found.removed, first.holds)
+    held = np.zeros(len(kept), np.bool_)
+    for question in settled.open:
+        if question.holds:
+            held[left] |= members(question.slice, rest, data.new)
+    return Cleaned(data, rest, settled, kept, held & ~kept, len(asked), found.removed, first.holds)
 
 
 def _left(case: Attacked, asked: Ints, benign: int) -> Bools:
@@ -119,10 +126,23 @@ def _sanitised(data: Data, seed: int, hint: Hint | None) -> Sanitised:
     return sanitise(data.screening_base, data.new, fit, seed=seed, hint=hint, progress=silent, settings=settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a candidate was trained on: rows [n], their ``weight`` [n], and which of them are ``trusted`` bool[n]."""
+
+    rows: Rows
+    weight: Floats
+    trusted: Bools
+
+    def models(self, seed: int, numbers: range) -> list[Scorer]:
+        """More initialisations of the candidate."""
+        return [fit(self.rows, seed + 1000 * i, self.weight, self.trusted) for i in numbers]
+
+
 def candidate(
     done: Cleaned, lkg: Scorer, holdout: Rows, seed: int, earlier: Earlier | None = None
-) -> tuple[Trial, Rows, Floats]:
-    """The candidate with all that the gate judges it by, and the rows and weights that others are trained on alike.
+) -> tuple[Trial, Learned]:
+    """The candidate with all that the gate judges it by, and what others are trained on alike.
 
     ``earlier`` are the patterns that the last known good model had unlearned.
     """
@@ -130,7 +150,8 @@ def candidate(
     data = replace(done.data, holdout=holdout, reference=reference, earlier=earlier or Earlier())
     doubtful = doubted(done.found, done.settled)
     trial, made = learner(data.base, seed).make(data, doubtful, done.settled.returned, lkg, None)
-    return trial, *with_more(made.learned, made.weight, made.more)
+    rows, weight = with_more(made.learned, made.weight, made.more)
+    return trial, Learned(rows, weight, np.arange(len(rows)) < made.trusted)
 
 
 def _about(rows: Rows) -> About:
@@ -140,10 +161,16 @@ def _about(rows: Rows) -> About:
     return About(blank, blank, rows.source, blank, rows.session, unknown, np.zeros(len(rows), np.bool_))
 
 
+def canaries(lkg: Scorer, holdout: Rows) -> Canaries:
+    """Those of the last known good model, as `tocsin train` chooses them of rows that it has not seen."""
+    return choose(ReferenceRows(holdout.x, holdout.y, holdout.source, holdout.session), holdout.schema, lkg)
+
+
 def gate(trial: Trial, done: Cleaned, seed: int) -> dict[str, Any]:
     """What the gate says of the candidate, as in `tocsin retrain`."""
     nobody = np.zeros(len(done.data.new), np.bool_)
-    said = verdict(trial, done.data, done.found, done.settled, nobody, seed=seed).gate
+    known = canaries(trial.lkg, trial.holdout)
+    said = verdict(trial, done.data, done.found, done.settled, nobody, seed=seed, canaries=known).gate
     return _told(said.result, said.checks)
 
 
@@ -154,7 +181,8 @@ def foreign_gate(trial: Trial, model: Scorer, rows: tuple[Rows, Rows], truth: In
     """
     base, new = rows
     ids = np.arange(len(new)).astype(np.str_)
-    own = Trial(model, trial.lkg, trial.reseeds, trial.holdout, benign=trial.benign)
+    known = canaries(trial.lkg, trial.holdout)
+    own = Trial(model, trial.lkg, trial.reseeds, trial.holdout, benign=trial.benign, canaries=known)
     train = Remembered(fit)
     first = screened(own, base, new, ids, train, Asked(seed=seed), silent)
     said = judge(first.trial, seed=seed)

@@ -34,31 +34,35 @@ CAMPAIGNS = (
     "dirty_label:0.001/8",
     "split_trigger:0.01/16",
 )
-NEUTRAL = 0.02
-"""A campaign is neutralised where the new model's attack success exceeds the oracle's by at most this much."""
 
 
 def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> list[dict[str, Any]]:
     """One object a round. The oracle of a round is trained on the clean rows of all batches so far.
 
+    The undefended model (of one initialisation) is trained on all of them: it says which campaigns would have worked.
     At the end every earlier campaign is tried once more on the last model (``later``): what stayed hidden may wake up.
+    A campaign that the data set cannot play is a clean batch, and ``skipped`` says why.
     """
-    seed, now = data.seed, data
+    seed = data.seed
     holdout, test = halves(data.test, seed)
+    now = replace(data, test=test)  # what the attacker will send is no row that the gate knows
     lkg, honest, earlier = fit(data.base.rows, seed), data.base.rows, Earlier()
+    everything = honest
     first = len(data.base.rows) + len(data.batches[0].rows)
     found: list[dict[str, Any]] = []
     aims: list[Aim | None] = []
     models: dict[str, list[Scorer]] = {}
     for i in range(len(data.batches)):
         told(i)
-        case = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i, first)
+        case, skipped = _campaign(CAMPAIGNS[i % len(CAMPAIGNS)], now, lkg, i, first)
         done = cleaned(case, data.benign, seed + i)
-        trial, rows, weight = candidate(done, lkg, holdout.rows, seed + i, earlier)
+        trial, learned = candidate(done, lkg, holdout.rows, seed + i, earlier)
         honest = Rows.concat([honest, case.before.rows.take(~case.poison)])
+        everything = Rows.concat([everything, case.new])
         models = {
-            "ours": [trial.candidate, *models_of(rows, weight, seed + i, range(1, initialisations))],
-            "oracle": models_of(honest, None, seed + i, range(initialisations)),
+            "ours": [trial.candidate, *learned.models(seed + i, range(1, initialisations))],
+            "oracle": models_of(honest, seed + i, range(initialisations)),
+            "undefended": models_of(everything, seed + i, range(1)),
         }
         line = {
             "round": i + 1,
@@ -69,7 +73,7 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
             "accuracy": {name: accuracy(own, test.rows) for name, own in models.items()},
             "gate": gate(trial, done, seed + i),
             "unlearned": len(earlier.patterns),
-        }
+        } | ({} if skipped is None else {"skipped": skipped})
         if case.aim is not None:
             line["asr"] = {name: _success(own, case.aim, test) for name, own in models.items()}
         found.append(line)
@@ -84,16 +88,16 @@ def play(data: Buffers, initialisations: int, told: Callable[[int], None]) -> li
     return found
 
 
-def _campaign(text: str, now: Buffers, lkg: Scorer, number: int, first: int) -> Attacked:
-    """The batch of a round, attacked; as it is where the data set cannot play this campaign.
+def _campaign(text: str, now: Buffers, lkg: Scorer, number: int, first: int) -> tuple[Attacked, str | None]:
+    """The batch of a round, attacked; as it is, with the reason, where the data set cannot play this campaign.
 
     Rates are of the ``first`` round's base and new rows: the base grows, and what an attacker can send does not.
     """
     rng = np.random.default_rng([now.seed, 41, number])
     try:
-        return attacked(text, now, lkg, rng, number, first)
-    except NotHereError:
-        return attacked("clean", now, lkg, rng, number)
+        return attacked(text, now, lkg, rng, number, first), None
+    except NotHereError as reason:
+        return attacked("clean", now, lkg, rng, number), f"{text}: {reason}"
 
 
 def _success(models: list[Scorer], aim: Aim, test: Part) -> float:

@@ -17,8 +17,8 @@ from rollback.benign import Benign, BenignClassError, benign_class
 from rollback.bundle import MODEL, Bundle
 from rollback.gates.gate import Trial
 from rollback.gates.pattern import pattern_of
-from rollback.gates.requirements.labels_against_last_known_good import cells
-from rollback.gates.trial import Campaign, GateError, Suspect
+from rollback.gates.requirements.labels_against_last_known_good import answers_about, cells
+from rollback.gates.trial import Campaign, GateError, Suspect, undecided
 from rollback.reference import ReferenceRows
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import FEWEST_BASE, HELD_SHARE, as_rows, read_buffer
@@ -320,12 +320,18 @@ def _beyond_chance(found: Sanitised, rows: Rows, told: Ints, label: int, theirs:
 
 
 def contradicted(trial: Trial, ids: Strings) -> list[tuple[str, str]]:
-    """Rows of the trial's buffer (with their ``ids``) that are contradicted most of all, to be labelled."""
-    worst = min(cells(trial), key=lambda cell: cell.p, default=None)
-    if worst is None or worst.p > FEW:
+    """Rows of the trial's buffer (with their ``ids``) that are contradicted most of all, to be labelled.
+
+    Of those that answers have not settled yet.
+    """
+    still = [cell for cell in cells(trial) if cell.p <= FEW and undecided(*answers_about(cell, trial))]
+    worst = min(still, key=lambda cell: cell.weighed, default=None)
+    if worst is None:
         return []
     rng = np.random.default_rng(len(ids))
-    return _asks(worst.rows, trial.told, ids, f"its label contradicts models of the trusted base: {worst.what}", rng)
+    own = np.zeros(len(ids), np.bool_)
+    own[worst.at] = True
+    return _asks(own, trial.told, ids, f"its label contradicts models of the trusted base: {worst.what}", rng)
 
 
 def _asks(among: Bools, told: Ints, ids: Strings, why: str, rng: np.random.Generator) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from rollback.sanitise.conformal import cross_fit, p_values
 from rollback.sanitise.left_over import left_over
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.sanitise.screen import Findings, Screen, make_screens, screen_classes
+from rollback.sanitise.session_share import session_share
 
 __all__ = ["Hint", "SanitiseError", "Settings", "canonical", "sanitise"]
 
@@ -60,7 +61,8 @@ def sanitise(
 ) -> Sanitised:
     """Run all screens on ``new``, given the trusted rows ``base`` (of the same schema).
 
-    A row is removed when any screen removes it. The same rows (in any order), seed and ``fit`` give the same answer.
+    A row is removed when any screen removes it; the rows of a session that is larger than sessions are weigh less
+    (`session_share`). The same rows (in any order), seed and ``fit`` give the same answer.
     ``fit`` is called ``folds`` + 1 times and must return probabilities of all classes of the schema. Raises
     `SanitiseError` where the base has fewer than two classes, or fewer sessions of one than there are folds.
     """
@@ -73,6 +75,7 @@ def sanitise(
     for i, screen in enumerate(screens):
         findings.append(screen.find(replace(case, explained=_explained(findings)), _scaled(progress, i, len(screens))))
     back = np.argsort(other)
+    weight, large = session_share(case.base, case.new)
     removed, name, reason, score = _merged(screens, findings, len(new))
     slices = [s for f in findings for s in f.slices]
     slices += left_over(slices, removed, case.new, sum(s.error_rate for s in screens))
@@ -82,12 +85,12 @@ def sanitise(
         screen=name[back],
         reason=reason[back],
         score=score[back],
-        weight=(~removed[back]).astype(np.float64),
+        weight=np.where(removed, 0.0, weight)[back],
         slices=tuple(slices),
         error_rate={s.name: s.error_rate for s in screens},
         base_scorers=case.base_scorers,
         counterexamples=_joined([f.counterexamples for f in findings if f.counterexamples is not None]),
-        remarks=tuple(r for f in findings for r in f.remarks),
+        remarks=(*(r for f in findings for r in f.remarks), *large),
         held_back=tuple(s for f in findings for s in f.held_back),
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.batch import Bools, Floats, Strings
+from detectors.batch import Bools, Floats, Ints, Strings
 from detectors.sequential import sessions_of
 from rollback.sanitise.bounded_mean import exceedance, upper_mean
 from rollback.sanitise.rows import Rows
@@ -18,10 +18,16 @@ SET_ASIDE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Sessions:
-    """Of each session with rows of one label: the share of them that is flagged, and its source."""
+    """Of each session with rows of one label: the share of them that is flagged, and the number of its source.
+
+    ``names`` are the sources, ``mean`` and ``count`` what their sessions have on average, and how many they are.
+    """
 
     share: Floats
-    source: Strings
+    source: Ints
+    names: Strings
+    mean: Floats
+    count: Ints
 
     @classmethod
     def of(cls, rows: Rows, flagged: Bools, label: int) -> _Sessions:
@@ -31,11 +37,18 @@ class _Sessions:
         pair = session * max(len(names), 1) + source  # two sources may name a session alike
         _, first, at, sizes = np.unique(pair, return_index=True, return_inverse=True, return_counts=True)
         share = np.bincount(at, flagged[own], minlength=len(sizes)) / sizes
-        return cls(np.asarray(share, np.float64), rows.source[own][first])
+        source = source[first]
+        count = np.bincount(source, minlength=len(names))
+        mean = np.bincount(source, share, minlength=len(names)) / np.maximum(count, 1)
+        return cls(np.asarray(share, np.float64), source, names, mean, count)
 
     def upper(self, among: Bools, confidence: float) -> float:
         share = self.share[among]
         return upper_mean(float(share.mean()), len(share), confidence) if len(share) else 1.0
+
+    def beyond(self, source: int, expected: float) -> float:
+        """The chance that a source's mean is so high where this is expected."""
+        return exceedance(float(self.mean[source]), int(self.count[source]), expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +75,24 @@ def alarmed_sources(
         _Sessions.of(rows, flagged, label) for rows, flagged in ((base, base_flagged), (new, new_flagged))
     )
     known = trusted.upper(np.ones(len(trusted.share), np.bool_), limits.confidence)
-    found: list[str] = []
-    for source in _ranked(judged):
-        own = judged.source == source
-        mean, count = float(judged.share[own].mean()), int(own.sum())
-        peers = judged.upper(_peers(judged, ~own & ~np.isin(judged.source, found)), limits.confidence)
-        if exceedance(mean, count, known) <= limits.base and exceedance(mean, count, peers) <= limits.peers:
+    # there may be as many sources as rows: the others are looked at for those alone that the base speaks against
+    suspects = [i for i in range(len(judged.names)) if judged.beyond(i, known) <= limits.base]
+    found: list[int] = []
+    for source in _ranked(judged, suspects):
+        peers = judged.upper(_peers(judged, [*found, source]), limits.confidence)
+        if judged.beyond(source, peers) <= limits.peers:
             found.append(source)
-    return sorted(found)
+    return sorted(str(judged.names[i]) for i in found)
 
 
-def _ranked(judged: _Sessions) -> list[str]:
+def _ranked(judged: _Sessions, suspects: list[int]) -> list[int]:
     """The sources, the one that is furthest from the mean of all first (by its evidence, not by its mean alone)."""
     typical = float(judged.share.mean()) if len(judged.share) else 0.0
-    chance = {
-        source: exceedance(
-            float(judged.share[judged.source == source].mean()), int(np.sum(judged.source == source)), typical
-        )
-        for source in np.unique(judged.source).tolist()
-    }
-    return sorted(chance, key=lambda source: (chance[source], source))
+    return sorted(suspects, key=lambda source: (judged.beyond(source, typical), source))
 
 
-def _peers(judged: _Sessions, among: Bools) -> Bools:
-    """The sessions of those sources that are a yardstick."""
-    others = np.unique(judged.source[among])
-    means = [judged.share[judged.source == other].mean() for other in others]
-    aside = others[np.argsort(means, kind="stable")][len(others) - int(SET_ASIDE * len(others)) :]
-    return among & ~np.isin(judged.source, aside)
+def _peers(judged: _Sessions, without: list[int]) -> Bools:
+    """The sessions of those other sources that are a yardstick."""
+    others = np.setdiff1d(np.arange(len(judged.names)), without)
+    aside = others[np.argsort(judged.mean[others], kind="stable")][len(others) - int(SET_ASIDE * len(others)) :]
+    return ~np.isin(judged.source, [*without, *aside.tolist()])
