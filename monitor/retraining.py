@@ -76,6 +76,7 @@ def retrainer(config: Config, name: str) -> Retrain:
             device=chosen.device,
             decisions=decided(root, name),
             keys=keys,
+            benign=chosen.benign,
         )
         out = Out(order.out)
         begin = partial(retrain, registry, asked, out, sanitise=sanitise, by="tocsin", progress=progress)
