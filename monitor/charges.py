@@ -102,6 +102,8 @@ def trainer(config: Config, name: str, environ: Mapping[str, str]) -> Trainer:
     options = ["--seed", str(retrain.seed), "--device", retrain.device, "--reviewed", "--anew", *_keys(config.signing)]
     if retrain.recipe is not None:
         options += ["--recipe", retrain.recipe]
+    if retrain.benign is not None:
+        options += ["--benign", retrain.benign]
     return ChildTrainer(
         [sys.executable, "-m", "monitor"],
         config.registry,

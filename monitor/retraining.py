@@ -47,8 +47,8 @@ def anew_where_needed(begin: Callable[[], Outcome], folder: Out, say: Callable[[
     """What ``begin`` makes in a folder; another request's results there are put aside first, which is said."""
     try:
         return begin()
-    except OtherRequestError as error:
-        say(f"{error}: its results are put into {folder.set_aside()}")
+    except OtherRequestError:
+        say(f"{folder.folder}: what another request has left there is put into {folder.set_aside()}")
         return begin()
 
 
@@ -76,6 +76,7 @@ def retrainer(config: Config, name: str) -> Retrain:
             device=chosen.device,
             decisions=decided(root, name),
             keys=keys,
+            benign=chosen.benign,
         )
         out = Out(order.out)
         begin = partial(retrain, registry, asked, out, sanitise=sanitise, by="tocsin", progress=progress)

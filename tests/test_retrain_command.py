@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from small_registry import NAME, Small, make_small
 
 from monitor.cli.main import main
+from monitor.cli.retrained import learned, outcome
 from monitor.messages import ImplicatedItem, Incident, WindowItem
 from monitor.retraining import hint
+from rollback.gates.check import at_most
+from rollback.retraining.out import Gate
 from rollback.sanitise.case import Hint
+from rollback.sanitise.rows import Slice
+from rollback.sanitise.slice_judge import describe
+from rollback.tables.table import read_table
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
 pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")
@@ -40,12 +48,15 @@ def test_the_command_says_the_candidate_and_says_it_again(
     small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run(options(small, tmp_path / "out", "--json"))
-    told = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    told = json.loads(said.out)
     assert {0: "passed", 1: "rejected", 3: "vetting"}[code] == told["result"]  # type: ignore[index]  # a number
     gate = json.loads((tmp_path / "out" / "gate.json").read_bytes())
     assert (gate["result"], gate["passed"], gate["checks"]) == (told["result"], told["passed"], told["checks"])
     small.registry.verify(told["candidate"])
     assert small.registry.pointers().serving == "1"
+    kept, out = (len(read_table(tmp_path / "out" / f"{name}.parquet")) for name in ("retained", "removed"))
+    assert f"{kept:,} of {kept + out:,} new ones; {out:,} were left out: {tmp_path / 'out'}/removed.parquet" in said.err
 
     versions = small.registry.versions()
     assert run(options(small, tmp_path / "out")) == code
@@ -130,6 +141,76 @@ def test_an_unknown_recipe_names_those_that_there_are(
 ) -> None:
     assert run(options(small, tmp_path / "out", "--recipe", "alchemy")) == 1
     assert "no recipe 'alchemy'; there are: boosting, ensemble, exec, " in capsys.readouterr().err
+
+
+def test_a_recipe_file_of_another_ending_is_refused_by_its_ending(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.txt"
+    recipe.write_text("recipe: mlp\n")
+    assert run(options(small, tmp_path / "out", "--recipe", recipe)) == 1
+    assert f"{recipe}: the name of a recipe file ends in .json, .yaml, .yml" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_made(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = options(small, tmp_path / "out", "--name", "nidss")
+    assert run(wrong) == 1
+    assert f"nidss: there is no such model; there are: {NAME}" in capsys.readouterr().err
+    assert run([*wrong, "--registry", str(tmp_path / "nowhere")]) == 1
+    assert "tocsin train or tocsin registry add makes one" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert run(options(small, tmp_path / "out")) == 1
+    assert f"{tmp_path / 'out'}: is a file; name a folder" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_slices_that_went_for_good_are_named_and_so_is_what_would_let_a_passed_candidate_learn_more(
+    small: Small, tmp_path: Path
+) -> None:
+    pieces = [Slice(label, "s1", {"ttl": 64.0}, 9.0, 40, swap) for label, swap in
+              (("benign", 0.9), ("benign", 0.2), ("attack", 0.9))]  # fmt: skip
+    told = {
+        "base": {"rows": 1500},
+        "benign": {"name": "benign", "named": True},
+        "sanitising": {"new": 400, "removed": 80, "unlabelled": 3, "slices": msgspec.to_builtins(pieces)},
+    }
+    version = small.registry.load("1")
+    manifest = msgspec.structs.replace(version.manifest, lineage={"retrain": told}, gate={"result": "passed"})
+    (tmp_path / "vetting.ndjson").write_text("{}\n{}\n")
+    assert [*learned(replace(version, manifest=manifest), tmp_path)] == [
+        f"slice_1 was taken out: {describe(pieces[0])}",
+        (
+            "trained on 1,500 rows of the trusted base and 320 of 400 new ones; 80 were left out, and 3 without a "
+            f"label: {tmp_path}/removed.parquet says why"
+        ),
+        f"2 rows in {tmp_path}/vetting.ndjson may be of a new family, which answers (--vetting) have it learn",
+    ]
+
+
+def test_a_candidate_that_only_a_check_holds_is_looked_at_and_not_labelled(small: Small, tmp_path: Path) -> None:
+    holds = at_most("removed_values.1", 0.4, 0.1, 0.01, failing="holds")
+    said = outcome(Gate(False, "vetting", (holds,)), small.registry.load("1"), tmp_path)  # noqa: FBT003 - a record
+    assert said == (
+        f"waits for a person: see {tmp_path}/gate.html for what removed_values.1 found; tocsin registry promote makes "
+        "it serve all the same"
+    )
+    (tmp_path / "vetting.ndjson").write_text("{}\n")
+    assert f"label the rows in {tmp_path}/vetting.ndjson and answer with --vetting, each with another --out; see" in (
+        outcome(Gate(False, "vetting", (holds,)), small.registry.load("1"), tmp_path)  # noqa: FBT003 - a record
+    )
+
+
+def test_what_is_left_of_a_refused_retraining_is_no_half_file(small: Small, tmp_path: Path) -> None:
+    assert run(options(small, tmp_path / "out", "--recipe", "alchemy")) == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "attempt.json"}
 
 
 WITHOUT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from small_registry import NAME, make_small
 from test_retrain_child import INCIDENT as TOLD
 from test_retrain_child import Clock
@@ -183,11 +185,27 @@ def test_the_configuration_says_which_trainer(tmp_path: Path) -> None:
     assert isinstance(configured(configuration(tmp_path / "r", trainer="thread"), NAME, {}), ThreadTrainer)
 
 
+def test_the_child_is_told_which_class_the_configuration_calls_benign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    trainer = configured(configuration(tmp_path / "r", benign="normal"), NAME, {})
+    trainer.start(order(tmp_path))
+    wait(trainer)
+    trainer.close()
+    arguments = told.read_text().splitlines()
+    assert arguments[arguments.index("--benign") + 1] == "normal"
+
+
 def test_the_daemon_s_own_thread_makes_a_candidate_that_does_not_serve(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs the extra: pip install 'tocsin[retrain]'")
     pytest.importorskip("pyarrow", reason="the outputs are Parquet: pip install 'tocsin[data]'")
     small = make_small(tmp_path)
-    trainer = configured(configuration(small.root / "registry", trainer="thread"), NAME, {})
+    trainer = configured(configuration(small.root / "registry", trainer="thread", benign="attack"), NAME, {})
     asked = order(tmp_path, buffer=Buffer(small.buffer, "label", "source", "session"))
     trainer.start(asked)
     made = wait(trainer)
@@ -195,6 +213,7 @@ def test_the_daemon_s_own_thread_makes_a_candidate_that_does_not_serve(tmp_path:
     assert (asked.out / INCIDENT).exists()
     assert list(small.registry.versions()) == ["1", "2"]
     assert small.registry.pointers().serving == "1"
+    assert [small.registry.load(version).manifest.benign for version in ("1", "2")] == [UNSET, "attack"]
     trainer.start(asked)
     assert wait(trainer) == made
     trainer.close()

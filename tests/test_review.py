@@ -12,7 +12,9 @@ import pytest
 from in_process import Run, runner
 from small_registry import NAME, TRIGGER, Small, make_small, oracle
 
-from rollback.retraining.about import About
+from rollback.registry.registry import Buffer
+from rollback.retraining.about import About, about_rows
+from rollback.retraining.data import Data, Tables, gather, read_buffer
 from rollback.retraining.decisions import Decided, log_head, rule
 from rollback.retraining.out import Out
 from rollback.retraining.reading import digest
@@ -129,7 +131,10 @@ def test_copies_of_an_accepted_row_are_not_accepted_with_it() -> None:
     ruled = rule([accepted, rejected], about)
     assert ruled.accepted.tolist() == [True, False, False, False, False]
     assert ruled.rejected.tolist() == [False, False, False, True, True]
-    assert ruled.remarks == ()
+    assert ruled.remarks == (
+        "1 rows were accepted in a review: they are trained on",
+        "2 rows were rejected in a review: they stay out",
+    )
     assert rule([accepted, msgspec.structs.replace(accepted, decision="reject")], about).accepted.sum() == 0
 
 
@@ -209,3 +214,51 @@ def test_an_answer_without_a_digest_holds_for_no_row_where_rows_that_differ_shar
     done = again(small, tmp_path / "out", buffer=tmp_path / "twins.parquet", vetting=answers)
     assert any("share their ids; answer with the digest too" in remark for remark in done.gate.remarks)
     assert len(read_table(tmp_path / "out" / "believed.parquet")) == 0
+
+
+def test_a_rejected_row_stays_out_whatever_is_answered_about_it(
+    small: Small, held: str, tmp_path: Path, run: Run
+) -> None:
+    rejected = decided(small, run, held, "reject")
+    answers = [json.dumps({"id": ident, "label": "attack"}) for ident in small.poison_ids]  # what they are in truth
+    (tmp_path / "answers.ndjson").write_text("\n".join(answers))
+    done = again(small, tmp_path / "out", decisions=rejected, vetting=tmp_path / "answers.ndjson")
+    assert removed(tmp_path / "out") == small.poison_ids
+    count = len(small.poison_ids)
+    assert f"{count} rows were rejected in a review: they stay out" in done.gate.remarks
+    (said,) = [remark for remark in done.gate.remarks if "not believed" in remark]
+    assert f"{count} that answers or --trusted vouch for" in said
+
+
+def pairs(about: About, first: int) -> list[tuple[str, str]]:
+    return [*zip(about.id[:first].tolist(), about.digest[:first].tolist(), strict=True)]
+
+
+def test_rejected_rows_leave_the_trusted_base(small: Small, tmp_path: Path) -> None:
+    lkg, known = small.registry.load("1"), small.registry.buffer("1")
+    assert known is not None
+    table, rows, ids = read_buffer(known, lkg.manifest.features, lkg.schema)
+    about = about_rows(table, rows, ids, lkg.schema, [])
+    columns = dict(read_table(small.buffer, text=["id", "session"]).columns)
+    write_table(tmp_path / "named.parquet", {**columns, "known": np.ones(len(columns["id"]), np.int64)})
+    tables = Tables(Buffer(tmp_path / "named.parquet", "label", "source", "session"), "known")
+
+    def gathered(decisions: tuple[Decided, ...]) -> Data:
+        return gather(lkg, known, tables, [], np.random.default_rng(0), decisions=decisions)
+
+    before = gathered(())
+    named = before.believed
+    after = gathered((Decided("4/1", "reject", (*pairs(about, 30), *pairs(named, 9)), "ada", 0.0, ""),))
+    assert after.new_about.digest.tolist() == named.digest[:9].tolist()
+    assert (len(before.new), len(after.base) + len(after.holdout)) == (0, len(before.base) + len(before.holdout) - 39)
+    (said,) = [remark for remark in after.remarks if "not believed" in remark]
+    assert "9 that answers or --trusted vouch for and 30 of the training buffer of version 1" in said
+
+
+def test_decisions_that_are_not_handed_over_are_named(small: Small, held: str, tmp_path: Path, run: Run) -> None:
+    known = decided(small, run, held, "reject")
+    begun = ("retrain", *place(small), "--buffer", small.buffer, "--label", "label", "--out", tmp_path / "out",
+             "--vetting", tmp_path / "none")  # fmt: skip
+    for options, note in (((), True), (("--reviewed",), False), (("--decisions", known), False)):
+        code, _, said = run(*begun, *options)
+        assert (code, f"note: what was decided in {known} is left aside" in said) == (1, note)

@@ -13,6 +13,7 @@ from rollback.retraining.about import About
 from rollback.retraining.decisions import Decided, Ruled, overrule, rule
 from rollback.retraining.vetting import MOST_SLICES, Answered, Settled, settle
 from rollback.sanitise.rows import Rows, Sanitised, Slice
+from rollback.sanitise.slice_judge import family_remark
 
 SCHEMA = Schema((Feature("a"), Feature("b")), ("attack", "benign"))
 ATTACK, BENIGN = 0, 1
@@ -172,3 +173,33 @@ def test_decisions_about_the_same_row_do_not_add_up_to_copies() -> None:
     accepted = Decided("4/1", "accept", (("a", "da"),), "ada", 0.0, "")
     again = msgspec.structs.replace(accepted, key="5/1")
     assert rule([accepted, again], about).accepted.tolist() == [True, False]
+
+
+def test_a_slice_of_another_class_whose_values_bring_its_label_is_open_to_a_review_and_never_returns_by_answers() -> (
+    None
+):
+    def done(label: int, answered: Rows, y: int = ATTACK) -> Settled:
+        new = rows([0.0] * EACH, label)
+        found = found_in(new, 1, SCHEMA.classes[label])
+        clear = replace(found, slices=tuple(replace(piece, swap=1.0, held=False) for piece in found.slices))
+        told = Answered(replace(answered, y=np.full(len(answered), y)), np.full(len(answered), label))
+        return settle(clear, new, told, np.random.default_rng(0), benign="benign")
+
+    sixteen = rows([0.0] * 16, ATTACK, [str(i) for i in range(16)])
+    for answered in (NONE, sixteen):
+        found = done(ATTACK, answered)
+        assert ([q.rows for q in found.open], found.holds, found.returned.any()) == ([()], False, False)
+        (remark,) = found.remarks
+        assert remark.startswith(f"{EACH} rows stay out until a person accepts them")
+    assert done(ATTACK, sixteen, BENIGN).open == ()
+    assert done(BENIGN, NONE).open == ()
+
+
+def test_nothing_asks_any_more_about_a_slice_that_a_person_has_decided_about() -> None:
+    new = rows([0.0] * EACH, BENIGN)
+    found = found_in(new, 1, "benign")
+    found = replace(found, remarks=("drawn", family_remark(found.slices[0])))
+    yes, no = np.ones(EACH, np.bool_), np.zeros(EACH, np.bool_)
+    for ruled in (Ruled(yes, no), Ruled(no, yes)):
+        assert overrule(found, ruled, new).remarks == ("drawn",)
+    assert overrule(found, Ruled(no, np.arange(EACH) > 0), new).remarks == found.remarks

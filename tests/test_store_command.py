@@ -73,6 +73,12 @@ def test_trusted_rows_are_named_by_the_operator_and_withdrawn_again(stored: Path
     assert (code, json.loads(run("store", "show", "--store", stored, "--json")[1])["trusted"]) == (0, []), said
 
 
+def test_trust_in_an_origin_that_no_label_has_yet_is_taken_and_said(stored: Path, run: Run) -> None:
+    code, _, said = run("store", "trust", "--store", stored, "--origin", "crwod")
+    assert (code, "note: no row has a label of origin crwod so far" in said) == (0, True)
+    assert "note:" not in run("store", "trust", "--store", stored, "--origin", "crowd")[2]
+
+
 def test_a_row_that_the_store_does_not_hold_cannot_be_trusted(stored: Path, tmp_path: Path, run: Run) -> None:
     write_table(tmp_path / "mine.csv", {"id": np.array(["nobody"])})
     code, _, said = run("store", "trust", "--store", stored, "--rows", tmp_path / "mine.csv")

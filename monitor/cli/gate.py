@@ -13,7 +13,7 @@ import typer
 
 from detectors.batch import Reference, Scorer
 from monitor.cli.output import Progress, show, table
-from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, open_registry
+from monitor.cli.registry_options import AsJson, Name, Root, State, Trusted, open_registry, require_model
 from monitor.gate_answers import Bound, bind
 from monitor.messages import VettingRequest
 from monitor.panel import Versions, compare_versions
@@ -105,6 +105,7 @@ def gate(
         raise typer.BadParameter("say which column holds the classes", param_hint="--label")
     if out.is_dir():
         raise typer.BadParameter(f"{out} is a folder; name a file", param_hint="--out")
+    require_model(registry, name)
     keeper = open_registry(registry, name, trusted_key, state=state)
     found = None if buffer is None else Buffer(buffer, label or "", source, session)
     trial_of = Asked(recipe=recipe, rehearse=rehearse, seed=seed)

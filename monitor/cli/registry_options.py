@@ -84,6 +84,15 @@ def open_registry(
     return keeper
 
 
+def require_model(root: Path, name: str) -> None:
+    """Raises `RegistryError` for a model that is not there, before anything is made for a mistyped name."""
+    if (root / name).is_dir():
+        return
+    there = sorted(each.name for each in root.iterdir() if (each / "history.ndjson").exists()) if root.is_dir() else []
+    what = f"there are: {', '.join(there)}" if there else "tocsin train or tocsin registry add makes one"
+    raise RegistryError(f"{root / name}: there is no such model; {what}")
+
+
 def registry_keys(root: Path, trusted: list[Path] | None = None, signing: Path | None = None) -> Keys | None:
     """The keys of a registry for what lies beside it, such as a training store; None where there are none.
 

@@ -24,7 +24,7 @@ def reproduce_command(keeper: Registry, version: str, device: Device | None, *, 
 
         found = reproduce(keeper, version, device, told)
     for difference in found.differs:
-        typer.echo(f"differs: {difference}", err=True)
+        typer.echo(f"{'note' if found.same else 'differs'}: {difference}", err=True)
     if found.same:
         text = f"version {version}: the same model.onnx, byte by byte ({found.found})"
     else:

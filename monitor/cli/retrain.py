@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 import typer
@@ -22,13 +22,15 @@ from monitor.cli.registry_options import (
     Trusted,
     open_registry,
     registry_keys,
+    require_model,
 )
 from monitor.cli.reproduce import reproduce_command
+from monitor.cli.retrained import learned, outcome
 from monitor.cli.who import user_name
 from monitor.incident_file import read_incident
 from monitor.messages import Incident
 from monitor.retraining import anew_where_needed, decided, hint
-from rollback.registry.registry import Buffer
+from rollback.registry.registry import Buffer, Registry
 from rollback.retraining.data import Tables
 from rollback.retraining.out import OtherRequestError, Out
 from rollback.retraining.reading import MOST_ROWS
@@ -36,13 +38,6 @@ from rollback.retraining.retrain import Outcome, Retraining, retrain
 from rollback.sanitise.sanitise import sanitise
 from rollback.signing.keys import Keys
 from rollback.store.table import LABEL, TRUSTED
-
-SAID: Final = {
-    "passed": "passed the gate",
-    "rejected": "did not pass the gate",
-    "vetting": "waits for a person: label the rows in vetting.ndjson and answer with --vetting, or decide with tocsin "
-    "review list and --decisions, each with another --out",
-}
 
 
 def retrain_command(
@@ -133,12 +128,15 @@ def retrain_command(
     if buffer is None or out is None:
         missing = "--buffer" if buffer is None else "--out"
         raise typer.BadParameter(f"missing: {missing} is needed", param_hint=missing)
+    require_model(registry, name)
     # typer has read the options; what the incident says is only looked at first, never believed
     found = None if incident is None else _incident(incident, name)
     keys = registry_keys(registry, trusted_key, signing_key)
     keeper = open_registry(registry, name, trusted_key, signing_key, make=True, state=state)
-    if reviewed and decisions is None:
-        decisions = decided(registry, name)
+    if decisions is None and (known := decided(registry, name)) is not None:
+        decisions = known if reviewed else None
+        if not reviewed:
+            _note(f"what was decided in {known} is left aside: --reviewed has it hold")
     tables = _tables(buffer, (label, source, session, trusted), holdout, most_rows, keys)
     asked = Retraining(
         place=str(registry.resolve()),
@@ -171,7 +169,7 @@ def retrain_command(
             done = anew_where_needed(begin, folder, _note) if anew else begin()
         except OtherRequestError as error:
             raise typer.BadParameter(str(error), param_hint="--out") from error
-    _tell(done, out, as_json=as_json)
+    _tell(done, out, keeper, as_json=as_json)
     raise typer.Exit(done.gate.exit_code)
 
 
@@ -214,15 +212,17 @@ def _incident(path: Path, model: str) -> Incident:
     return incident
 
 
-def _tell(done: Outcome, out: Path, *, as_json: bool) -> None:
+def _tell(done: Outcome, out: Path, keeper: Registry, *, as_json: bool) -> None:
     gate = done.gate
-    for remark in gate.remarks:
-        typer.echo(f"note: {remark}", err=True)
+    candidate = keeper.load(done.candidate)
+    for remark in (*gate.remarks, *learned(candidate, out)):
+        _note(remark)
     for check in gate.checks:
         if not check.passed:
-            typer.echo(f"failed: {check.name} is {check.value:.4f}, at most {check.limit:.4f} is noise", err=True)
+            word = "failed" if check.failing == "rejects" else "holds"
+            typer.echo(f"{word}: {check.name} is {check.value:.4f}, at most {check.limit:.4f} is noise", err=True)
     again = " (as found before)" if done.repeated else ""
-    typer.echo(f"candidate {done.candidate} {SAID[gate.result]}{again}", err=True)
+    typer.echo(f"candidate {done.candidate} {outcome(gate, candidate, out)}{again}", err=True)
     result = {
         "candidate": done.candidate,
         "result": gate.result,

@@ -20,10 +20,11 @@ from monitor.cli.registry_options import (
     Trusted,
     open_registry,
     registry_keys,
+    require_model,
 )
 from monitor.cli.who import user_name
 from monitor.review_page import html_page, page
-from monitor.reviews import FOLDER, Decision, ReviewError, Reviews, held_slice, read_evidence
+from monitor.reviews import FOLDER, Decision, Reviews, held_slice, read_evidence
 from rollback.durable import replace_file
 from rollback.registry.file import FileRegistry
 from rollback.trust.weights import NOBODY
@@ -169,8 +170,7 @@ def _open(
     root: Path, name: str, trusted: list[Path] | None, signing: Path | None, state: Path | None
 ) -> tuple[FileRegistry, Reviews]:
     keeper = open_registry(root, name, trusted, signing, state=state)
-    if not (root / name).is_dir():
-        raise ReviewError(f"{root / name}: there is no such model")
+    require_model(root, name)
     return keeper, Reviews(root / name / FOLDER, registry_keys(root, trusted, signing), time.time)
 
 

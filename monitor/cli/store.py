@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from monitor.cli.output import show
-from monitor.cli.registry_options import AsJson, By, Reason, SigningKeyFile, Trusted
+from monitor.cli.registry_options import AsJson, By, Reason
 from monitor.cli.store_build import build
 from monitor.cli.who import user_name
 from rollback.signing.keys import Keys
@@ -30,6 +30,13 @@ app.command("build")(build)
 
 Folder: TypeAlias = Annotated[Path, typer.Option("--store", help="The store's folder.", show_default=False)]
 Column: TypeAlias = str | None
+TrustedKeys: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--trusted-key", help="Public key (PEM) that entries must be signed by; unless said, no one's."),
+]
+SigningKey: TypeAlias = Annotated[
+    Path | None, typer.Option("--signing-key", help="Private key (PEM) to sign the entry with; not signed unless said.")
+]
 
 
 @app.callback()
@@ -50,8 +57,8 @@ def add(
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="A column that is no feature.")] = None,
     channel: Annotated[str, typer.Option("--channel", help="The origin of rows that name none.")] = "file",
     by: By = None,
-    trusted_key: Trusted = None,
-    signing_key: SigningKeyFile = None,
+    trusted_key: TrustedKeys = None,
+    signing_key: SigningKey = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -81,8 +88,8 @@ def trust(
     withdraw: Annotated[str, typer.Option("--withdraw", help="Trust this origin, or file of rows, no longer.")] = "",
     by: By = None,
     reason: Reason = "",
-    trusted_key: Trusted = None,
-    signing_key: SigningKeyFile = None,
+    trusted_key: TrustedKeys = None,
+    signing_key: SigningKey = None,
 ) -> None:
     """Name the trusted base: rows, or an origin whose labels are believed. Who named it and when is recorded.
 
@@ -96,12 +103,14 @@ def trust(
         typer.echo(f"{withdraw} is no longer trusted")
         return
     names = [] if rows is None else _named(keeper, rows)
+    if origin and not _gives(keeper, origin):
+        typer.echo(f"note: no row has a label of origin {origin} so far; tocsin store show lists the origins", err=True)
     keeper.trust(origin=origin, rows=names, by=who, reason=reason, clock=time.time)
     typer.echo(f"trusted, says {who}: {f'the labels of origin {origin}' if origin else f'{len(names)} rows'}")
 
 
 @app.command("show")
-def show_store(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson = False) -> None:
+def show_store(folder: Folder, trusted_key: TrustedKeys = None, *, as_json: AsJson = False) -> None:
     """Show what a store holds: rows, origins, labels, whom the operator trusts.
 
     Example: tocsin store show --store store
@@ -131,7 +140,7 @@ def show_store(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson =
 
 
 @app.command()
-def verify(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson = False) -> None:
+def verify(folder: Folder, trusted_key: TrustedKeys = None, *, as_json: AsJson = False) -> None:
     """Check every segment against the index, the index's chain, and with --trusted-key its signature.
 
     Example: tocsin store verify --store store --trusted-key registry/.keys/signing.pub.pem
@@ -150,7 +159,7 @@ def verify(folder: Folder, trusted_key: Trusted = None, *, as_json: AsJson = Fal
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", help="The table to write: Parquet, CSV or NDJSON.", show_default=False)],
-    trusted_key: Trusted = None,
+    trusted_key: TrustedKeys = None,
 ) -> None:
     """Write the rows with the labels that hold, for `tocsin train` or other tools; all rows are in memory.
 
@@ -168,6 +177,11 @@ def export(
 def _open(folder: Path, trusted: list[Path] | None, signing: Path | None) -> Store:
     keys: Keys | None = keys_from_files(trusted or [], signing) if trusted or signing else None
     return Store(folder, keys)
+
+
+def _gives(keeper: Store, origin: str) -> bool:
+    """Whether any row has a label of that origin."""
+    return any(label.origin == origin for row in keeper.rows() for label in row.labels)
 
 
 def _named(keeper: Store, path: Path) -> list[Name]:

@@ -145,6 +145,8 @@ class RetrainConfig(Section):
     """Whether a rollback leads to a retraining."""
     recipe: str | None = None
     """A recipe's name, or the path of a recipe file; that of the last known good version unless said."""
+    benign: str | None = Field(default=None, min_length=1)
+    """The class that lets things pass; that of the last known good version's manifest unless said."""
     seed: int = Field(default=0, ge=0)
     """Of split, screens and training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -44,6 +44,8 @@ class Requirement(ABC):
     share: ClassVar[float]
     """Its part of the error budget, in proportion to those of the others that run; 0 where nothing is left to chance.
     More is given to those that find what nothing else does."""
+    of_learning: ClassVar[bool] = False
+    """Whether its checks say how well the candidate answers: rows that its training lacks can fail them."""
 
     def missing(self, trial: Trial) -> Skipped | None:
         """What the trial lacks for this requirement; None where it can run, as wherever a holdout is enough."""

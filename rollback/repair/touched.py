@@ -55,8 +55,12 @@ class Contrast:
 
     @property
     def said(self) -> str:
-        """In words."""
-        parts = [f"{s.share:.0%} of {name}" for name, s in self.shares.items()]
+        """In words; an estimate beside 0 or 1 is shown as these.
+
+        >>> Contrast({"attack": Share(0.56, 0.1, 50), "benign": Share(-0.05, 0.1, 50)}, 0.01, 1.0).said
+        'touches 56% of attack and 0% of benign (equal shares: p 0.01)'
+        """
+        parts = [f"{min(max(s.share, 0.0), 1.0):.0%} of {name}" for name, s in self.shares.items()]
         return f"touches {' and '.join(parts) or 'no class that can be judged'} (equal shares: p {self.p:.2g})"
 
 

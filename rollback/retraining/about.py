@@ -15,9 +15,10 @@ from detectors.schema import Schema
 from rollback.reference import ReferenceRows
 from rollback.repair.event_time import event_times
 from rollback.scorer import UNSEEN_TEXT
-from rollback.tables.table import Table
+from rollback.tables.table import Table, TableError
 
 TRUE: Final = frozenset({"1", "true", "yes"})
+FALSE: Final = frozenset({"0", "false", "no", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,19 @@ def about_rows(table: Table, rows: ReferenceRows, ids: Strings, schema: Schema, 
         ts=np.asarray(ts, np.float64),
         disputed=np.asarray(disputed, np.bool_),
     )
+
+
+def trusted_rows(table: Table, column: str | None) -> Bools:
+    """Which rows the operator believes: none where no column says so. Raises `TableError`."""
+    if column is None:
+        return np.zeros(len(table), dtype=np.bool_)
+    words = np.char.lower(table.strings(column))
+    true = np.isin(words, list(TRUE))
+    bad = np.flatnonzero(~true & ~np.isin(words, list(FALSE)))
+    if len(bad):
+        row = int(bad[0])
+        raise TableError(f"{table.where(row, column)}: {str(words[row])[:40]!r} is neither true nor false")
+    return true
 
 
 def content_digests(rows: ReferenceRows, schema: Schema) -> Strings:

@@ -22,8 +22,9 @@ from rollback.bundle import Bundle
 from rollback.manifest import FeatureSpec
 from rollback.reference import ReferenceRows, reference_rows
 from rollback.registry.registry import Buffer
-from rollback.retraining.about import TRUE, About, about_rows
+from rollback.retraining.about import About, about_rows, trusted_rows
 from rollback.retraining.answers import Answer, take_answers
+from rollback.retraining.decisions import Decided, rejected
 from rollback.retraining.reading import MOST_ROWS, read_at_most
 from rollback.retraining.unlearned import NOTHING, Earlier
 from rollback.sanitise.rows import Rows
@@ -37,7 +38,6 @@ from rollback.train.split import hold_out
 HELD_SHARE: Final = 0.25
 """This share of trusted rows is held out, by whole sessions."""
 FEWEST_BASE: Final = 200
-FALSE: Final = frozenset({"0", "false", "no", ""})
 
 
 class RetrainRefusedError(Exception):
@@ -139,12 +139,13 @@ def gather(
     vetted: Iterable[Answer],
     rng: np.random.Generator,
     benign: str | None = None,
+    decisions: Sequence[Decided] = (),
 ) -> Data:
     """Read and divide the rows; ``known`` is LKG's own training buffer, ``vetted`` are a trusted labeller's answers.
 
     Vetted rows join the base with their true label. ``benign`` names the class that lets things pass, unless LKG's
-    manifest does. Raises `RetrainRefusedError`, `TableError` and
-    `rollback.store.segments.StoreError`.
+    manifest does. Rows that the ``decisions`` reject are in no base, whoever else believes them. Raises
+    `RetrainRefusedError`, `TableError` and `rollback.store.segments.StoreError`.
     """
     features, schema = lkg.manifest.features, lkg.schema
     drawn = read_drawn(tables.buffer, features, schema, tables)
@@ -152,16 +153,21 @@ def gather(
     rows, ids = coded(drawn.table, tables.buffer, features, schema)
     if not len(rows):
         raise TableError(f"{tables.buffer.path}: has no rows")
-    trusted = _trusted(table, tables.trusted)
+    trusted = trusted_rows(table, tables.trusted)
     about = about_rows(table, rows, ids, schema, _taken(tables.buffer, schema))
     told = take_answers(vetted, about, schema, tables.buffer.path)
-    given, answered = rows, told.y >= 0
+    out = rejected(decisions, about)
+    believed_too = int(np.count_nonzero(out & (trusted | (told.y >= 0))))
+    trusted &= ~out
+    given, answered = rows, (told.y >= 0) & ~out
     rows = ReferenceRows(rows.x, np.where(answered, told.y, rows.y), rows.source, rows.session)
     labelled = rows.y >= 0
     held = _held(rows, trusted & labelled & ~answered, rng)
     remarks = [*_remarks(table, tables, labelled), *_draw_remarks(drawn), *told.remarks]
 
-    parts, part_ids, reference, base_from = _lkg_rows(lkg, known, tables, rng)
+    parts, part_ids, reference, base_from, lost = _lkg_rows(lkg, known, tables, rng, decisions)
+    if believed_too or lost:
+        remarks.append(_rejected_too(believed_too, lost, lkg))
     lets_pass = _benign(benign, lkg, np.concatenate([*(p.y for p in parts), rows.y[(trusted | answered) & ~held]]))
     remarks += [lets_pass.remark] if lets_pass.remark is not None else []
     confirmed = answered & (given.y == rows.y) & (rows.y == schema.classes.index(lets_pass.name)) & ~trusted
@@ -314,19 +320,6 @@ def as_columns(rows: Rows, ids: Strings, label: str, source: str | None, session
     return columns if "id" in columns else {"id": ids, **columns}
 
 
-def _trusted(table: Table, column: str | None) -> Bools:
-    """Which rows the operator believes."""
-    if column is None:
-        return np.zeros(len(table), dtype=np.bool_)
-    words = np.char.lower(table.strings(column))
-    true = np.isin(words, list(TRUE))
-    bad = np.flatnonzero(~true & ~np.isin(words, list(FALSE)))
-    if len(bad):
-        row = int(bad[0])
-        raise TableError(f"{table.where(row, column)}: {str(words[row])[:40]!r} is neither true nor false")
-    return true
-
-
 def _held(rows: ReferenceRows, among: Bools, rng: np.random.Generator) -> Bools:
     """Some of the rows in ``among``, by whole sessions."""
     held = np.zeros(len(rows), dtype=np.bool_)
@@ -346,6 +339,13 @@ def _remarks(table: Table, tables: Tables, labelled: Bools) -> list[str]:
     return remarks
 
 
+def _rejected_too(believed: int, of_lkg: int, lkg: Bundle) -> str:
+    """Said where a decision goes before somebody else's word."""
+    said = [f"{believed} that answers or --trusted vouch for"] if believed else []
+    said += [f"{of_lkg} of the training buffer of version {lkg.manifest.version}"] if of_lkg else []
+    return f"rows that were rejected in a review are not believed: {' and '.join(said)}; tocsin review accept undoes it"
+
+
 def _draw_remarks(drawn: Drawn) -> list[str]:
     remarks = [drawn.note] if drawn.note else []
     if drawn.strata:
@@ -357,22 +357,27 @@ def _draw_remarks(drawn: Drawn) -> list[str]:
 
 
 def _lkg_rows(
-    lkg: Bundle, known: Buffer | None, tables: Tables, rng: np.random.Generator
-) -> tuple[list[ReferenceRows], list[Strings], list[ReferenceRows], str]:
-    """Rows of LKG to train on with their ids, those that are held out, and where they are from."""
+    lkg: Bundle, known: Buffer | None, tables: Tables, rng: np.random.Generator, decisions: Sequence[Decided]
+) -> tuple[list[ReferenceRows], list[Strings], list[ReferenceRows], str, int]:
+    """Rows of LKG to train on with their ids, those that are held out, where they are from, how many are rejected."""
     reference = lkg.reference()
     version = lkg.manifest.version
     if known is not None:
         features, schema = lkg.manifest.features, lkg.schema
         drawn = read_drawn(known, features, schema, tables)
         rows, ids = coded(drawn.table, known, features, schema)
-        return [rows], [ids], [] if reference is None else [reference], f"the training buffer of version {version}"
+        stay = np.ones(len(rows), np.bool_)
+        if decisions:  # else nobody asks whose rows they are
+            stay = ~rejected(decisions, about_rows(drawn.table, rows, ids, schema, _taken(known, schema)))
+        held_out = [] if reference is None else [reference]
+        from_where = f"the training buffer of version {version}"
+        return [rows.take(stay)], [ids[stay]], held_out, from_where, int(np.count_nonzero(~stay))
     if reference is None:
-        return [], [], [], "nothing of the last known good version"
+        return [], [], [], "nothing of the last known good version", 0
     held = _held(reference, reference.y >= 0, rng)
     nameless = np.full(np.count_nonzero(~held), "")
     from_where = f"three quarters of the reference of version {version}"
-    return [reference.take(~held)], [nameless], [reference.take(held)], from_where
+    return [reference.take(~held)], [nameless], [reference.take(held)], from_where, 0
 
 
 def _holdout(tables: Tables, held: ReferenceRows, features: Sequence[FeatureSpec], schema: Schema) -> Rows:

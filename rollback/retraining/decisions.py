@@ -16,6 +16,7 @@ from rollback.audit.log import FILE_NAME, START, read_while_written
 from rollback.retraining.about import About
 from rollback.retraining.vetting import covered, members
 from rollback.sanitise.rows import Rows, Sanitised
+from rollback.sanitise.slice_judge import family_remark
 from rollback.signing.keys import Keys
 from rollback.trust.sealed import read_sealed, write_sealed
 
@@ -36,7 +37,7 @@ class Decided(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """Of n new rows those that were ``accepted`` and ``rejected``; ``remarks`` say which decisions do not hold."""
+    """Of n new rows those that were ``accepted`` and ``rejected``; ``remarks`` say how many, and what does not hold."""
 
     accepted: Bools
     rejected: Bools
@@ -84,10 +85,30 @@ def rule(decisions: Iterable[Decided], about: About) -> Ruled:
     said = np.array([_said(row, last, left) for row in rows], dtype="U8")
     ids = {ident for ident, _ in last}
     swapped = sum(ident in ids and (ident, digest) not in last for ident, digest in rows)
-    remarks: tuple[str, ...] = ()
+    accepted, out = said == "accept", said == "reject"
+    return Ruled(accepted, out, tuple(_remarks(int(accepted.sum()), int(out.sum()), swapped)))
+
+
+def rejected(decisions: Iterable[Decided], about: About) -> Bools:
+    """Which rows a person has rejected, bool[n]; see `rule`."""
+    return rule(decisions, about).rejected
+
+
+def _remarks(accepted: int, out: int, swapped: int) -> Iterable[str]:
+    if accepted:
+        yield f"{accepted} rows were accepted in a review: they are trained on"
+    if out:
+        yield f"{out} rows were rejected in a review: they stay out"
     if swapped:
-        remarks = (f"{swapped} rows carry ids that were decided about, and are not those rows: no decision holds",)
-    return Ruled(said == "accept", said == "reject", remarks)
+        yield f"{swapped} rows carry ids that were decided about, and are not those rows: no decision holds"
+
+
+def _open(found: Sanitised, ruled: Ruled, new: Rows) -> Iterable[str]:
+    """The remarks without those that ask about a slice whose rows were all decided about."""
+    decided = ruled.accepted | ruled.rejected
+    own = [(piece, members(piece, found, new)) for piece in found.slices]
+    closed = {family_remark(piece) for piece, rows in own if rows.any() and np.all(decided[rows])}
+    return [remark for remark in found.remarks if remark not in closed]
 
 
 def _said(row: tuple[str, str], last: Mapping[tuple[str, str], str], left: Counter[tuple[str, str]]) -> str:
@@ -124,5 +145,5 @@ def overrule(found: Sanitised, ruled: Ruled, new: Rows) -> Sanitised:
         slices=tuple(piece for piece in found.slices if piece not in gone),
         held_back=tuple(piece for piece in found.held_back if piece not in gone),
         counterexamples=more if more is None or len(more) else None,
-        remarks=(*found.remarks, *ruled.remarks),
+        remarks=(*_open(found, ruled, new), *ruled.remarks),
     )

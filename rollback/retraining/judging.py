@@ -15,6 +15,8 @@ from rollback.gates.pattern import Pattern
 from rollback.gates.trial import Campaign, Live, Trial
 from rollback.retraining.contradicted import doubts, unsanitised
 from rollback.retraining.data import Data
+from rollback.retraining.evidence import Change
+from rollback.retraining.missing_rows import missing_rows
 from rollback.retraining.out import Gate
 from rollback.retraining.removed_values import of_a_confirmed_kind, removed_patterns
 from rollback.retraining.vetting import Settled
@@ -46,8 +48,11 @@ def verdict(
     canaries: Canaries | None = None,
     campaigns: Sequence[Campaign] = (),
     live: Live | None = None,
+    changes: Sequence[Change] = (),
 ) -> Verdict:
     """Judge the candidate of a retraining. ``accepted`` bool[n] new rows a person has let in.
+
+    ``changes`` are what a training with held slices was measured to change.
 
     Raises `rollback.gates.trial.GateError`.
     """
@@ -56,7 +61,7 @@ def verdict(
     trial = replace(trial, canaries=canaries, campaigns=campaigns, live=live)
     trial = replace(trial, removed_values=_removed_values(data, found, settled))
     said = judge(trial, seed=seed)
-    remarks = (*data.remarks, *found.remarks, *settled.remarks)
+    remarks = (*data.remarks, *found.remarks, *settled.remarks, *missing_rows(said, found, settled, data.new, changes))
     return Verdict(trial, gate_of(said, settled, remarks), doubts(said, trial, left, data))
 
 

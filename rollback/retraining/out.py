@@ -127,7 +127,12 @@ class Out:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait until nobody else works in the folder, then keep them out; a process that dies lets go of it."""
+        """Wait until nobody else works in the folder, then keep them out; a process that dies lets go of it.
+
+        Raises `OutFileError` where a file is in its place.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutFileError(f"{self.folder}: is a file; name a folder for what comes of the retraining")
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -196,7 +201,9 @@ class Out:
 
     def require_parquet(self) -> None:
         """Fail before the work rather than after it. Raises `TableError` where pyarrow is missing."""
-        write_table(self.folder / f".part.{REMOVED}", {})
+        tried = self.folder / f".part.{REMOVED}"
+        write_table(tried, {})
+        tried.unlink()
 
     def write_columns(self, name: str, columns: Mapping[str, Column]) -> None:
         """The same for a table. Raises `rollback.tables.table.TableError`, also where pyarrow is missing."""

@@ -9,70 +9,42 @@ import hashlib
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from detectors.batch import Bools, Scorer
 from rollback.bundle import Bundle
-from rollback.gates.page import page
 from rollback.gates.trial import Campaign
 from rollback.registry.moves import next_version
 from rollback.registry.registry import Buffer, Registry
-from rollback.retraining.answers import read_bound_answers
-from rollback.retraining.data import Data, RetrainRefusedError, Tables, as_columns, gather
-from rollback.retraining.decisions import log_head, overrule, read_decisions, rule
+from rollback.retraining.data import RetrainRefusedError, Tables, as_columns, gather
+from rollback.retraining.decisions import log_head
 from rollback.retraining.evidence import HELD, Evidence, evidence
 from rollback.retraining.judging import doubted, verdict
 from rollback.retraining.lineage import file_digest, lineage
 from rollback.retraining.live import read_live
 from rollback.retraining.model import Learner, Made
-from rollback.retraining.out import (
-    BATCHES,
-    BELIEVED,
-    CANDIDATE,
-    GATE,
-    LEARNED,
-    PAGE,
-    REMOVED,
-    REPAIRED,
-    RETAINED,
-    VETTING,
-    Attempt,
-    Candidate,
-    Gate,
-    Out,
-)
+from rollback.retraining.out import CANDIDATE, LEARNED, Attempt, Candidate, Gate, Out
 from rollback.retraining.reading import digest
 from rollback.retraining.rehearsal import Rehearse, rehearse
-from rollback.retraining.repairing import batch_report, repaired, repaired_columns, repairing
-from rollback.retraining.report import believed_columns, removed_columns, retained_columns
+from rollback.retraining.repairing import repaired, repairing
+from rollback.retraining.results import write_results
+from rollback.retraining.sifting import Sanitise, Sifted, Word, screen, sift
 from rollback.retraining.training_input import TRAINING, pack, with_more
-from rollback.retraining.vetting import Answered, Settled, requests, settle
+from rollback.retraining.vetting import requests
 from rollback.sanitise.case import Hint
-from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
-from rollback.sanitise.sanitise import Settings
+from rollback.sanitise.rows import Progress, Rows
 from rollback.signing.keys import Keys
 from rollback.tables.table import write_table
 from rollback.train.chosen import recipe_file
 from rollback.train.recipe import Device
-from rollback.trust.sealed import read_reputation
-from rollback.trust.weights import weigh
 
 CHECKPOINTS = "checkpoints"
 """Where trainings that were cut off stand; gone when they are done."""
 
 __all__ = ["Outcome", "RetrainRefusedError", "Retraining", "Sanitise", "retrain"]
-
-
-class Sanitise(Protocol):
-    """What `rollback.sanitise.sanitise.sanitise` does."""
-
-    def __call__(
-        self, base: Rows, new: Rows, fit: Fit, *, seed: int, hint: Hint | None, progress: Progress, settings: Settings
-    ) -> Sanitised:
-        """Say which of the new rows are not to be trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,106 +140,87 @@ def _make(
 ) -> tuple[Made, Gate]:
     """Everything up to the registry; all files but `candidate.json` are in the folder afterwards."""
     rng = np.random.default_rng([asked.seed, 11])
-    answers = [] if asked.vetting is None else read_bound_answers(asked.vetting)
-    decisions = () if asked.decisions is None else read_decisions(asked.decisions, asked.keys)
-    reputation = None if asked.reputation is None else read_reputation(asked.reputation, asked.keys)
+    word = Word.read(asked.vetting, asked.decisions, asked.reputation, asked.keys)
     scorer = _scorer(lkg)
     live = None if asked.live is None else read_live(asked.live, lkg)  # first: a wrong file is said before hours pass
     checkpoints = out.folder / CHECKPOINTS
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     known = registry.buffer(lkg.manifest.version)
-    data = gather(lkg, known, asked.tables, answers, rng, asked.benign)
+    data = gather(lkg, known, asked.tables, word.answers, rng, asked.benign, word.decisions)
     data, mended = repaired(data, asked.seed, progress)
-    screened = data.screened
-    found = sanitise(
-        data.screening_base,
-        screened,
-        learner.fit,
-        seed=asked.seed,
-        hint=asked.hint,
-        progress=progress,
-        settings=Settings(benign=data.benign.name),
-    ).take(np.arange(len(screened)) < len(data.new))
-    ruled = rule(decisions, data.new_about)
-    why = np.full(len(data.new), "weighed down by a screen", dtype="U64")
-    if reputation is not None:
-        found, why = weigh(found, data.base, data.new, data.new_about, reputation)
-    answered = Answered(data.answered, data.given.y)
-    decided = ruled.accepted | ruled.rejected
-    settled = settle(found, data.new, answered, rng, benign=data.benign.name, decided=decided, vouched=data.vouched)
-    found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
-    # a confirmed benign row may be a clean-label attack's: no pattern is forgotten for it
-    honest = ruled.accepted | (settled.returned if data.vouched is None else settled.returned & ~data.vouched)
-    data = replace(data, earlier=data.earlier.without(data.new.take(honest)))
+    found = screen(data, learner.fit, sanitise, seed=asked.seed, hint=asked.hint, progress=progress)
+    sifted = sift(data, found, word, rng)
+    data, found, settled = sifted.data, sifted.found, sifted.settled
     trial, made = learner.make(data, doubted(found, settled), settled.returned, scorer, asked.hint)
-    held = _evidence(data, found, settled, made, trial.candidate, learner, asked.seed)
+    held = _evidence(sifted, made, trial.candidate, learner, asked.seed)
     shutil.rmtree(checkpoints, ignore_errors=True)
     progress("judging the candidate", 0.0)
-    campaigns: tuple[Campaign, ...] = ()
-    if asked.rehearse:
-        pipeline = Rehearse(
-            data.base, data.new.take(~found.removed), data.holdout, learner.fit, sanitise, data.benign.name
-        )
-        campaigns = rehearse(pipeline, asked.rehearse, asked.seed, progress)
     said = verdict(
         trial,
         data,
         found,
         settled,
-        ruled.accepted,
+        sifted.ruled.accepted,
         seed=asked.seed,
         canaries=lkg.canaries(),
-        campaigns=campaigns,
+        campaigns=_campaigns(asked, sifted, learner, sanitise, progress),
         live=live,
+        changes=[piece.change for piece in held.slices if piece.change is not None],
     )
-    gate, asks = said.gate, [*requests(settled, data.new, data.new_about), *said.asks]
-
     told = {
         "token": attempt.token,
         "parent": lkg.manifest.version,
         **lineage(data, found, settled.returned, made, asked.tables, known),
         "repairing": repairing(mended),
+        **_asked(asked),
+        "held": len(held.slices),
+    }
+    write_results(
+        out, asked.model, sifted, mended, said.gate, [*requests(settled, data.new, data.new_about), *said.asks]
+    )
+    return _with_files(made, held).told({"retrain": told}, msgspec.to_builtins(said.gate)), said.gate
+
+
+def _campaigns(
+    asked: Retraining, sifted: Sifted, learner: Learner, sanitise: Sanitise, progress: Progress
+) -> tuple[Campaign, ...]:
+    """Known poison among the new rows that the screens have kept, and what the same pipeline makes of it."""
+    if not asked.rehearse:
+        return ()
+    data, kept = sifted.data, ~sifted.found.removed
+    pipeline = Rehearse(data.base, data.new.take(kept), data.holdout, learner.fit, sanitise, data.benign.name)
+    return rehearse(pipeline, asked.rehearse, asked.seed, progress)
+
+
+def _asked(asked: Retraining) -> dict[str, Any]:
+    """What the lineage repeats of the request: which files decided, by their digests."""
+    return {
         "answers": file_digest(asked.vetting),
         "decisions": file_digest(asked.decisions),
         "reviews": None if asked.decisions is None else log_head(asked.decisions),
         "reputation": file_digest(asked.reputation),
-        "held": len(held.slices),
         "incident": asked.incident,
         "seed": asked.seed,
     }
-    out.write_columns(REPAIRED, repaired_columns(data, mended))
-    out.write(BATCHES, msgspec.json.format(msgspec.json.encode(batch_report(mended)), indent=2) + b"\n")
-    out.write_columns(REMOVED, removed_columns(data, found, settled.returned))
-    out.write_columns(RETAINED, retained_columns(data, found, settled.returned, why))
-    out.write_columns(BELIEVED, believed_columns(data))
-    out.write_lines(VETTING, asks)
-    out.write(PAGE, page(f"Retraining of {asked.model}", gate.result, gate).encode())
-    out.write(GATE, msgspec.json.format(msgspec.json.encode(gate), indent=2) + b"\n")
-    more = {
-        TRAINING: pack(made.learned, made.weight, made.more, made.trusted),
-        HELD: msgspec.json.encode(held),
-    }
-    made = replace(made, files={**made.files, **more})
-    return made.told({"retrain": told}, msgspec.to_builtins(gate)), gate
 
 
-def _evidence(
-    data: Data,
-    found: Sanitised,
-    settled: Settled,
-    made: Made,
-    candidate: Scorer,
-    learner: Learner,
-    seed: int,
-) -> Evidence:
+def _with_files(made: Made, held: Evidence) -> Made:
+    """The candidate with what it takes to make it again, and what a person needs to decide about held slices."""
+    training = pack(made.learned, made.weight, made.more, made.trusted)
+    return replace(made, files={**made.files, TRAINING: training, HELD: msgspec.json.encode(held)})
+
+
+def _evidence(sifted: Sifted, made: Made, candidate: Scorer, learner: Learner, seed: int) -> Evidence:
+    """What is held back, and what a training with it would change."""
+
     def retrained(rows: Bools) -> Scorer:
-        learned = Rows.concat([made.learned, data.new.take(rows)])
+        learned = Rows.concat([made.learned, sifted.data.new.take(rows)])
         weight = np.concatenate([made.weight, np.ones(np.count_nonzero(rows))])
         return learner.scorer(
             learner.train(*with_more(learned, weight, made.more), seed, "training with what is held back")
         )
 
-    return evidence(data, found, settled, candidate, retrained)
+    return evidence(sifted.data, sifted.found, sifted.settled, candidate, retrained)
 
 
 def _scorer(lkg: Bundle) -> Scorer:

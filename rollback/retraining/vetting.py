@@ -96,6 +96,8 @@ def settle(
       rows of the same values, and 16 of his own can be enough to teach a trigger. The candidate waits for a review.
     - Some confirm it: it is open to a review. Where it is labelled benign and half of them do, the candidate waits.
     - None does: its rows stay out.
+    - Its values alone bring its label (it is not `doubtful`), which is not ``benign``: so do those of a new family, and
+      so does a trigger on honest rows. Nobody is asked; it is open to a review unless all answers deny it.
 
     While a slice labelled benign has not enough answers, the candidate waits. It waits for any slice whose rows were
     ``kept``, unless all answers confirm another label than benign. ``decided`` [n] rows were accepted or
@@ -108,13 +110,18 @@ def settle(
     still: list[Question] = []
     confirmed: list[Slice] = []
     remarks: list[str] = []
-    for piece in sorted(filter(doubtful, found.slices), key=lambda s: -s.rows):
+    for piece in sorted((s for s in found.slices if doubtful(s) or s.label != benign), key=lambda s: -s.rows):
         own = members(piece, found, new)
         if decided[own].any():
             own &= ~decided
             if not own.any():
                 continue
         inside = answers.about(piece, found)
+        if not doubtful(piece):  # never by answers: sixteen rows of a trigger that was put on attacks can teach it
+            if own.any() and not _denied(piece, inside, answers):
+                still.append(Question(piece, (), holds=False))
+                remarks.append(_certain(piece, int(np.count_nonzero(own))))
+            continue
         count, wary = answers.count(inside), piece.label == benign
         unknown = own & ~vouched
         wanted = min(ASKED, int(unknown.sum()) + count)
@@ -134,6 +141,18 @@ def settle(
     return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks))
 
 
+def _denied(piece: Slice, inside: Bools, answers: Answered) -> bool:
+    """Whether there are answers about a slice, and none of them says what it does."""
+    return bool(inside.any()) and not np.any(answers.rows.y[inside] == answers.rows.schema.classes.index(piece.label))
+
+
+def _certain(piece: Slice, rows: int) -> str:
+    return (
+        f"{rows} rows stay out until a person accepts them, as values that alone bring their label: poison, or a new "
+        f"family of {piece.label} (tocsin review list): {describe(piece)}"
+    )
+
+
 def _of_any(label: str, found: Sanitised, new: Rows) -> Bools:
     """The rows of any slice of a label."""
     own = [members(piece, found, new) for piece in found.slices if piece.label == label]
@@ -147,9 +166,10 @@ def _remark(piece: Slice, right: int, told: int, rows: int) -> str:
         now = (
             "are too many to take out and wait for a person: those that did not go one by one are trained on meanwhile"
         )
+    which = f"its other {rows} rows" if rows else "they"
     return (
-        f"{said} {told} answers confirm that rows of a slice are {piece.label} ({describe(piece)}); its other {rows} "
-        f"rows {now}: tocsin review list"
+        f"{said} {told} answers confirm that rows of a slice are {piece.label} ({describe(piece)}); {which} {now}: "
+        "tocsin review list"
     )
 
 

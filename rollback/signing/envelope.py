@@ -57,6 +57,9 @@ def unseal(envelope: bytes, payload_type: str, trusted: Mapping[str, PublicKey])
     try:
         (signer,) = found.verify(keys, 1)
     except (VerificationError, ValueError) as error:
+        if trusted.keys() & found.signatures.keys():
+            why = "no valid signature by a trusted key: the content was changed since it was signed"
+            raise SignatureError(why) from error
         signers, known = ", ".join(found.signatures) or "nobody", ", ".join(trusted) or "none"
         raise SignatureError(f"no valid signature by a trusted key: signed by {signers}, trusted: {known}") from error
     return found.payload, trusted[signer]

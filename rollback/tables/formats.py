@@ -181,13 +181,19 @@ def _read_parquet(path: Path, text: Collection[str]) -> Columns:
 
 
 def arrow_column(path: Path, arrow: Any, name: str, column: Any, keep: bool) -> Column:  # noqa: FBT001 - one of many columns
-    """A column of Arrow as numbers, or as text where it is none or is to ``keep`` its text. Raises `TableError`."""
+    """A column of Arrow as numbers, or as text where it is none or is to ``keep`` its text. Raises `TableError`.
+
+    A float32 is the decimal that it is written as (0.02, and not 0.019999999552965164): the same value in any format.
+    """
     kind = column.type.value_type if arrow.types.is_dictionary(column.type) else column.type
     is_number = arrow.types.is_integer(kind) or arrow.types.is_floating(kind) or arrow.types.is_decimal(kind)
     is_number = is_number or arrow.types.is_boolean(kind) or arrow.types.is_null(kind)
     target = arrow.float64() if is_number and not keep else arrow.string()
     try:
-        values = column.cast(kind).cast(target, safe=False)
+        values = column.cast(kind)
+        if target != arrow.string() and arrow.types.is_float32(kind):
+            values = values.cast(arrow.string())
+        values = values.cast(target, safe=False)
     except arrow.ArrowNotImplementedError as error:
         raise TableError(f"{path}: column {name!r} is of type {column.type}; numbers and texts are read") from error
     if target == arrow.string():

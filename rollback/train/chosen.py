@@ -50,7 +50,13 @@ def choose(text: str) -> Chosen:
     Raises `RecipeError`, which names file and key.
     """
     if not recipe_file(text):
-        return chosen({"recipe": text}, f"--recipe {text}")
+        try:
+            return chosen({"recipe": text}, f"--recipe {text}")
+        except RecipeError as error:
+            if Path(text).is_file():
+                why = f"{text}: the name of a recipe file ends in {', '.join(sorted(FILE_ENDINGS))}"
+                raise RecipeError(why) from error
+            raise
     path = Path(text)
     try:
         content = read_yaml(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def test_an_envelope_for_another_purpose_is_refused_and_so_is_one_that_nobody_tr
     said = f"signed by {stranger.public.key_id}, trusted: {KEY.public.key_id}"
     with pytest.raises(SignatureError, match=said):
         unseal(seal(b"x", "t", stranger), "t", trusted(entry()))
+    changed = seal(b"x", "t", KEY).replace(b64encode(b"x"), b64encode(b"y"))
+    with pytest.raises(SignatureError, match="the content was changed since it was signed"):
+        unseal(changed, "t", trusted(entry()))
     with pytest.raises(SignatureError, match="trusted: none"):
         unseal(seal(b"x", "t", stranger), "t", {})
 

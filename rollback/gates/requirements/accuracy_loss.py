@@ -17,6 +17,7 @@ class AccuracyLoss(Requirement):
 
     name = "accuracy_loss"
     share = 1.0
+    of_learning = True
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check."""

@@ -21,6 +21,7 @@ class Calibration(Requirement):
 
     name = "calibration"
     share = 0.5
+    of_learning = True
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """The Brier score decides, by `rollback.gates.noise.excess`; the calibration error is shown.

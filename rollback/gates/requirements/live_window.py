@@ -25,6 +25,7 @@ class LiveWindow(Requirement):
 
     name = "live_window"
     share = 1.0
+    of_learning = True
 
     def missing(self, trial: Trial) -> Skipped | None:
         """The window is given by the caller."""

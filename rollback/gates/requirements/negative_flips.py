@@ -17,6 +17,7 @@ class NegativeFlips(Requirement):
 
     name = "negative_flips"
     share = 1.0
+    of_learning = True
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check."""

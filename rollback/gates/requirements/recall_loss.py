@@ -18,6 +18,7 @@ class RecallLoss(Requirement):
 
     name = "recall_loss"
     share = 1.0
+    of_learning = True
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check a class."""

@@ -22,6 +22,7 @@ class SliceFlips(Requirement):
 
     name = "slice_flips"
     share = 1.0
+    of_learning = True
 
     def judge(self, case: Case) -> Sequence[Finding]:
         """One check over all groups.
