@@ -44,7 +44,7 @@ def test_votes_of_pairs_are_those_that_a_loop_counts(n: int, seed: int) -> None:
 @given(seeds)
 def test_what_is_expected_of_a_pair_is_what_is_expected_of_it_as_a_core(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    base, new = counted(120, rng), counted(100, rng)
+    base, new = counted(160, rng), counted(160, rng)
     votes = [
         {None: side.total(), "a": side.total(side.source == "a"), "b": side.total(side.source == "b")}
         for side in (base, new)

@@ -246,3 +246,17 @@ def test_rows_are_joined_with_origin_and_id_only_where_all_have_them() -> None:
 
 def test_clean_buffers_have_no_slices() -> None:
     assert [run(families(600, s)[0], families(400, s + 500)[0]).slices for s in range(4)] == [()] * 4
+
+
+def test_slices_that_are_not_looked_at_any_more_are_told_of() -> None:
+    base, _ = families(3000, 21)
+    new, _ = families(1500, 22)
+    attacks = np.flatnonzero(new.y == 0)
+    for at, values in ((attacks[:40], {0: 7.0, 3: 6.0, 5: 7.0}), (attacks[40:80], {1: 7.0, 4: 6.0, 6: 7.0})):
+        new = stamped(new, np.isin(np.arange(len(new)), at), values, 1)
+    told = "not all slices labelled benign were looked at"
+    both, one = run(base, new), run(base, new, parameters=Parameters(limits=Limits(slices=1, tests=1)))
+    assert not any(told in remark for remark in both.remarks)
+    assert sum(s.valued for s in both.slices) >= 2
+    assert sum(told in remark for remark in one.remarks) == 1
+    assert sum(s.valued for s in one.slices) == 1

@@ -90,13 +90,16 @@ class Judge:
     def slices(self, search: SliceSearch, least: float, remarks: list[str]) -> Iterator[Found]:
         """Slices whose pair has z >= ``least`` that pass the swap test, or are strict and contradicted or foreign.
 
-        One that would take too many clean rows with it is yielded as ``kept``.
+        One that would take too many clean rows with it is yielded as ``kept``. A remark says where more are left than
+        are looked at.
         """
         removed = 0
         for _ in range(self._limits.tests):
             core = search.next()
-            if core is None or core.pair_z < least or removed == self._limits.slices:
+            if core is None or core.pair_z < least:
                 return
+            if removed == self._limits.slices:
+                break
             members = self._comparison.new.carriers(core.items)
             carriers = members & core.scope.rows(self._comparison.new) & search.left
             pattern = self._pattern(core, carriers)
@@ -119,6 +122,17 @@ class Judge:
                 continue
             removed += 1
             yield Found(one, pattern, self._whole(rows), 0.0 if swap is None else swap.mean)
+        core = search.next()
+        if core is not None and core.pair_z >= least:
+            remarks.append(self._unseen(core))
+
+    def _unseen(self, core: Core) -> str:
+        """That there is more than is looked at: whoever sends many slices could hide one behind the others."""
+        return (
+            f"not all slices labelled {self._case.new.schema.classes[self._label]} were looked at, only those most in "
+            f"excess ({self._limits.tests} at most, of which {self._limits.slices} may go); the next one has an excess "
+            f"of {core.pair_z:.1f}"
+        )
 
     def _contradicts(self, members: Bools) -> bool:
         """Whether models of the trusted base contradict the labels of the slice's rows more than chance allows.
