@@ -235,14 +235,21 @@ def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20))
 def test_a_narrow_number_of_a_parquet_file_is_that_of_the_same_csv_file(tmp_path: Path, values: list[float]) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     narrow = np.array([0.02, *values], np.float32)
     parquet.write_table(arrow.table({"x": arrow.array(narrow)}), tmp_path / "x.parquet")
-    csv = csv_file(tmp_path, "x\n" + "".join(f"{'' if np.isnan(v) else v}\n" for v in narrow.astype(str).astype(float)))
+    written = csv_file(tmp_path, "\n".join(["x", *narrow.astype(str).tolist()]) + "\n", "x.csv")
     read = read_table(tmp_path / "x.parquet").floats("x")
     assert read[0] == 0.02
     np.testing.assert_array_equal(read.astype(np.float32), narrow)
-    if np.isfinite(narrow).all():
-        np.testing.assert_array_equal(read, read_table(csv).floats("x"))
+    np.testing.assert_array_equal(read, read_table(written).floats("x"))
+
+
+def test_a_missing_narrow_number_of_a_parquet_file_stays_missing(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(
+        arrow.table({"x": arrow.array([None, 0.02, float("nan")], arrow.float32())}), tmp_path / "x.parquet"
+    )
+    np.testing.assert_array_equal(read_table(tmp_path / "x.parquet").floats("x"), [np.nan, 0.02, np.nan])
