@@ -12,6 +12,7 @@ import numpy as np
 from detectors.batch import Columns, Floats, Ints, Strings
 from rollback.archive import read_archive
 from rollback.manifest import FeatureSpec
+from rollback.tables.float32 import as_written
 from rollback.tables.table import Table, class_indices, encode
 
 COLUMNS: Final = ("x", "y", "source", "session")
@@ -67,7 +68,7 @@ def reference_rows(
 ) -> ReferenceRows:
     """The rows of a table as a reference. Raises `rollback.tables.table.TableError`."""
     return ReferenceRows(
-        x=encode(table, features),
+        x=as_written(encode(table, features)),
         y=class_indices(table, label, classes),
         source=_names(table, source, empty="-"),
         session=_names(table, session, empty=""),

@@ -16,6 +16,7 @@ from detectors.schema import UNSEEN
 from rollback.manifest import FeatureSpec
 from rollback.reference import reference_rows
 from rollback.tables.append import append_columns
+from rollback.tables.float32 import as_written
 from rollback.tables.table import (
     TableError,
     class_indices,
@@ -253,3 +254,16 @@ def test_a_missing_narrow_number_of_a_parquet_file_stays_missing(tmp_path: Path)
         arrow.table({"x": arrow.array([None, 0.02, float("nan")], arrow.float32())}), tmp_path / "x.parquet"
     )
     np.testing.assert_array_equal(read_table(tmp_path / "x.parquet").floats("x"), [np.nan, 0.02, np.nan])
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_widened_float32_is_the_decimal_that_another_file_has(number: float) -> None:
+    written = number if number.is_integer() else float(str(np.float32(number)))
+    assert as_written(np.array([number, written])).tolist() == [written, written]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_of_full_precision_stays_as_it_is(number: float) -> None:
+    with np.errstate(over="ignore"):
+        wide = float(np.float32(number)) != number
+    assert not wide or as_written(np.array([number])).tolist() == [number]
