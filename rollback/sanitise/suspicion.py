@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final, Self
 
 import numpy as np
 
 from detectors.batch import Bools, Floats, Ints, Strings
+from detectors.sequential import sessions_of
 from rollback.sanitise.case import Case
 from rollback.sanitise.conformal import Suspicion as Rated
-from rollback.sanitise.conformal import calibrate
+from rollback.sanitise.conformal import calibrate, session_weights
 from rollback.sanitise.material import Material
 from rollback.sanitise.pair_excess import excess
 from rollback.sanitise.rows import Progress, Slice
 from rollback.sanitise.scores.score import Score, make_scores, score_names
 from rollback.sanitise.screen import Findings, Screen
+from rollback.sanitise.session_rank import calibrate_sessions
 from rollback.sanitise.source_alarm import Limits, alarmed_sources
 
 DEFAULT: Final = {"lkg_loss": 2.0, "leave_sources_out": 1.0, "replaced_cells": 2.0}
@@ -64,9 +66,10 @@ class Parameters:
 class Suspicion(Screen):
     """Conformal p-values of several scores, combined by their weighted harmonic mean, which is calibrated once more.
 
-    Each score is ranked among base rows of the same given label (`conformal.calibrate`). A row's combined score is
-    minus the harmonic mean of its p-values, as the base rows' own are; and its p-value is the rank of that among base
-    rows of the same label. So the stated rate holds however the scores depend on each other.
+    Each score is ranked among base rows of the same given label, with one vote a session (`calibrate_sessions`). A
+    row's combined score is minus the harmonic mean of its p-values, as the base rows' own are; and its p-value is the
+    rank of that among base rows of the same label. So the stated rate holds however the scores depend on each other,
+    and the rows of a session on each other. Sources are judged by ranks among rows, and counted by sessions.
 
     Null: new rows are drawn like the base (whole sessions). False-positive rate: ``level`` of the rows, and with
     probability ``alarm`` per source and label ``source_level`` of that source's. Honest news (a new family) is removed
@@ -95,8 +98,8 @@ class Suspicion(Screen):
             progress("suspicious rows", 0.0)
             progress("suspicious rows", 1.0)
             return Findings.of(np.zeros(0, np.bool_), np.zeros(0), np.zeros(0, "U1"))
-        base_p, new_p, reason = _judged(case, p, progress)
-        removed = new_p <= p.level
+        (base_p, new_p), own_p, reason = _judged(case, p, progress)
+        removed = own_p <= p.level
         remarks: list[str] = []
         held: list[Slice] = []
         for label in np.unique(new.y).tolist():
@@ -116,7 +119,7 @@ class Suspicion(Screen):
                 )
         progress("suspicious rows", 1.0)
         told = (*_unknown(case, p.level), *remarks)
-        return Findings.of(removed, new_p, reason, slices=tuple(held), remarks=told)
+        return Findings.of(removed, np.where(own_p <= p.level, own_p, new_p), reason, slices=tuple(held), remarks=told)
 
 
 def _unexplained(
@@ -149,24 +152,51 @@ def _unexplained(
     return found
 
 
-def _judged(case: Case, p: Parameters, progress: Progress) -> tuple[Floats, Floats, Strings]:
-    """Combined p-values of base and new rows, and what speaks most against each new row."""
+def _judged(case: Case, p: Parameters, progress: Progress) -> tuple[tuple[Floats, Floats], Floats, Strings]:
+    """Combined p-values of base and new rows among rows, of new rows among sessions, and what speaks most against each.
+
+    Sources are judged by the former: an alarm counts sessions itself, and compares alike numbers of both.
+    """
     material = Material.of(case)
-    base_inverse, new_inverse = np.zeros(len(case.base)), np.zeros(len(case.new))
+    rows, sessions = _Combined.none(case), _Combined.none(case)
     least, reason = np.full(len(case.new), np.inf), np.full(len(case.new), "", f"U{REASON}")
     for i, score in enumerate(make_scores(p.scores)):
         progress(f"suspicious rows: {score.name}", i / len(p.scores))
         rated = score.rate(material)
-        base_p, new_p = calibrate(rated, case.base.y, case.new.y)
-        if not score.judges_label:
-            base_p, new_p = np.maximum(base_p, case.base_p / p.doubt), np.maximum(new_p, case.new_p / p.doubt)
-        base_inverse += p.scores[score.name] / base_p
-        new_inverse += p.scores[score.name] / new_p
-        stronger = new_p < least
+        doubt = np.inf if score.judges_label else p.doubt
+        ranked = _doubted(case, calibrate(rated, case.base.y, case.new.y), doubt)
+        rows = rows.plus(ranked, p.scores[score.name])
+        sessions = sessions.plus(
+            _doubted(case, calibrate_sessions(rated, case.base, case.new), doubt), p.scores[score.name]
+        )
+        stronger = ranked[1] < least
         reason[stronger] = _words(score, rated.cell, case)[stronger]
-        least = np.minimum(least, new_p)
-    combined = Rated(base_inverse.round(9), new_inverse.round(9)[None])
-    return *calibrate(combined, case.base.y, case.new.y), reason
+        least = np.minimum(least, ranked[1])
+    among_rows = calibrate(rows.rated(), case.base.y, case.new.y)
+    return among_rows, calibrate_sessions(sessions.rated(), case.base, case.new)[1], reason
+
+
+def _doubted(case: Case, ranked: tuple[Floats, Floats], doubt: float) -> tuple[Floats, Floats]:
+    """P-values of base and new rows, at least 1/``doubt`` of those of the labels' loss."""
+    return np.maximum(ranked[0], case.base_p / doubt), np.maximum(ranked[1], case.new_p / doubt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Combined:
+    """Sums of weight / p of base and of new rows."""
+
+    base: Floats
+    new: Floats
+
+    @classmethod
+    def none(cls, case: Case) -> Self:
+        return cls(np.zeros(len(case.base)), np.zeros(len(case.new)))
+
+    def plus(self, ranked: tuple[Floats, Floats], weight: float) -> Self:
+        return replace(self, base=self.base + weight / ranked[0], new=self.new + weight / ranked[1])
+
+    def rated(self) -> Rated:
+        return Rated(self.base.round(9), self.new.round(9)[None])
 
 
 def _words(score: Score, cell: Ints | None, case: Case) -> Strings:
@@ -179,13 +209,16 @@ def _words(score: Score, cell: Ints | None, case: Case) -> Strings:
 
 
 def _unknown(case: Case, level: float) -> list[str]:
-    """Labels of which the base has too few rows for any p-value to reach the level."""
+    """Labels of which the base has too few sessions for the p-values of all rows to reach the level."""
     remarks = []
+    smallest = session_weights(case.new)  # of the p-values that a row can have, in 1/(1 + sessions)
+    numbers, _ = sessions_of(case.base.session)
     for label in np.unique(case.new.y).tolist():
-        trusted, judged = int(np.sum(case.base.y == label)), int(np.sum(case.new.y == label))
-        if (1 + trusted) * level < 1:
+        sessions = len(np.unique(numbers[case.base.y == label]))
+        judged = int(np.sum(smallest[case.new.y == label] > (1 + sessions) * level))
+        if judged:
             remarks.append(
-                f"{judged} rows labelled {case.new.schema.classes[label]} cannot be judged one by one: "
-                f"the trusted base has {trusted} rows of that class, {int(np.ceil(1 / level)) - 1} are needed"
+                f"{judged} rows labelled {case.new.schema.classes[label]} cannot be judged one by one: the trusted "
+                f"base has {sessions} sessions of that class, {int(np.ceil(1 / level)) - 1} are needed"
             )
     return remarks
