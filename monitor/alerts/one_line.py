@@ -69,7 +69,7 @@ def fitted(head: str, parts: Sequence[Part], line: Line, limit: int) -> bytes:
     one is never touched. `TooLongError` where even that is too little.
 
     >>> parts = [Part("id=", "7"), Part("msg=", "y" * 99)]
-    >>> fitted("x|", parts, Line(" ", Part("cut=", "yes")), 80)[:20]
+    >>> fitted("x|", parts, Line(" ", Part("cut=", "yes")), 90)[:20]
     b'x|id=7 cut=yes msg=y'
     """
     if len(whole := _written(head, parts, line)) <= limit:
