@@ -2,6 +2,7 @@
 
     python bench/retraining.py run --out FILE.jsonl --folder DIR [--data nsl_kdd,phishing,generated,nsl_multi]
         [--seeds 0-4] [--rows 3000] [--cases A,B,...] [--initialisations 3] [--peers PYTHON]
+    python bench/retraining.py clean --out FILE.jsonl --folder DIR [--seeds 0-49] ...
     python bench/retraining.py rounds --out FILE.jsonl --folder DIR ...
     python bench/retraining.py report FILE.jsonl
 
@@ -14,9 +15,10 @@ the packages that `retraining_peers.py` names) ART and cleanlab, remove as many 
 labels that ours asks for. Every figure is the mean of the initialisations. Faults are not repaired, and rows that the
 gate doubts are not asked about: a candidate that is held for them stays held.
 
-``rounds`` plays twelve rounds of retraining with a new campaign in each (`buffers.rounds`). ``report`` prints tables in
-Markdown, goals that are not reached first, and for each on how many seeds and buffers of which data it rests. A goal is
-reached on every data set of the file, on every case of `buffers.cases.DEFAULT` that it is about. Progress on stderr.
+``clean`` screens buffers without poison and trains nothing: what is lost of many. ``rounds`` plays twelve rounds of
+retraining with a new campaign in each (`buffers.rounds`). ``report`` prints tables in Markdown, goals that are not
+reached first, and for each on how many seeds and buffers of which data it rests. A goal is reached on every data set
+of the file, on every case of `buffers.cases.DEFAULT` that it is about. Progress on stderr.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from typing import Any
 
 from buffers.cases import DEFAULT, NotHereError
 from buffers.data import Buffers, load
-from buffers.measure import measure
+from buffers.measure import measure, screened
 from buffers.models import fit
 from buffers.report import read, report
 from buffers.rounds import ROUNDS, play
@@ -111,6 +113,16 @@ def run(asked: argparse.Namespace) -> None:
         clock.told(f"{name} {seed} {case} {line.get('skipped', asr)}")
 
 
+def clean(asked: argparse.Namespace) -> None:
+    results = Results(asked.out)
+    todo = results.todo(asked.data.split(","), seeds(asked.seeds), ["clean"], asked.rows)
+    clock = Clock(len(todo))
+    for name, seed, case in todo:
+        told = screened(load(name, asked.folder, seed, asked.rows))
+        results.add({"data": name, "seed": seed, "case": case, "rows": asked.rows, "initialisations": 0, **told})
+        clock.told(f"{name} {seed} {case}: {told['clean_removed']:.4f} lost, {len(told['slices'])} slices")
+
+
 def rounds(asked: argparse.Namespace) -> None:
     results = Results(asked.out)
     todo = results.todo(asked.data.split(","), seeds(asked.seeds), ["rounds"], asked.rows)
@@ -135,7 +147,7 @@ def tables(asked: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, do in (("run", run), ("rounds", rounds)):
+    for name, do in (("run", run), ("clean", clean), ("rounds", rounds)):
         command = commands.add_parser(name)
         command.set_defaults(do=do)
         command.add_argument("--out", type=Path, required=True)
@@ -143,11 +155,12 @@ def main() -> None:
         command.add_argument("--data", default=SETS)
         command.add_argument("--seeds", default="0-4")
         command.add_argument("--rows", type=int, default=3000)
-        command.add_argument("--initialisations", type=int, default=3)
+        if name != "clean":
+            command.add_argument("--initialisations", type=int, default=3)
         if name == "run":
             command.add_argument("--cases", default=",".join(DEFAULT))
             command.add_argument("--peers", type=Path)
-        else:
+        if name == "rounds":
             command.add_argument("--rounds", type=int, default=ROUNDS)
     shown = commands.add_parser("report")
     shown.add_argument("file", type=Path)

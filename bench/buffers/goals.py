@@ -173,7 +173,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("accuracy below the oracle, attacked buffers", _accuracy, "mean <= .001, worst <= .005", 0.001, 0.005,
          cases=tuple(filter(_any_attack, DEFAULT)), count=whole),
     Goal("clean rows lost, clean buffers", _clean("clean_removed"), "mean <= .015", 0.015),
-    Goal("slices on clean buffers", _clean("slices"), "0 of 50 buffers", None, 0.0, least=CLEAN_BUFFERS),
+    Goal("slices on clean buffers", _clean("slices"), "0 of 50 buffers", None, 0.0, buffers=CLEAN_BUFFERS),
     Goal("features named, recall, where any are", _named(0), "mean >= .9", 0.9, None, most=False),
     Goal("features named, precision, where any are", _named(1), "mean >= .8", 0.8, None, most=False),
     Goal("new attack family kept after vetting", _new_attack, ">= .95", None, 0.95, most=False),

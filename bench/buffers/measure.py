@@ -58,6 +58,15 @@ def measure(case: str, data: Buffers, clean: Scorer, initialisations: int, peers
     return told | {"seconds": round(time.perf_counter() - begin, 1)}
 
 
+def screened(data: Buffers) -> dict[str, Any]:
+    """What screens take from a clean buffer, and no model: for many buffers."""
+    begin = time.perf_counter()
+    batch = data.batches[0]
+    case = Attacked(data.base, batch.rows, np.zeros(len(batch.rows), np.bool_), batch)
+    told = {"poison": 0, "new": len(batch.rows), **_removed(cleaned(case, data.benign, data.seed), case)}
+    return told | {"seconds": round(time.perf_counter() - begin, 1)}
+
+
 def halves(test: Part, seed: int) -> tuple[Part, Part]:
     """Rows for the gate, and rows that figures are taken on."""
     held = np.random.default_rng([seed, 5]).random(len(test.rows)) < HOLDOUT

@@ -18,8 +18,9 @@ class Goal:
     """``values`` of one result line (none where it says nothing); ``mean`` and ``worst`` have limits where not None.
 
     ``most``: large values are bad, else small ones. ``least`` seeds are needed of each data set, and of each of the
-    ``cases`` where there are some; a line that does not ``count`` (too few initialisations) is none of them, and still
-    may miss the goal. ``pooled``: the mean is a rate of events that are few on one data set, and is judged over all.
+    ``cases`` where there are some; a line that does not ``count`` (too few initialisations) is none of them, and
+    still may miss the goal. ``buffers`` are needed in all. ``pooled``: the mean is a rate of events that are few on
+    one data set, and is judged over all.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Goal:
     least: int = LEAST_SEEDS
     cases: tuple[str, ...] = ()
     pooled: bool = False
+    buffers: int = 0
     count: Callable[[Line], bool] = lambda _: True
 
     def good(self, mean: float, worst: float) -> bool:
@@ -84,6 +86,7 @@ def outcome(goal: Goal, lines: Iterable[Line]) -> Outcome:
     worst = end(told, key=lambda share: share.worst)
     n = min(share.n for share in shares)
     enough = n >= goal.least and not any(share.lacking for share in shares)
+    enough = enough and sum(share.buffers for share in shares) >= goal.buffers
     means = np.array([share.mean for share in told])
     pooled = float(np.average(means, weights=[share.values for share in told]))
     mean = pooled if goal.pooled else float(end(means))

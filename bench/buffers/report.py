@@ -130,7 +130,7 @@ def honest(lines: Sequence[Line]) -> str:
                 _mean_worst([f["kept"] for f in families], min),
                 str(sum(bool(line["holds"]) for line in own)),
                 " ".join(f"{n} {np.mean([e[n] for e in errors]):.3f}" for n in errors[0]) if errors else "-",
-                str(sum(line["gate"]["ours"]["passed"] for line in own)),
+                _passes([line["gate"]["ours"]["passed"] for line in own if "gate" in line]),
             ]
         )
     head = (
@@ -144,6 +144,11 @@ def honest(lines: Sequence[Line]) -> str:
         "gate passes",
     )
     return table(head, rows)
+
+
+def _passes(passed: Sequence[bool]) -> str:
+    """Of the candidates that there are: buffers that were screened alone have none."""
+    return f"{sum(passed)} of {len(passed)}" if passed else "-"
 
 
 def gates(lines: Sequence[Line]) -> str:
