@@ -16,6 +16,7 @@ from monitor.alerts.encode.ecs import EcsEncoder
 from monitor.alerts.encode.flat import FlatEncoder
 from monitor.alerts.encode.leef import LeefEncoder
 from monitor.alerts.encode.stix import StixEncoder
+from monitor.alerts.samples import write
 from monitor.messages import ActionTaken, ImplicatedItem
 
 DONE = [ActionTaken("rollback", "1", "k", "done")]
@@ -72,7 +73,7 @@ def test_flat_json_has_no_list_and_one_level_of_names() -> None:
     found = json.loads(FlatEncoder("1.2.3", 8000).incident(read_incident(line(action=DONE))))
     assert found["integration"] == "tocsin"
     assert all(isinstance(value, str | int | float) for value in found["tocsin"].values())
-    assert found["tocsin"]["sources"] == "sensor-7"
+    assert found["tocsin"]["sources"] == '["sensor-7"]'
     assert found["tocsin"]["pages"] == "yes"
     assert found["tocsin"]["kind"] == "poisoning/backdoor"
 
@@ -158,3 +159,9 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [(path, value)]
     return [leaf for name, item in value.items() for leaf in _leaves(item, f"{path}.{name}" if path else name)]
+
+
+def test_the_samples_that_are_published_are_what_is_sent(tmp_path: Path) -> None:
+    published = Path(__file__).parents[1] / "docs" / "siem" / "samples"
+    found = {path.name: path.read_bytes() for path in published.iterdir()}
+    assert {path.name: path.read_bytes() for path in write(tmp_path)} == found, "run: make schemas"

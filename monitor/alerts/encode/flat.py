@@ -52,7 +52,7 @@ class FlatEncoder:
                 "title": title(message),
                 "summary": head.summary,
                 "trigger": listed(implicated(message, "features")),
-                **{name: ",".join(implicated(message, name)) for name in ("sources", "origins", "labels", "events")},
+                **{name: listed(implicated(message, name)) for name in ("sources", "origins", "labels", "events")},
                 "action": "; ".join(acts(message)),
                 "detectors": ",".join(fired(message)),
                 "atlas": ",".join(message.fields.get("atlas", ())),
