@@ -11,7 +11,7 @@ import pytest
 from buffers.cases import DEFAULT, Name, attacked
 from buffers.data import load
 from buffers.goals import GOALS, named
-from buffers.measure import halves, measure
+from buffers.measure import halves, measure, standard_error
 from buffers.models import fit
 from buffers.outcome import Goal, outcome
 from buffers.pipeline import gathered
@@ -320,3 +320,15 @@ def test_targeted_flips_come_from_as_many_sources_as_their_rate_takes(rate: floa
     new, truth = data.batches[0], made.before.rows.y != data.benign
     largest = np.unique(new.family[truth], return_counts=True)[1].max()
     assert made.poison.sum() == min(round(rate * (len(data.base.rows) + len(new.rows))), largest)
+
+
+def test_the_error_of_an_excess_is_that_of_two_means() -> None:
+    assert standard_error([0.1, 0.3], [0.0, 0.2]) == pytest.approx(np.sqrt(0.02 / 2 + 0.02 / 2))
+    assert np.isnan(standard_error([0.1], [0.0, 0.2]))
+
+
+def test_the_worst_excess_is_shown_with_its_error() -> None:
+    lines = [attack("dirty_label:0.01/8", 0.01, 0), attack("dirty_label:0.01/8", 0.05, 1)]
+    told = [one | {"excess_error": {"ours": error}} for one, error in zip(lines, (0.2, 0.03), strict=True)]
+    assert "+0.050 ± 0.030" in report(told)
+    assert "+0.050 |" in report(lines)

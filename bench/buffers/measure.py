@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,18 @@ def _attack(case: Attacked, aim: Aim, models: dict[str, list[Scorer]], test: Par
     asr = {name: float(np.mean(own)) for name, own in each.items()}
     told: dict[str, Any] = {"asr": {name: round(value, 5) for name, value in asr.items()}}
     told["excess"] = {name: round(asr[name] - asr["oracle"], 5) for name in asr}
+    told["excess_error"] = {name: round(standard_error(each[name], each["oracle"]), 5) for name in each}
     # of the first initialisation, which is the one that the gate judges
     told["judged"] = {name: round(own[0] - asr["oracle"], 5) for name, own in each.items()}
     changed = changed_features(case)
     return told | ({"changed": changed} if changed else {})
+
+
+def standard_error(own: Sequence[float], other: Sequence[float]) -> float:
+    """Of the difference of two means over initialisations; NaN of one."""
+    if min(len(own), len(other)) < 2:
+        return float("nan")
+    return float(np.sqrt(np.var(own, ddof=1) / len(own) + np.var(other, ddof=1) / len(other)))
 
 
 def changed_features(case: Attacked) -> list[str]:

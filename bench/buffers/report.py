@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def attacks(lines: Sequence[Line]) -> str:
                 str(len(own)),
                 _mean_worst([line["poison"] / line["rows"] for line in own if "poison" in line], min),
                 *asr,
-                f"{max(line['excess']['ours'] for line in own):+.3f}",
+                _worst_excess(own),
                 _mean_worst([line["poison_removed"] for line in own if line["poison_removed"] is not None], min),
                 _mean_worst([line["clean_removed"] for line in own]),
                 f"{np.mean(loss):+.2f} / {max(loss):+.2f}",
@@ -98,10 +99,17 @@ def attacks(lines: Sequence[Line]) -> str:
             ]
         )
     head = ["case", "n", "poison, mean / least", *(f"ASR {n}" for n in everybody)]
-    head += ["worst excess of ours", "poison removed", "clean rows lost"]
+    head += ["worst excess of ours, ± standard error", "poison removed", "clean rows lost"]
     head += ["accuracy below oracle, points", "features named: recall/precision, in how many buffers"]
     head += ["gate passes: ours/oracle/undefended"]
     return table(head, rows)
+
+
+def _worst_excess(own: Sequence[Line]) -> str:
+    """With its standard error over initialisations, where there are several."""
+    worst = max(own, key=lambda line: float(line["excess"]["ours"]))
+    error = worst.get("excess_error", {}).get("ours", math.nan)
+    return f"{worst['excess']['ours']:+.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
 
 
 def _named(closure: Sequence[tuple[float, float]], own: Sequence[Line]) -> str:
