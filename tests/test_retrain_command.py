@@ -184,7 +184,7 @@ def test_slices_that_went_for_good_are_named_and_so_is_what_would_let_a_passed_c
     }
     version = small.registry.load("1")
     manifest = msgspec.structs.replace(version.manifest, lineage={"retrain": told}, gate={"result": "passed"})
-    (tmp_path / "vetting.ndjson").write_text("{}\n{}\n")
+    (tmp_path / "vetting.ndjson").write_text('{}\n{"optional": false}\n{"optional": true}\n')
     assert [*learned(replace(version, manifest=manifest), tmp_path)] == [
         f"slice_1 was taken out: {describe(pieces[0])}",
         (
@@ -192,7 +192,15 @@ def test_slices_that_went_for_good_are_named_and_so_is_what_would_let_a_passed_c
             f"label: {tmp_path}/removed.parquet says why"
         ),
         f"2 rows in {tmp_path}/vetting.ndjson may be of a new family, which answers (--vetting) have it learn",
+        "1 of the rows that went one by one are asked about too, for what they teach: nothing waits",
     ]
+
+
+def test_a_candidate_does_not_wait_for_labels_that_nothing_depends_on(small: Small, tmp_path: Path) -> None:
+    holds = at_most("removed_values.1", 0.4, 0.1, 0.01, failing="holds")
+    (tmp_path / "vetting.ndjson").write_text('{"optional": true}\n')
+    said = outcome(Gate(False, "vetting", (holds,)), small.registry.load("1"), tmp_path)  # noqa: FBT003 - a record
+    assert "label the rows" not in said
 
 
 def test_a_candidate_that_only_a_check_holds_is_looked_at_and_not_labelled(small: Small, tmp_path: Path) -> None:

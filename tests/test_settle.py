@@ -11,7 +11,7 @@ import pytest
 from detectors.schema import Feature, Schema
 from rollback.retraining.about import About
 from rollback.retraining.decisions import Decided, Ruled, overrule, rule
-from rollback.retraining.vetting import MOST_SLICES, Answered, Settled, settle
+from rollback.retraining.vetting import ALONE, MOST_SLICES, Answered, Settled, requests, settle
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import family_remark
 
@@ -44,6 +44,11 @@ def settled(label: int, slices: int, answered: Rows, given: int | None = None) -
 
 
 NONE = rows([], BENIGN, [])
+
+
+def unknown(n: int) -> About:
+    blank = np.full(n, "")
+    return About(blank, blank, blank, blank, blank, np.full(n, np.nan), np.zeros(n, np.bool_))
 
 
 def test_more_slices_than_rows_are_asked_about_all_stay_open() -> None:
@@ -203,3 +208,31 @@ def test_nothing_asks_any_more_about_a_slice_that_a_person_has_decided_about() -
     for ruled in (Ruled(yes, no), Ruled(no, yes)):
         assert overrule(found, ruled, new).remarks == ("drawn",)
     assert overrule(found, Ruled(no, np.arange(EACH) > 0), new).remarks == found.remarks
+
+
+def test_of_rows_that_went_one_by_one_some_are_asked_about_and_nothing_waits_for_them() -> None:
+    new = rows([0.0] * EACH + [7.0] * EACH, ATTACK)
+    found = replace(found_in(new, 1, "attack"), removed=np.arange(len(new)) != len(new) - 1)
+    done = settle(found, new, Answered(NONE, NONE.y), np.random.default_rng(0), benign="benign")
+    assert len(done.alone) == ALONE
+    assert set(done.alone) <= set(range(EACH, len(new) - 1))  # neither of the slice, nor one that stayed
+    assert not done.holds
+    lines = requests(done, new, unknown(len(new)))
+    assert [line["optional"] for line in lines] == [False] * 16 + [True] * ALONE
+
+
+def test_answers_about_such_rows_count_and_those_about_slices_do_not() -> None:
+    new = rows([0.0] * EACH + [7.0] * EACH, ATTACK)
+    found = found_in(new, 1, "attack")
+    told = rows([0.0] * 16 + [7.0] * 5, ATTACK, [str(i) for i in range(21)])
+    done = settle(found, new, Answered(told, told.y), np.random.default_rng(0), benign="benign")
+    assert len(done.alone) == ALONE - 5
+
+
+def test_nothing_is_asked_alone_that_is_answered_or_decided() -> None:
+    new = rows([7.0] * 4, BENIGN)
+    found = found_in(new, 0, "benign")
+    vouched, decided = np.arange(4) == 0, np.arange(4) == 1
+    answers = Answered(NONE, NONE.y)
+    done = settle(found, new, answers, np.random.default_rng(0), benign="benign", vouched=vouched, decided=decided)
+    assert done.alone == (2, 3)

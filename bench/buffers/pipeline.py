@@ -65,7 +65,8 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     data = gathered(case, np.zeros(0, np.int64), benign)
     found = _sanitised(data, seed, hint)
     first = settle(found, data.new, Answered(data.answered, data.given.y), rng, benign=name)
-    asked = np.unique(np.array([row for question in first.open for row in question.rows], np.int64))
+    wanted = [row for question in first.open for row in question.rows]
+    asked = np.unique(np.array([*wanted, *first.alone], np.int64))
     data = gathered(case, asked, benign)
     left = _left(case, asked, benign)
     # as `Data.screened`: the answers change nothing of what screens find

@@ -35,9 +35,11 @@ def learned(candidate: Bundle, out: Path) -> Iterator[str]:
         f"trained on {told['base']['rows']:,} rows of the trusted base and {rows['new'] - rows['removed']:,} of "
         f"{rows['new']:,} new ones; {rows['removed']:,} were left out{unlabelled}: {out / REMOVED} says why"
     )
-    asked = _lines(out / VETTING)
+    asked, optional = _requests(out / VETTING)
     if asked and candidate.manifest.gate.get("result") == "passed":
         yield f"{asked} rows in {out / VETTING} may be of a new family, which answers (--vetting) have it learn"
+    if optional:
+        yield f"{optional} of the rows that went one by one are asked about too, for what they teach: nothing waits"
 
 
 def outcome(gate: Gate, candidate: Bundle, out: Path) -> str:
@@ -48,7 +50,7 @@ def outcome(gate: Gate, candidate: Bundle, out: Path) -> str:
         return "did not pass the gate"
     held = read_evidence(candidate)
     then = []
-    if _lines(out / VETTING):
+    if _requests(out / VETTING)[0]:
         then.append(f"label the rows in {out / VETTING} and answer with --vetting")
     if held is not None and any(piece.holds for piece in held.slices):
         then.append("decide with tocsin review and --decisions")
@@ -60,5 +62,8 @@ def outcome(gate: Gate, candidate: Bundle, out: Path) -> str:
     return f"waits for a person: {'; '.join(again)}"
 
 
-def _lines(path: Path) -> int:
-    return len(path.read_bytes().splitlines()) if path.exists() else 0
+def _requests(path: Path) -> tuple[int, int]:
+    """How many rows are asked about because something depends on them, and how many besides."""
+    told = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    optional = sum(bool(one.get("optional")) for one in told)
+    return len(told) - optional, optional

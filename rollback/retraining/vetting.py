@@ -28,6 +28,11 @@ MOSTLY: Final = 0.5
 """A slice labelled benign of which answers confirm this share is more likely honest than poison."""
 MOST_SLICES: Final = 8
 """Rows of at most so many slices are asked for, of the largest."""
+ALONE: Final = 16
+"""So many rows that went one by one are asked for as well."""
+WHY_ALONE: Final = (
+    "went by itself, because the trusted base knows nothing like it: poison, or what a model learns most from"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,15 @@ class Settled:
     """What answers have decided. ``open`` is what still waits for answers or a decision.
 
     ``returned`` bool[n]: rows of the ``confirmed`` slices, and confirmed ones of none, whatever screens say of them.
-    ``remarks`` say what a person should know of the answers.
+    ``remarks`` say what a person should know of the answers. ``alone`` are rows (positions among the new ones) of no
+    slice whose labels are worth asking for; nothing waits for them.
     """
 
     returned: Bools
     open: tuple[Question, ...]
     confirmed: tuple[Slice, ...] = ()
     remarks: tuple[str, ...] = ()
+    alone: tuple[int, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -103,6 +110,9 @@ def settle(
     ``kept``, unless all answers confirm another label than benign. ``decided`` [n] rows were accepted or
     rejected by a person: nothing is asked about a slice that has no others. ``vouched`` [n] rows were confirmed as
     benign: they return unless they are of a slice with that label, with which they wait, or a person has decided.
+
+    Of the rows of no slice 16 are asked for too, drawn at random. Most are honest, and the hardest of their class: they
+    went because the base knows nothing like them, and a model learns more of each than of any other row.
     """
     none = np.zeros(len(new), dtype=np.bool_)
     vouched, decided = (none if mask is None else mask for mask in (vouched, decided))
@@ -138,7 +148,19 @@ def settle(
             holds = piece.kept or (wary and float(right.mean()) >= MOSTLY)
             still.append(Question(piece, (), holds))
             remarks.append(_remark(piece, int(right.sum()), len(right), int(np.count_nonzero(unknown))))
-    return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks))
+    alone = _alone(found, new, answers, vouched | decided, rng)
+    return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks), alone)
+
+
+def _alone(found: Sanitised, new: Rows, answers: Answered, settled: Bools, rng: np.random.Generator) -> tuple[int, ...]:
+    """Which of the rows that went one by one are asked for, those that are ``settled`` [n] left out."""
+    loose, about = found.removed & ~settled, np.zeros(len(answers.rows), np.bool_)
+    for piece in found.slices:
+        loose &= ~members(piece, found, new)
+        about |= answers.about(piece, found)
+    rows = np.flatnonzero(loose)
+    count = answers.count(~about)
+    return tuple(np.sort(rng.permutation(rows)[: max(0, ALONE - count)]).tolist())
 
 
 def _denied(piece: Slice, inside: Bools, answers: Answered) -> bool:
@@ -180,20 +202,22 @@ def members(piece: Slice, found: Sanitised, new: Rows) -> Bools:
 
 
 def requests(settled: Settled, new: Rows, about: About) -> list[dict[str, Any]]:
-    """The lines of `vetting.ndjson` about what is open."""
-    return [
+    """The lines of `vetting.ndjson` about what is open; those that nothing waits for come last."""
+    of_slices = [
         request(new, about, row, f"may be a new family of {q.slice.label} rather than poison: {describe(q.slice)}")
         for q in settled.open
         for row in q.rows
     ]
+    return of_slices + [request(new, about, row, WHY_ALONE, optional=True) for row in settled.alone]
 
 
-def request(new: Rows, about: About, row: int, why: str) -> dict[str, Any]:
-    """What a labeller needs to know of a row; an answer repeats id and digest."""
+def request(new: Rows, about: About, row: int, why: str, *, optional: bool = False) -> dict[str, Any]:
+    """What a labeller needs to know of a row; an answer repeats id and digest. Nothing waits for ``optional`` ones."""
     return {
         "id": str(about.id[row]),
         "digest": str(about.digest[row]),
         "why": why,
+        "optional": optional,
         "label": new.schema.classes[int(new.y[row])],
         "source": str(new.source[row]),
         "features": {f.name: f.show(float(new.x[row, j])) for j, f in enumerate(new.schema.features)},
