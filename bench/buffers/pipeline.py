@@ -152,7 +152,9 @@ def candidate(
     doubtful = doubted(done.found, done.settled)
     trial, made = learner(data.base, seed).make(data, doubtful, done.settled.returned, lkg, None)
     rows, weight = with_more(made.learned, made.weight, made.more)
-    return trial, Learned(rows, weight, np.arange(len(rows)) < made.trusted)
+    return trial, Learned(
+        rows, weight, np.concatenate([made.trusted, np.zeros(len(rows) - len(made.trusted), np.bool_)])
+    )
 
 
 def _about(rows: Rows) -> About:

@@ -39,7 +39,9 @@ MOST_PATTERNS: Final = 3
 class Made:
     """A candidate that is in no registry yet; ``learned`` are its rows without the counterexamples, with their ids.
 
-    ``weight`` [n] is that of the learned rows, of which the first ``trusted`` are; ``more`` are the counterexamples.
+    ``weight`` [n] is that of the learned rows; early stopping looks at the ``trusted`` [n] ones, which are those of the
+    base without answered ones: rows that were asked about are the odd ones, and say little of the others. ``more`` are
+    the counterexamples.
     """
 
     draft: Draft
@@ -48,7 +50,7 @@ class Made:
     learned_id: Strings
     weight: Floats
     more: Rows | None
-    trusted: int
+    trusted: Bools
 
     def told(self, lineage: Mapping[str, Any], gate: Mapping[str, Any]) -> Made:
         """The same with its history and what the gate said of it."""
@@ -98,7 +100,8 @@ class Learner:
         kept = ~found.removed | returned
         learned = Rows.concat([data.base, data.new.take(kept)])
         weight = np.concatenate([np.ones(len(data.base)), np.where(returned, 1.0, found.weight)[kept]])
-        trusted = np.arange(len(learned)) < len(data.base)
+        usual = np.ones(len(data.base), np.bool_) if data.unproven is None else ~data.unproven
+        trusted = np.concatenate([usual, np.zeros(len(learned) - len(usual), np.bool_)])
         more = joined([found.counterexamples, data.earlier.counterexamples(data.base, self._seed)])
         trained = self.train(*with_more(learned, weight, more), self._seed, "training the candidate", trusted)
         draft = self._draft_of(trained)
@@ -125,7 +128,7 @@ class Learner:
             benign=data.schema.classes.index(data.benign.name),
         )
         ids = np.concatenate([data.base_id, data.new_id[kept]])
-        return trial, Made(draft, with_canaries(draft, files), learned, ids, weight, more, len(data.base))
+        return trial, Made(draft, with_canaries(draft, files), learned, ids, weight, more, trusted)
 
     def _reseed(self, base: Rows, index: int) -> Scorer:
         seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0] % 2**31)

@@ -26,16 +26,13 @@ class TrainingInputError(Exception):
     """What a version was trained on cannot be put together again; the message says what is missing or differs."""
 
 
-def pack(learned: Rows, weight: Floats, more: Rows | None, trusted: int) -> bytes:
-    """The archive: of ``learned`` [n] only the sessions, ``weight`` [n], and the counterexamples ``more`` [m].
-
-    The first ``trusted`` of the rows are those of the trusted base.
-    """
+def pack(learned: Rows, weight: Floats, more: Rows | None, trusted: Bools) -> bytes:
+    """The archive: session, ``weight`` and ``trusted`` of ``learned`` [n] rows, and the counterexamples ``more``."""
     extra = learned.take(slice(0, 0)) if more is None else more
     names, session = np.unique(np.concatenate([learned.session, extra.session]), return_inverse=True)
     arrays = {
         "weight": weight,
-        "trusted": np.arange(len(learned)) < trusted,
+        "trusted": trusted,
         "session": session.astype(np.int64),
         "names": _bytes(names),
         "more_x": extra.x,
