@@ -11,20 +11,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from safetensors.numpy import load
 
 from rollback.durable import read_plain
-from rollback.train.recipe import Device, Progress, RecipeError, TrainingRows
-
-if TYPE_CHECKING:
-    from rollback.train.recipes.mlp import Fitted, Parameters
+from rollback.train.recipe import Device, Progress, RecipeError, TrainingRows, Weights
 
 WORKER: Final = "rollback.train.worker"
 COLUMNS: Final = ("x", "y", "session", "weight", "trusted")
@@ -49,13 +47,15 @@ def fit_together(
     *,
     seed: int,
     device: Device,
-    parameters: Parameters,
+    devices: int,
+    parameters: Mapping[str, Any],
     progress: Progress,
     checkpoints: Path | None,
-) -> Fitted:
-    """The loop of `rollback.train.recipes.mlp` in ``parameters.devices`` processes. Raises `RecipeError`."""
-    from rollback.train.recipes.mlp import Fitted  # noqa: PLC0415 - it imports this module when it needs it
+) -> tuple[Weights, dict[str, float]]:
+    """The network's tensors and figures of the loop of the recipe ``mlp``, run in so many processes.
 
+    Raises `RecipeError`.
+    """
     with tempfile.TemporaryDirectory(prefix="tocsin-train-") as name:
         folder = Path(name)
         given = {c: getattr(rows, c) for c in COLUMNS if getattr(rows, c) is not None}
@@ -65,14 +65,14 @@ def fit_together(
             "bounds": {feature: msgspec.to_builtins(own) for feature, own in rows.bounds.items()},
             "seed": seed,
             "device": device,
-            "parameters": asdict(parameters),
+            "parameters": dict(parameters),
             "checkpoints": None if checkpoints is None else str(checkpoints.absolute()),
         }
         (folder / "request.json").write_bytes(msgspec.json.encode(asked))
-        _run(folder, parameters.devices, progress)
+        _run(folder, devices, progress)
         weights = load(read_plain(folder / "weights.safetensors", LARGEST))
         figures = msgspec.json.decode((folder / "figures.json").read_bytes(), type=dict[str, float])
-    return Fitted(weights, {**figures, "devices": float(parameters.devices)})
+    return weights, {**figures, "devices": float(devices)}
 
 
 def command(folder: Path, devices: int) -> list[str]:

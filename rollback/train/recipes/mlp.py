@@ -25,6 +25,7 @@ from rollback.train.graph import onnx_spec
 from rollback.train.harden.domain import domain_of
 from rollback.train.harden.objective import Objective
 from rollback.train.harden.options import Pgd, Privacy, Smoothing, Trades
+from rollback.train.launch import fit_together
 from rollback.train.network import Network, drop_cells, place_of, repeatable
 from rollback.train.onnx_graph import build_model
 from rollback.train.recipe import Device, Progress, RecipeError, Trained, TrainingRows, Weights, answers_of
@@ -108,9 +109,16 @@ def train(
     """Train on the rows; see `rollback.train.recipe.Recipe`. On a CPU the same input gives the same weights."""
     p = parameters or Parameters()
     if p.devices > 1:
-        from rollback.train.launch import fit_together  # noqa: PLC0415 - it starts processes that import this file
-
-        fitted = fit_together(rows, seed=seed, device=device, parameters=p, progress=progress, checkpoints=checkpoints)
+        together = fit_together(
+            rows,
+            seed=seed,
+            device=device,
+            devices=p.devices,
+            parameters=asdict(p),
+            progress=progress,
+            checkpoints=checkpoints,
+        )
+        fitted = Fitted(*together)
     else:
         fitted = fit(rows, seed=seed, device=device, progress=progress, parameters=p, checkpoints=checkpoints)
     own = network_of(rows, fitted.weights, p, place_of(device)).probabilities
