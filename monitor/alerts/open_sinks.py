@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -60,14 +61,14 @@ def open_sinks(
     return [_open(name, config, state_dir, metrics, clocks, rng, version) for name, config in sinks.items()]
 
 
-def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
+def open_sink(config: SinkConfig, monotonic: Callable[[], float], wall: Callable[[], float] = time.time) -> Sink:
     """The sender alone."""
-    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic))
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall))
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:
     """The sink's encoder; over syslog the header takes a part of the greatest message."""
-    room = 0 if config.type == "file" else HEADER_ROOM
+    room = HEADER_ROOM if config.type.startswith("syslog") else 0
     return encoders()[config.format](version, config.message_limit() - room)
 
 
@@ -96,7 +97,7 @@ def _open(
         outgoing,
         Spool(folder, config.spool_max_bytes),
         DeadLetters(folder / "dead.ndjson"),
-        open_sink(config, clocks.monotonic),
+        open_sink(config, clocks.monotonic, clocks.wall),
         metrics,
         clocks,
         rng,
