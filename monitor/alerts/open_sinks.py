@@ -22,6 +22,7 @@ from monitor.alerts.seen import Seen
 from monitor.alerts.sink import Sink, SinkSurroundings
 from monitor.alerts.spool import Spool
 from monitor.alerts.syslog_frame import HEADER_ROOM
+from monitor.line_queue import WAITING
 from monitor.settings.sink_sections import SinkConfig
 from monitor.watching.alert_metrics import AlertMetrics
 
@@ -30,8 +31,11 @@ MakeEncoder = Callable[[str, int], Encoder]
 
 SPOOL: Final = "spool"
 INCIDENTS: Final = "incidents.ndjson"
-OFFERED_AGAIN_BYTES: Final = 1_048_576
-"""How much of the end of `incidents.ndjson` is looked through at a start for what did not reach the spool."""
+OFFERED_AGAIN: Final = 2 * WAITING
+"""How many incidents at the end of `incidents.ndjson` are looked through at a start for what did not reach the spool:
+more than may have waited in memory, fewer than are remembered as sent."""
+OFFERED_AGAIN_BYTES: Final = 67_108_864
+"""... and how much of the file at most."""
 
 
 def senders() -> dict[str, MakeSink]:
@@ -99,7 +103,7 @@ def _open(
         clocks.monotonic,
         clocks.wall,
     )
-    missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)
+    missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)[-OFFERED_AGAIN:]
     if not known:
         outgoing.pass_over(missed)
     return deliver(name, config, outgoing, folder, metrics, clocks, rng, missed if known else [])
