@@ -11,7 +11,7 @@ import structlog
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.dead_letters import DeadLetters
-from monitor.alerts.outgoing import Chosen, Outgoing
+from monitor.alerts.outgoing import Choice, Chosen
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
 from monitor.alerts.spool import Spool
 from monitor.watching.alert_metrics import AlertMetrics
@@ -50,7 +50,7 @@ class Courier:
     def __init__(
         self,
         name: str,
-        outgoing: Outgoing,
+        outgoing: Choice,
         spool: Spool,
         dead: DeadLetters,
         sink: Sink,

@@ -18,6 +18,7 @@ from monitor.settings.sink_keys import (
     LONGEST_DATAGRAM,
     MESSAGE_BYTES,
     NEEDED,
+    OF_INCIDENTS,
     OWN,
     SYSLOG_BYTES,
     SinkType,
@@ -72,6 +73,8 @@ class SinkConfig(Section):
     """How alerts get there."""
     format: Literal["ocsf", "incident", "ecs", "cef", "leef", "flat", "stix"] = "ocsf"
     """What an alert looks like: an OCSF 1.5.0 Detection Finding, or `tocsin.incident.v1` itself; ecs for elastic."""
+    gets: Literal["incidents", "vetting"] = "incidents"
+    """What is sent: incidents, or the requests for labels (`tocsin.vetting.v1`): a queue for who answers them."""
     address: Address | None = None
     """host:port of a syslog receiver."""
     facility: Facility = "local0"
@@ -143,7 +146,8 @@ class SinkConfig(Section):
         """Defaults that not every type shares."""
         if not isinstance(value, dict) or not isinstance(value.get("type"), str):
             return value
-        return {**DEFAULTS.get(value["type"], {}), **value}
+        idle = OF_INCIDENTS if value.get("gets") == "vetting" else frozenset[str]()
+        return {key: one for key, one in DEFAULTS.get(value["type"], {}).items() if key not in idle} | value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -160,6 +164,8 @@ class SinkConfig(Section):
     def _idle(self) -> Iterator[str]:
         if idle := sorted((self.model_fields_set & OWN) - ALLOWED[self.type]):
             yield f"{', '.join(idle)} would not be used: type is {self.type}"
+        if self.gets == "vetting" and (idle := sorted(self.model_fields_set & OF_INCIDENTS)):
+            yield f"{', '.join(idle)} would not be used: it gets vetting requests, not incidents"
         if self.url is not None and not self.url.startswith("https:"):
             tls = {"cafile", "certfile", "keyfile", "key_password_file", "check_hostname"}
             if idle := sorted(self.model_fields_set & tls):
@@ -180,7 +186,9 @@ class SinkConfig(Section):
     def _unfit(self) -> Iterator[str]:
         if self.url is not None and self.type != "webhook":
             HttpAddress.of(self.url)
-        if self.type == "alertmanager" and self.format != "incident":
+        if self.type == "alertmanager" and self.gets == "vetting":
+            yield "type alertmanager gets incidents only: a request for a label is nothing that fires"
+        elif self.type == "alertmanager" and self.format != "incident":
             yield "type alertmanager makes labels of format incident: leave format away"
         if self.type == "elastic" and self.format in {"cef", "leef"}:
             yield f"type elastic takes JSON, and format {self.format} is none: ecs is what Elastic's rules know"
