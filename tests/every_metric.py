@@ -69,6 +69,7 @@ class EveryMetric:
         self._metrics.incidents_open(MODEL, 1)
         for family in FAMILIES:
             self._metrics.incident(MODEL, family, "create")
+        self._metrics.folded(MODEL)
         self._metrics.action(MODEL, "rollback", "done", waiting=1)
 
     def _surroundings(self) -> None:

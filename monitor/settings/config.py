@@ -28,6 +28,7 @@ from monitor.settings.config_sections import (
 )
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
+from monitor.settings.incident_section import IncidentsConfig
 from monitor.settings.problems import ConfigError, Problem, unknown
 from monitor.settings.schedule_section import ScheduleConfig
 from monitor.settings.sink_sections import SinkConfig, SinkName
@@ -90,6 +91,8 @@ class Config(BaseSettings):
     """Keys."""
     bundles: BundlesConfig = BundlesConfig()
     """Limits of what is read from the registry."""
+    incidents: IncidentsConfig = IncidentsConfig()
+    """When an incident is updated, and when it is closed by itself."""
     sinks: dict[SinkName, SinkConfig] = {}
     """Where alerts go, by name."""
     schedule: ScheduleConfig = ScheduleConfig()
