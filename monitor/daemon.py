@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
+from monitor.alerts.vetting_queues import open_queues
 from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.audit_keys import audit_keys
 from monitor.audited import FindingsBook, QuarantineBook, Recording, note_configuration
@@ -139,6 +140,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
         _admin(stack, config)
+        alert_metrics = AlertMetrics(registry)
         around = Surroundings(
             registries,
             config.state_dir,
@@ -147,8 +149,11 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding,
             hash_key(config.state_dir),
             seed=0,
-            incident_outlets=[*_stdout(stack, metrics), *_sinks(stack, config, registry, version)],
-            vetting_outlets=[_requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics)],
+            incident_outlets=[*_stdout(stack, metrics), *_sinks(stack, config, alert_metrics, version)],
+            vetting_outlets=[
+                _requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics),
+                *_queues(stack, config, alert_metrics),
+            ],
         )
         parts = assemble(config, around)
         for name, watch in parts.watches.items():
@@ -216,14 +221,24 @@ def _admin(stack: ExitStack, config: Config) -> None:
         log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
 
 
-def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:
+def _sinks(stack: ExitStack, config: Config, metrics: AlertMetrics, version: str) -> list[Outlet]:
     """The SIEM's."""
     clocks = Clocks(time.time, time.monotonic)
     rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
-    sinks = open_sinks(config.sinks, config.state_dir, AlertMetrics(registry), clocks, rng, version)
+    sinks = open_sinks(config.sinks, config.state_dir, metrics, clocks, rng, version)
     for sink in sinks:
         stack.callback(sink.close)
     return [*sinks]
+
+
+def _queues(stack: ExitStack, config: Config, metrics: AlertMetrics) -> list[Outlet]:
+    """Those of the labellers."""
+    clocks = Clocks(time.time, time.monotonic)
+    rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+    queues = open_queues(config.sinks, config.state_dir, metrics, clocks, rng)
+    for queue in queues:
+        stack.callback(queue.close)
+    return [*queues]
 
 
 def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:

@@ -80,7 +80,7 @@ class VettingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`tocsin.vetting.v1`: please label this event; the answer is a feedback event of a trusted origin.
 
     ``incident`` is the incident's uid. ``why`` is for the analyst. ``deadline`` is null where an answer may
-    take its time.
+    take its time. ``model`` and ``version`` classified the event; older requests do not name them.
     """
 
     schema: Literal["tocsin.vetting.v1"] = "tocsin.vetting.v1"
@@ -92,6 +92,8 @@ class VettingRequest(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: Seconds
     deadline: Seconds | None = None
     ref: str | None = None
+    model: str | None = None
+    version: str | None = None
 
 
 class OffsetRange(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from monitor.alerts.dead_letters import DeadLetters
-from monitor.alerts.outgoing import Chosen, Outgoing
+from monitor.alerts.outgoing import Choice, Chosen
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
 from monitor.alerts.spool import Spool
 from monitor.watching.alert_metrics import AlertMetrics
@@ -47,7 +47,7 @@ class Courier:
     def __init__(
         self,
         name: str,
-        outgoing: Outgoing,
+        outgoing: Choice,
         spool: Spool,
         dead: DeadLetters,
         sink: Sink,

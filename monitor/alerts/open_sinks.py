@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -17,11 +17,12 @@ from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.delivery import Delivery
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
-from monitor.alerts.outgoing import Outgoing, Wanted
+from monitor.alerts.outgoing import Choice, Outgoing, Wanted
 from monitor.alerts.seen import Seen
 from monitor.alerts.sink import Sink, SinkSurroundings
 from monitor.alerts.spool import Spool
 from monitor.alerts.syslog_frame import HEADER_ROOM
+from monitor.line_queue import WAITING
 from monitor.settings.sink_sections import SinkConfig
 from monitor.watching.alert_metrics import AlertMetrics
 
@@ -30,8 +31,11 @@ MakeEncoder = Callable[[str, int], Encoder]
 
 SPOOL: Final = "spool"
 INCIDENTS: Final = "incidents.ndjson"
-OFFERED_AGAIN_BYTES: Final = 1_048_576
-"""How much of the end of `incidents.ndjson` is looked through at a start for what did not reach the spool."""
+OFFERED_AGAIN: Final = 2 * WAITING
+"""How many incidents at the end of `incidents.ndjson` are looked through at a start for what did not reach the spool:
+more than may have waited in memory, fewer than are remembered as sent."""
+OFFERED_AGAIN_BYTES: Final = 67_108_864
+"""... and how much of the file at most."""
 
 
 def senders() -> dict[str, MakeSink]:
@@ -52,12 +56,16 @@ def open_sinks(
     rng: random.Random,
     version: str,
 ) -> list[Delivery]:
-    """An outlet for each sink, delivering; close each of them at the end. ``version`` is the product's.
+    """An outlet for each sink that gets incidents, delivering; close each at the end. ``version`` is the product's.
 
     What a crash kept from reaching the spool is taken from the end of `incidents.ndjson`; a sink that is new in the
     configuration starts with what happens from now on.
     """
-    return [_open(name, config, state_dir, metrics, clocks, rng, version) for name, config in sinks.items()]
+    return [
+        _open(name, config, state_dir, metrics, clocks, rng, version)
+        for name, config in sinks.items()
+        if config.gets == "incidents"
+    ]
 
 
 def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
@@ -66,9 +74,13 @@ def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:
-    """The sink's encoder; over syslog the header takes a part of the greatest message."""
-    room = 0 if config.type == "file" else HEADER_ROOM
-    return encoders()[config.format](version, config.message_limit() - room)
+    """The sink's encoder."""
+    return encoders()[config.format](version, body_limit(config))
+
+
+def body_limit(config: SinkConfig) -> int:
+    """The greatest body in bytes; over syslog the header takes a part of the greatest message."""
+    return config.message_limit() - (0 if config.type == "file" else HEADER_ROOM)
 
 
 def _open(
@@ -91,9 +103,26 @@ def _open(
         clocks.monotonic,
         clocks.wall,
     )
+    missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)[-OFFERED_AGAIN:]
+    if not known:
+        outgoing.pass_over(missed)
+    return deliver(name, config, outgoing, folder, metrics, clocks, rng, missed if known else [])
+
+
+def deliver(
+    name: str,
+    config: SinkConfig,
+    choice: Choice,
+    folder: Path,
+    metrics: AlertMetrics,
+    clocks: Clocks,
+    rng: random.Random,
+    missed: Sequence[bytes],
+) -> Delivery:
+    """An outlet that delivers what ``choice`` makes of its lines, over ``folder``; ``missed`` are the first of them."""
     courier = Courier(
         name,
-        outgoing,
+        choice,
         Spool(folder, config.spool_max_bytes),
         DeadLetters(folder / "dead.ndjson"),
         open_sink(config, clocks.monotonic),
@@ -101,11 +130,7 @@ def _open(
         clocks,
         rng,
     )
-    missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)
-    if known:
-        courier.take(missed)
-    else:
-        outgoing.pass_over(missed)
+    courier.take(missed)
     delivery = Delivery(name, courier, metrics)
     delivery.start()
     return delivery

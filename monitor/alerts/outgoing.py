@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from monitor.alerts.alert import Alert, IncidentMessage, Notice, UnreadableIncidentError, digest_of, read_incident
 from monitor.alerts.encoder import Encoder
@@ -45,8 +45,21 @@ class Chosen:
     suppressed: int = 0
 
 
+class Choice(Protocol):
+    """What a sink makes of the loop's lines."""
+
+    def choose(self, lines: Sequence[bytes]) -> Chosen:
+        """What is to be sent of ``lines``, each of them once."""
+
+    def last_words(self) -> Chosen:
+        """What was held back, and is to be sent before the end."""
+
+    def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
+        """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
+
+
 class Outgoing:
-    """Chooses and encodes. ``monotonic`` and ``wall`` are clocks in seconds, the latter since the epoch."""
+    """A `Choice` for incidents. ``monotonic`` and ``wall`` are clocks in seconds, the latter since the epoch."""
 
     def __init__(
         self,
@@ -67,7 +80,7 @@ class Outgoing:
         self._wall = wall
 
     def choose(self, lines: Sequence[bytes]) -> Chosen:
-        """What is to be sent of ``lines``, each of them once."""
+        """See `Choice`."""
         chosen = Chosen()
         if self._limit.over(self._monotonic()):
             self._add_summary(chosen)
@@ -77,7 +90,7 @@ class Outgoing:
         return chosen
 
     def last_words(self) -> Chosen:
-        """The sum of a flood that is not over yet."""
+        """See `Choice`: the sum of a flood that is not over yet."""
         chosen = Chosen()
         self._add_summary(chosen)
         return chosen
@@ -87,7 +100,7 @@ class Outgoing:
         self._seen.add([_key(line) for line in lines])
 
     def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
-        """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
+        """See `Choice`."""
         self._seen.add([*passed_over, *(digest_of(alert.id.encode()) for alert in alerts)])
 
     def _choose(self, line: bytes, keys: set[bytes], chosen: Chosen) -> None:

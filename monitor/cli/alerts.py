@@ -9,11 +9,12 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from monitor.alerts.alert import read_incident
-from monitor.alerts.open_sinks import open_encoder, open_sink
+from monitor.alerts.alert import Alert, read_incident
+from monitor.alerts.open_sinks import body_limit, open_encoder, open_sink
 from monitor.alerts.outgoing import incident_alert
-from monitor.alerts.sample import sample_incident
+from monitor.alerts.sample import sample_incident, sample_request
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
+from monitor.alerts.vetting_requests import request_alert, request_body
 from monitor.cli.main import version
 from monitor.cli.output import show
 from monitor.settings.config import ConfigError, Problem, load_config
@@ -45,7 +46,8 @@ def send_test(
 ) -> None:
     """Send one test alert to every configured sink, now and without the spool.
 
-    It is an incident of the lowest severity of a model called tocsin-test, and says that it is a test.
+    It is an incident of the lowest severity of a model called tocsin-test, and says that it is a test. A sink that gets
+    vetting requests is sent one of these.
 
     Example: tocsin alerts test --config tocsin.yaml
     """
@@ -54,16 +56,23 @@ def send_test(
         raise ConfigError(config, [Problem("sinks", "missing: no sink is configured")])
     if sink is not None and sink not in sinks:
         raise ConfigError(config, [Problem(f"sinks.{sink}", unknown(sink, sinks))])
-    line = sample_incident(time.time())
-    rows = [_try(name, one, line) for name, one in sinks.items() if sink in (None, name)]
+    at = time.time()
+    rows = [_try(name, one, at) for name, one in sinks.items() if sink in (None, name)]
     show(rows, as_json=as_json)
     if failed := [row["sink"] for row in rows if not row["sent"]]:
         raise TestAlertError(f"the test alert did not get to {', '.join(failed)}")
 
 
-def _try(name: str, config: SinkConfig, line: bytes) -> dict[str, Any]:
-    message = read_incident(line)
-    alert = incident_alert(message, open_encoder(config, version()).incident(message))
+def _sample(config: SinkConfig, at: float) -> Alert:
+    if config.gets == "vetting":
+        request = sample_request(at)
+        return request_alert(request, request_body(request, body_limit(config)))
+    message = read_incident(sample_incident(at))
+    return incident_alert(message, open_encoder(config, version()).incident(message))
+
+
+def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
+    alert = _sample(config, at)
     receiver = open_sink(config, time.monotonic)
     error = ""
     try:

@@ -22,6 +22,7 @@ FILE_BYTES: Final = 1_048_576
 _TLS: Final = frozenset({"cafile", "certfile", "keyfile", "key_password_file", "check_hostname"})
 _SYSLOG: Final = frozenset({"address", "facility"})
 _ALLOWED: Final = {"syslog_tcp": _SYSLOG, "syslog_tls": _SYSLOG | _TLS, "file": frozenset({"path"})}
+_OF_INCIDENTS: Final = frozenset({"format", "send_suspected", "min_severity", "alerts_per_minute", "burst"})
 _NEEDED: Final = {"syslog_tcp": "address", "syslog_tls": "address", "file": "path"}
 
 
@@ -32,6 +33,8 @@ class SinkConfig(Section):
     """How alerts get there."""
     format: Literal["ocsf", "incident", "ecs", "cef", "leef", "flat", "stix"] = "ocsf"
     """What an alert looks like: an OCSF 1.5.0 Detection Finding, or `tocsin.incident.v1` itself."""
+    gets: Literal["incidents", "vetting"] = "incidents"
+    """What is sent: incidents, or the requests for labels (`tocsin.vetting.v1`): a queue for who answers them."""
     address: Address | None = None
     """host:port of a syslog receiver."""
     facility: Facility = "local0"
@@ -73,6 +76,12 @@ class SinkConfig(Section):
             raise ValueError("certfile and keyfile go together")
         if self.key_password_file is not None and self.keyfile is None:
             raise ValueError("key_password_file would not be used without keyfile")
+        return self
+
+    @model_validator(mode="after")
+    def _queue(self) -> Self:
+        if self.gets == "vetting" and (idle := sorted(self.model_fields_set & _OF_INCIDENTS)):
+            raise ValueError(f"{', '.join(idle)} would not be used: it gets vetting requests, not incidents")
         return self
 
     def host_and_port(self) -> tuple[str, int]:
