@@ -16,7 +16,8 @@ from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
-from monitor.alerts.outgoing import Outgoing, Wanted
+from monitor.alerts.losses import Losses
+from monitor.alerts.outgoing import NOTICE_FAMILY, Outgoing, Wanted
 from monitor.alerts.seen import Seen
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import Sink
@@ -64,8 +65,8 @@ def line(number: int = 0, **changes: Any) -> bytes:
 
 
 def numbers(alerts: list[Alert]) -> list[int]:
-    """Which incidents these are about."""
-    return [int(alert.incident, 16) for alert in alerts]
+    """Which incidents these are about; notices are about none."""
+    return [int(alert.incident, 16) for alert in alerts if alert.family != NOTICE_FAMILY]
 
 
 class Clock:
@@ -113,6 +114,7 @@ class Way:
             self.outgoing,
             self.spool,
             DeadLetters(self.folder / "dead.ndjson"),
+            Losses(self.folder / "losses.json"),
             self.sink,
             self.metrics,
             Clocks(lambda: 1767225600.0 + self.clock(), self.clock),

@@ -13,10 +13,12 @@ from typing import Final
 
 from monitor.alerts import encode, send
 from monitor.alerts.courier import Clocks, Courier
+from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.delivery import Delivery
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
+from monitor.alerts.losses import Losses
 from monitor.alerts.outgoing import Choice, Outgoing, Wanted
 from monitor.alerts.seen import Seen
 from monitor.alerts.sink import Sink, SinkSurroundings
@@ -124,7 +126,8 @@ def deliver(
         name,
         choice,
         Spool(folder, config.spool_max_bytes),
-        DeadLetters(folder / "dead.ndjson"),
+        DeadLetters(folder / DEAD_LETTERS),
+        Losses(folder / "losses.json"),
         open_sink(config, clocks.monotonic),
         metrics,
         clocks,

@@ -54,6 +54,9 @@ class Choice(Protocol):
     def last_words(self) -> Chosen:
         """What was held back, and is to be sent before the end."""
 
+    def notice(self, notice: Notice) -> list[Alert]:
+        """How to tell something about the alerts themselves; nothing where the receiver would not understand it."""
+
     def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
         """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
 
@@ -94,6 +97,10 @@ class Outgoing:
         chosen = Chosen()
         self._add_summary(chosen)
         return chosen
+
+    def notice(self, notice: Notice) -> list[Alert]:
+        """See `Choice`."""
+        return [notice_alert(notice, self._encoder.notice(notice))]
 
     def pass_over(self, lines: Sequence[bytes]) -> None:
         """None of these is ever to be sent."""
@@ -140,7 +147,7 @@ class Outgoing:
     def _add_summary(self, chosen: Chosen) -> None:
         notice = self._limit.sum_up(self._sink, self._wall())
         if notice is not None:
-            chosen.alerts.append(notice_alert(notice, self._encoder.notice(notice)))
+            chosen.alerts += self.notice(notice)
 
 
 def _key(line: bytes) -> bytes:

@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from monitor.alerts.breaker import STATES, State
+
 DropReason = Literal["queue_full", "spool_full", "spool_failed", "flood", "refused", "unreadable"]
 DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "queue_full",
@@ -32,6 +34,7 @@ class AlertMetrics:
         self._dropped = counter("dropped", "Alerts that will not be sent.", "reason")
         self._waiting = gauge("waiting", "Alerts that wait to be sent.")
         self._spool = gauge("spool_bytes", "Bytes on disk that wait to be sent.")
+        self._circuit = gauge("circuit_state", "Circuit breaker: 0 closed, 1 half open (one alert as a probe), 2 open.")
         self._success = gauge("last_success_timestamp_seconds", "When the receiver last took alerts; 0 for never.")
 
     def known(self, sink: str) -> None:
@@ -43,6 +46,7 @@ class AlertMetrics:
         self._waiting.labels(sink)
         self._spool.labels(sink)
         self._success.labels(sink)
+        self._circuit.labels(sink)
 
     def sent(self, sink: str, n: int, at: float) -> None:
         """``n`` alerts were taken, at ``at`` seconds since the epoch."""
@@ -56,6 +60,10 @@ class AlertMetrics:
     def dropped(self, sink: str, reason: DropReason, n: int = 1) -> None:
         """Alerts were given up."""
         self._dropped.labels(sink, reason).inc(n)
+
+    def circuit(self, sink: str, state: State) -> None:
+        """What the circuit breaker lets pass."""
+        self._circuit.labels(sink).set(STATES.index(state))
 
     def waiting(self, sink: str, n: int, spool_bytes: int) -> None:
         """What waits now."""
