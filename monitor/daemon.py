@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
+from monitor.alerts.route_notes import configured_routing, routing_notes
 from monitor.alerts.vetting_queues import open_queues
 from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.audit_keys import audit_keys
@@ -225,7 +226,10 @@ def _sinks(stack: ExitStack, config: Config, metrics: AlertMetrics, version: str
     """The SIEM's."""
     clocks = Clocks(time.time, time.monotonic)
     rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
-    sinks = open_sinks(config.sinks, config.state_dir, metrics, clocks, rng, version)
+    routing = configured_routing(config)
+    for note in routing_notes(config):
+        log.warning("routing", note=note)
+    sinks = open_sinks(config.sinks, config.state_dir, metrics, clocks, rng, version, routing)
     for sink in sinks:
         stack.callback(sink.close)
     return [*sinks]

@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from monitor.alerts.admission import Admission, Place
 from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks, Courier
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
+from monitor.alerts.ledger import FILE as LEDGER
+from monitor.alerts.ledger import open_ledger
 from monitor.alerts.losses import Losses
 from monitor.alerts.outgoing import NOTICE_FAMILY, Outgoing, Wanted
 from monitor.alerts.seen import Seen
@@ -92,6 +95,7 @@ class Way:
     per_minute: float = 6000.0
     burst: int = 1000
     spool_bytes: int = 1_000_000
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         self.metrics = AlertMetrics(self.registry)
@@ -107,7 +111,8 @@ class Way:
             Seen(self.folder / "seen"),
             self.encoder,
             self.clock,
-            lambda: 1767225600.0 + self.clock(),
+            self.wall,
+            None if self.place is None else Admission(self.place, open_ledger(self.folder / LEDGER, self.wall())),
         )
         self.courier = Courier(
             NAME,
@@ -117,10 +122,13 @@ class Way:
             Losses(self.folder / "losses.json"),
             self.sink,
             self.metrics,
-            Clocks(lambda: 1767225600.0 + self.clock(), self.clock),
+            Clocks(self.wall, self.clock),
             random.Random(1),  # noqa: S311 - only spreads attempts over time
         )
         return self.courier
+
+    def wall(self) -> float:
+        return 1767225600.0 + self.clock()
 
     def value(self, name: str, **labels: str) -> float:
         """A figure of the sink."""

@@ -83,6 +83,7 @@ class EveryMetric:
         for reason in DROP_REASONS:
             self._alerts.dropped("siem", reason)
         self._alerts.waiting("siem", 2, 100)
+        self._alerts.folded("siem", 1)
         self._alerts.circuit("siem", "closed")
         for outcome in OUTCOMES:
             self._schedule.ran("canary_probe", outcome, time.time())

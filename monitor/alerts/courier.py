@@ -135,6 +135,9 @@ class Courier:
         """What of it is not put on disk is counted and said."""
         if chosen.suppressed:
             self._drop("flood", chosen.suppressed)
+        if chosen.muted:
+            self._drop("muted", chosen.muted)
+        self._metrics.folded(self._name, chosen.folded)
         for item in chosen.unsendable:
             self._dead.put_line(item.line, item.reason)
             self._metrics.dropped(self._name, "unreadable")

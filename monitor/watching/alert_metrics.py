@@ -8,12 +8,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from monitor.alerts.breaker import STATES, State
 
-DropReason = Literal["queue_full", "spool_full", "spool_failed", "flood", "refused", "unreadable"]
+DropReason = Literal["queue_full", "spool_full", "spool_failed", "flood", "muted", "refused", "unreadable"]
 DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "queue_full",
     "spool_full",
     "spool_failed",
     "flood",
+    "muted",
     "refused",
     "unreadable",
 )
@@ -32,6 +33,7 @@ class AlertMetrics:
         self._sent = counter("sent", "Alerts that the receiver took.")
         self._failed = counter("failed_attempts", "Attempts that failed; the alerts are sent again.")
         self._dropped = counter("dropped", "Alerts that will not be sent.", "reason")
+        self._folded = counter("folded", "Messages held back: muted, or too soon after the last of their incident.")
         self._waiting = gauge("waiting", "Alerts that wait to be sent.")
         self._spool = gauge("spool_bytes", "Bytes on disk that wait to be sent.")
         self._circuit = gauge("circuit_state", "Circuit breaker: 0 closed, 1 half open (one alert as a probe), 2 open.")
@@ -41,6 +43,7 @@ class AlertMetrics:
         """A sink: its figures are there from the start, so that a rate over them sees the first change."""
         self._sent.labels(sink)
         self._failed.labels(sink)
+        self._folded.labels(sink)
         for reason in DROP_REASONS:
             self._dropped.labels(sink, reason)
         self._waiting.labels(sink)
@@ -56,6 +59,10 @@ class AlertMetrics:
     def failed(self, sink: str) -> None:
         """An attempt failed."""
         self._failed.labels(sink).inc()
+
+    def folded(self, sink: str, n: int) -> None:
+        """Messages are held back; the newest of each incident is told later."""
+        self._folded.labels(sink).inc(n)
 
     def dropped(self, sink: str, reason: DropReason, n: int = 1) -> None:
         """Alerts were given up."""
