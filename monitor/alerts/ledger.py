@@ -51,7 +51,7 @@ def open_ledger(path: Path, now: float) -> Ledger:
     except sqlite3.DatabaseError as error:
         aside = path.with_suffix(".damaged")
         path.replace(aside)
-        log.error("what a sink was told is not known any more", reason=str(error), moved_to=str(aside))
+        log.warning("what a sink was told is not known any more", reason=str(error), moved_to=str(aside))
         return Ledger(path, now)
 
 

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -78,9 +79,9 @@ def open_sinks(
     ]
 
 
-def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
+def open_sink(config: SinkConfig, monotonic: Callable[[], float], wall: Callable[[], float] = time.time) -> Sink:
     """The sender alone."""
-    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic))
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall))
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:
@@ -90,7 +91,7 @@ def open_encoder(config: SinkConfig, version: str) -> Encoder:
 
 def body_limit(config: SinkConfig) -> int:
     """The greatest body in bytes; over syslog the header takes a part of the greatest message."""
-    return config.message_limit() - (0 if config.type == "file" else HEADER_ROOM)
+    return config.message_limit() - (HEADER_ROOM if config.type.startswith("syslog") else 0)
 
 
 def _open(
@@ -123,7 +124,7 @@ def _open(
 
 
 def _admission(name: str, wanted: Wanted, routing: Routing | None, path: Path, now: float) -> Admission | None:
-    """None where the sink gets everything at once; one that was held back before the routes were taken away still is."""
+    """None where the sink gets everything at once, and nothing is left that was held back before."""
     if routing is None and wanted == Wanted() and not path.exists():
         return None
 
@@ -152,7 +153,7 @@ def deliver(
         Spool(folder, config.spool_max_bytes),
         DeadLetters(folder / DEAD_LETTERS),
         Losses(folder / "losses.json"),
-        open_sink(config, clocks.monotonic),
+        open_sink(config, clocks.monotonic, clocks.wall),
         metrics,
         clocks,
         rng,
