@@ -40,8 +40,8 @@ class Unsendable:
 class Chosen:
     """What becomes of some lines. ``passed_over`` are the keys of those that need not be looked at again.
 
-    ``suppressed`` were too many, ``muted`` came and went while nobody was to be told; of the ``folded`` ones, the newest
-    of each incident is told later.
+    ``suppressed`` were too many, ``muted`` came and went while nobody was to be told; of the ``folded`` ones, the
+    newest of each incident is told later.
     """
 
     alerts: list[Alert] = field(default_factory=list)
