@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from monitor.alerts.alert import Alert
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.outgoing import Choice, Chosen
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
@@ -23,6 +24,8 @@ LOOK_SECONDS: Final = 1.0
 """How often an idle connection is looked after."""
 FIRST_WAIT_SECONDS: Final = 1.0
 LONGEST_WAIT_SECONDS: Final = 60.0
+LONGEST_ASKED_SECONDS: Final = 600.0
+"""A receiver that asks for more patience is asked again all the same."""
 WELL_SECONDS: Final = 10.0
 """A receiver that has been well for so long starts with a short wait again when it fails."""
 MOST_UNSETTLED: Final = 1000
@@ -87,7 +90,8 @@ class Courier:
             self._send()
         except SinkRetryableError as error:
             self._unread = 0
-            self._failed(str(error))
+            self._settle(error.read, 0)
+            self._failed(str(error), error.wait_seconds)
         else:
             self._went_well(now)
         self._show()
@@ -138,8 +142,12 @@ class Courier:
         batch = self._spool.peek(BATCH, self._unread)
         try:
             unread = self._sink.send(batch)
-        except SinkPermanentError:
-            self._send_singly(len(batch))
+        except SinkPermanentError as error:
+            if error.sent is None:
+                self._send_singly(len(batch))
+            else:
+                self._unread += error.sent
+                self._refused(batch[error.sent], error)
         else:
             self._settle(len(batch), unread)
 
@@ -150,15 +158,22 @@ class Courier:
             try:
                 unread = self._sink.send(one)
             except SinkPermanentError as error:
+                self._refused(one[0], error)
                 if self._unread:
-                    # it can leave the spool only after those before it
-                    self._settle(0, self._sink.send(()))
                     return
-                self._dead.put(one[0].body, str(error))
-                self._drop("refused", 1)
-                self._spool.advance(1)
             else:
                 self._settle(1, unread)
+
+    def _refused(self, alert: Alert, error: SinkPermanentError) -> None:
+        """It can leave the spool only after those before it; until they were read it is offered again."""
+        if self._unread:
+            self._settle(0, self._sink.send(()))
+        if self._unread:
+            self._due_at = self._clocks.monotonic() + LOOK_SECONDS
+        else:
+            self._dead.put(alert.body, str(error))
+            self._drop("refused", 1)
+            self._spool.advance(1)
 
     def _settle(self, sent: int, unread: int) -> None:
         """``sent`` more alerts are on their way; of all that are, the last ``unread`` may not have been read."""
@@ -168,11 +183,11 @@ class Courier:
             self._spool.advance(read)
             self._metrics.sent(self._name, read, self._clocks.wall())
 
-    def _failed(self, reason: str) -> None:
-        """Wait twice as long as the last time, give or take a quarter."""
+    def _failed(self, reason: str, asked_for: float) -> None:
+        """Wait twice as long as the last time, give or take a quarter; as long as is ``asked_for`` in any case."""
         self._well_since = None
         wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
-        wait *= self._rng.uniform(0.75, 1.25)
+        wait = max(wait * self._rng.uniform(0.75, 1.25), min(asked_for, LONGEST_ASKED_SECONDS))
         self._failures += 1
         self._due_at = self._clocks.monotonic() + wait
         self._metrics.failed(self._name)

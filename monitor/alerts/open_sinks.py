@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -68,9 +69,9 @@ def open_sinks(
     ]
 
 
-def open_sink(config: SinkConfig, monotonic: Callable[[], float]) -> Sink:
+def open_sink(config: SinkConfig, monotonic: Callable[[], float], wall: Callable[[], float] = time.time) -> Sink:
     """The sender alone."""
-    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic))
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall))
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:
@@ -80,7 +81,7 @@ def open_encoder(config: SinkConfig, version: str) -> Encoder:
 
 def body_limit(config: SinkConfig) -> int:
     """The greatest body in bytes; over syslog the header takes a part of the greatest message."""
-    return config.message_limit() - (0 if config.type == "file" else HEADER_ROOM)
+    return config.message_limit() - (HEADER_ROOM if config.type.startswith("syslog") else 0)
 
 
 def _open(
@@ -125,7 +126,7 @@ def deliver(
         choice,
         Spool(folder, config.spool_max_bytes),
         DeadLetters(folder / "dead.ndjson"),
-        open_sink(config, clocks.monotonic),
+        open_sink(config, clocks.monotonic, clocks.wall),
         metrics,
         clocks,
         rng,
