@@ -120,4 +120,6 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
         answer += part
         if len(answer) > limit:
             raise AnswerTooLongError(f"its answer is longer than {limit} bytes")
+    if response.length:  # http.client says so only where everything is read at once
+        raise http.client.IncompleteRead(bytes(answer), response.length)
     return bytes(answer)

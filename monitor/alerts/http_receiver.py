@@ -119,7 +119,7 @@ class HttpReceiver:
 
     def _secrets(self) -> list[str]:
         try:
-            values = [part for value in self.headers().values() for part in value.split(" ")]
+            values = [value.rpartition(" ")[2] for value in self.headers().values()]
             path = split_url(self.url())[1] if self.config.url_file is not None else ""
         except (OSError, ValueError):
             return []

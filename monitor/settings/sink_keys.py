@@ -37,6 +37,8 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
 }
 """Besides those that every sink has."""
 OWN: Final = frozenset[str]().union(*ALLOWED.values())
+OF_INCIDENTS: Final = frozenset({"format", "send_suspected", "min_severity", "alerts_per_minute", "burst"})
+"""What says nothing about vetting requests."""
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "syslog_tcp": ("address",),
     "syslog_tls": ("address",),

@@ -18,6 +18,7 @@ from monitor.settings.sink_keys import (
     LONGEST_DATAGRAM,
     MESSAGE_BYTES,
     NEEDED,
+    OF_INCIDENTS,
     OWN,
     SYSLOG_BYTES,
     SinkType,
@@ -36,10 +37,6 @@ OURS: Final = frozenset(
     | {"webhook-id", "webhook-timestamp", "webhook-signature"}
 )
 """Headers that are not to be configured: what they say is known, or a secret."""
-
-
-_OF_INCIDENTS: Final = frozenset({"format", "send_suspected", "min_severity", "alerts_per_minute", "burst"})
-_NO_QUEUES: Final = frozenset({"alertmanager", "elastic"})
 
 
 def _check_url(url: str) -> str:
@@ -149,20 +146,13 @@ class SinkConfig(Section):
         """Defaults that not every type shares."""
         if not isinstance(value, dict) or not isinstance(value.get("type"), str):
             return value
-        return {**DEFAULTS.get(value["type"], {}), **value}
+        idle = OF_INCIDENTS if value.get("gets") == "vetting" else frozenset[str]()
+        return {key: one for key, one in DEFAULTS.get(value["type"], {}).items() if key not in idle} | value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for problem in (*self._missing(), *self._idle(), *self._pairs(), *self._unfit()):
             raise ValueError(problem)
-        return self
-
-    @model_validator(mode="after")
-    def _queue(self) -> Self:
-        if self.gets == "vetting" and self.type in _NO_QUEUES:
-            raise ValueError(f"type {self.type} takes no vetting requests: a webhook, a Kafka topic or a file does")
-        if self.gets == "vetting" and (idle := sorted(self.model_fields_set & _OF_INCIDENTS)):
-            raise ValueError(f"{', '.join(idle)} would not be used: it gets vetting requests, not incidents")
         return self
 
     def _missing(self) -> Iterator[str]:
@@ -174,6 +164,8 @@ class SinkConfig(Section):
     def _idle(self) -> Iterator[str]:
         if idle := sorted((self.model_fields_set & OWN) - ALLOWED[self.type]):
             yield f"{', '.join(idle)} would not be used: type is {self.type}"
+        if self.gets == "vetting" and (idle := sorted(self.model_fields_set & OF_INCIDENTS)):
+            yield f"{', '.join(idle)} would not be used: it gets vetting requests, not incidents"
         if self.url is not None and not self.url.startswith("https:"):
             tls = {"cafile", "certfile", "keyfile", "key_password_file", "check_hostname"}
             if idle := sorted(self.model_fields_set & tls):
@@ -194,7 +186,9 @@ class SinkConfig(Section):
     def _unfit(self) -> Iterator[str]:
         if self.url is not None and self.type != "webhook":
             HttpAddress.of(self.url)
-        if self.type == "alertmanager" and self.format != "incident":
+        if self.type == "alertmanager" and self.gets == "vetting":
+            yield "type alertmanager gets incidents only: a request for a label is nothing that fires"
+        elif self.type == "alertmanager" and self.format != "incident":
             yield "type alertmanager makes labels of format incident: leave format away"
         if self.type == "elastic" and self.format in {"cef", "leef"}:
             yield f"type elastic takes JSON, and format {self.format} is none: ecs is what Elastic's rules know"

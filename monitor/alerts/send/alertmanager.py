@@ -85,7 +85,7 @@ class AlertmanagerSink:
 
     def _posted(self, alert: Alert) -> _Posted:
         fields = _fields(alert)
-        begun = min(float(fields.get("opened_at") or alert.at), self._wall())
+        begun = max(0.0, min(fields.get("opened_at", alert.at), self._wall()))
         posted = {"labels": self._names(alert, fields), "annotations": _told(alert, fields), "startsAt": _date(begun)}
         if _is_over(alert):
             return self._ending(posted, 0.0)

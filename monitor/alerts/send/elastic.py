@@ -20,6 +20,7 @@ from monitor.settings.sink_sections import SinkConfig
 from rollback.reload.exchange import plain
 
 NDJSON: Final = "application/x-ndjson"
+NO_DATE: Final = "-"
 ALREADY_THERE: Final = HTTPStatus.CONFLICT
 
 
@@ -71,7 +72,8 @@ def _document(alert: Alert) -> bytes:
         found = msgspec.json.decode(alert.body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         found = {"message": alert.body.decode(errors="replace")}
-    return to_json({"@timestamp": timestamp(alert.at), **found})
+    at = timestamp(alert.at)
+    return to_json({"@timestamp": timestamp(0.0) if at == NO_DATE else at, **found})
 
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:

@@ -104,6 +104,8 @@ class HecSink:
             if said.get("code") in TAKES_NEVER or answer.status == TOO_LARGE:
                 raise SinkPermanentError(self._hec.why(answer))
             raise self._failure(answer)
+        if said.get("code") != 0:
+            raise SinkRetryableError(f"{self._hec.where()}: its answer is not that of an event collector: check url")
         if not self._acknowledge:
             return
         ack = said.get("ackId")
@@ -168,7 +170,7 @@ def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
     envelope = {
         "host": around.hostname,
         "source": "tocsin",
-        "sourcetype": config.sourcetype or f"tocsin:{config.format}",
+        "sourcetype": config.sourcetype or f"tocsin:{config.format if config.gets == 'incidents' else config.gets}",
         **({"index": config.index} if config.index else {}),
     }
     hec = receiver(config, around.wall, scheme="Splunk")
