@@ -13,7 +13,8 @@ from typing import Self
 import pytest
 from daemon_process import wait_until
 
-MODULES = Path("/usr/lib")
+MODULES = Path(os.environ.get("RSYSLOG_MODULES", "/usr/lib"))
+"""Where to look for its modules; an rsyslog that was only unpacked has them elsewhere."""
 GLOBAL = """
 global(workDirectory="{work}"{tls})
 template(name="raw" type="string" string="%rawmsg%\\n")

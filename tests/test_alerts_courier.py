@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alerts.alert import read_incident
-from monitor.alerts.courier import BATCH, LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS
+from monitor.alerts.breaker import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS
+from monitor.alerts.courier import BATCH
 from monitor.alerts.flood import LONGEST_SECONDS, QUIET_SECONDS, FloodLimit
 from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted
 from monitor.alerts.send.memory import MemorySink
@@ -154,6 +155,58 @@ def test_a_full_spool_drops_and_counts_and_takes_them_when_offered_again(
     run(way, 5)
     assert numbers(sink.received)[: int(kept)] == list(range(int(kept)))
     assert len(sink.received) > kept
+
+
+def test_what_a_full_spool_dropped_is_said_before_the_next_alert_that_finds_room_and_once(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    way = make(spool_bytes=20_000)
+    sink.failures.extend(away(1))
+    way.courier.take([line(i) for i in range(20)])
+    kept = int(way.value("waiting"))
+    way.courier.take([line(20)])
+    lost = int(way.dropped("spool_full"))
+    assert lost == 21 - kept
+    way.start()  # killed before anybody was told
+    run(way, 5)
+    assert numbers(sink.received) == list(range(kept))
+    for number in (30, 31):
+        way.courier.take([line(number)])
+    run(way, 2)
+    notice, *alerts = sink.received[kept:]
+    told = json.loads(notice.body)["unmapped"]
+    assert (notice.family, told["dropped"], told["reasons"]) == (NOTICE_FAMILY, lost, {"spool_full": lost})
+    assert numbers(alerts) == [30, 31]
+
+
+def test_after_five_failures_the_circuit_is_open_and_closed_by_one_alert_that_goes_through(
+    way: Way, sink: MemorySink
+) -> None:
+    sink.failures.extend(away(6))
+    way.courier.take([line(i) for i in range(20)])
+    states = []
+    for _ in range(7):
+        while sink.failures and not way.courier.work() and way.value("failed_attempts_total") == len(states):
+            way.clock.now += 1
+        states.append(way.value("circuit_state"))
+    assert states[:6] == [0, 0, 0, 0, 2, 2]
+    assert sink.received == []
+    way.clock.now += 100
+    assert way.courier.work()
+    assert (numbers(sink.received), way.value("circuit_state")) == ([0], 0)
+    way.courier.work()
+    assert numbers(sink.received) == list(range(20))
+
+
+def test_a_receiver_that_asks_for_time_is_given_it_but_not_for_ever(way: Way, sink: MemorySink) -> None:
+    sink.failures.extend([SinkRetryableError("busy", wait_seconds=30.0), SinkRetryableError("busy", wait_seconds=1e9)])
+    way.courier.take([line(1)])
+    run(way, 29)
+    assert sink.attempts == 1
+    run(way, 2)
+    assert sink.attempts == 2
+    run(way, 601)
+    assert numbers(sink.received) == [1]
 
 
 def test_an_alert_that_is_refused_for_good_holds_up_no_other(way: Way, sink: MemorySink) -> None:

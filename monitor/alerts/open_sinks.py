@@ -13,12 +13,19 @@ from types import ModuleType
 from typing import Final
 
 from monitor.alerts import encode, send
+from monitor.alerts.admission import Admission
+from monitor.alerts.alert import IncidentMessage
 from monitor.alerts.courier import Clocks, Courier
+from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.delivery import Delivery
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
+from monitor.alerts.ledger import FILE as LEDGER
+from monitor.alerts.ledger import open_ledger
+from monitor.alerts.losses import Losses
 from monitor.alerts.outgoing import Choice, Outgoing, Wanted
+from monitor.alerts.routes import Placement, Routing, placement
 from monitor.alerts.seen import Seen
 from monitor.alerts.sink import Sink, SinkSurroundings
 from monitor.alerts.spool import Spool
@@ -56,22 +63,30 @@ def open_sinks(
     clocks: Clocks,
     rng: random.Random,
     version: str,
+    routing: Routing | None = None,
 ) -> list[Delivery]:
     """An outlet for each sink that gets incidents, delivering; close each at the end. ``version`` is the product's.
+
+    Without ``routing`` each of them gets all incidents.
 
     What a crash kept from reaching the spool is taken from the end of `incidents.ndjson`; a sink that is new in the
     configuration starts with what happens from now on.
     """
     return [
-        _open(name, config, state_dir, metrics, clocks, rng, version)
+        _open(name, config, state_dir, metrics, clocks, rng, version, routing)
         for name, config in sinks.items()
         if config.gets == "incidents"
     ]
 
 
-def open_sink(config: SinkConfig, monotonic: Callable[[], float], wall: Callable[[], float] = time.time) -> Sink:
-    """The sender alone."""
-    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall))
+def open_sink(
+    config: SinkConfig,
+    monotonic: Callable[[], float],
+    wall: Callable[[], float] = time.time,
+    heard: Callable[[str], None] = lambda _: None,
+) -> Sink:
+    """The sender alone; see `SinkSurroundings`."""
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall, heard))
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:
@@ -92,22 +107,38 @@ def _open(
     clocks: Clocks,
     rng: random.Random,
     version: str,
+    routing: Routing | None,
 ) -> Delivery:
     folder = state_dir / SPOOL / name
     known = folder.exists()
+    wanted = Wanted(config.send_suspected, config.min_severity)
     outgoing = Outgoing(
         name,
-        Wanted(config.send_suspected, config.min_severity),
+        wanted,
         FloodLimit(config.alerts_per_minute, config.burst, clocks.monotonic()),
         Seen(folder / "seen"),
         open_encoder(config, version),
         clocks.monotonic,
         clocks.wall,
+        _admission(name, wanted, routing, folder / LEDGER, clocks.wall()),
     )
     missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)[-OFFERED_AGAIN:]
     if not known:
         outgoing.pass_over(missed)
     return deliver(name, config, outgoing, folder, metrics, clocks, rng, missed if known else [])
+
+
+def _admission(name: str, wanted: Wanted, routing: Routing | None, path: Path, now: float) -> Admission | None:
+    """None where the sink gets everything at once, and nothing is left that was held back before."""
+    if routing is None and wanted == Wanted() and not path.exists():
+        return None
+
+    def place(message: IncidentMessage, at: float) -> Placement | None:
+        if not wanted.takes(message):
+            return None
+        return Placement(()) if routing is None else placement(routing, name, message, at)
+
+    return Admission(place, open_ledger(path, now))
 
 
 def deliver(
@@ -125,7 +156,8 @@ def deliver(
         name,
         choice,
         Spool(folder, config.spool_max_bytes),
-        DeadLetters(folder / "dead.ndjson"),
+        DeadLetters(folder / DEAD_LETTERS),
+        Losses(folder / "losses.json"),
         open_sink(config, clocks.monotonic, clocks.wall),
         metrics,
         clocks,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from monitor.alerts.alert import Alert, digest_of
+from monitor.alerts.alert import Alert, Notice, digest_of
 from monitor.alerts.fit import Cut, TooLongError, fit
 from monitor.alerts.outgoing import Chosen, Unsendable
 from monitor.alerts.seen import Seen
@@ -41,6 +41,10 @@ class VettingRequests:
     def last_words(self) -> Chosen:
         """See `Choice`: nothing is held back."""
         return Chosen()
+
+    def notice(self, notice: Notice) -> list[Alert]:  # noqa: ARG002 - the seam's signature
+        """See `Choice`: labellers answer questions; metrics and the log have it."""
+        return []
 
     def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
         """See `Choice`."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from monitor.alerts.route_notes import routing_notes
 from monitor.alerts.sink_files import check_files
 from monitor.alerts.template import TemplateError
 from monitor.audit_keys import objection
@@ -37,7 +38,7 @@ def validate(
     """
     loaded = load_config(config, os.environ)
     check_for_run(loaded, config)
-    notes = [*key_notes(loaded, datetime.now(UTC))]
+    notes = [*key_notes(loaded, datetime.now(UTC)), *routing_notes(loaded)]
     text = "\n".join([_in_words(loaded), *(f"note: {note}" for note in notes)])
     show({"valid": True, **summary(loaded), "notes": notes}, as_json=as_json, text=text)
 

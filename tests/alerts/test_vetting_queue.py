@@ -22,6 +22,7 @@ from vetting_material import line, request, write_state
 from monitor.alerts.courier import Clocks, Courier
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.fit import TooLongError
+from monitor.alerts.losses import Losses
 from monitor.alerts.open_sinks import open_sinks
 from monitor.alerts.seen import Seen
 from monitor.alerts.send.memory import MemorySink
@@ -44,9 +45,9 @@ def choice(folder: Path) -> VettingRequests:
 
 def courier(folder: Path, sink: MemorySink, clock: Clock) -> Courier:
     """As a new process would make it."""
-    spool, dead = Spool(folder, 1_000_000), DeadLetters(folder / "dead.ndjson")
-    clocks = Clocks(time.time, clock)
-    return Courier("queue", choice(folder), spool, dead, sink, AlertMetrics(CollectorRegistry()), clocks, RNG)
+    kept = Spool(folder, 1_000_000), DeadLetters(folder / "dead.ndjson"), Losses(folder / "losses.json")
+    metrics, clocks = AlertMetrics(CollectorRegistry()), Clocks(time.time, clock)
+    return Courier("queue", choice(folder), *kept, sink, metrics, clocks, RNG)
 
 
 def deliver(state_dir: Path, sinks: dict[str, SinkConfig], *lines: bytes) -> None:

@@ -12,7 +12,7 @@ from theatre import PASSED, POISONED, Theatre
 
 from detectors.evidence import Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.incidents import Sighting
+from monitor.incident_fields import Sighting
 from monitor.messages import WindowItem
 from monitor.sources.memory import MemoryLog
 from monitor.sources.source import Partition
