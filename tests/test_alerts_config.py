@@ -20,8 +20,10 @@ sinks:
   local: {type: file, path: alerts.ndjson, format: incident, min_severity: 5, send_suspected: false}
 """
 SNAPSHOT = """
+tocsin_alerts_circuit_state sink
 tocsin_alerts_dropped_total reason,sink
 tocsin_alerts_failed_attempts_total sink
+tocsin_alerts_folded_total sink
 tocsin_alerts_last_success_timestamp_seconds sink
 tocsin_alerts_sent_total sink
 tocsin_alerts_spool_bytes sink

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NoReturn
 
-from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
+from monitor.alerts.sink import SinkPermanentError, SinkRetryableError, SinkSurroundings
 from monitor.alerts.tls import in_words, tls_context
 from monitor.settings.sink_sections import SinkConfig
 from rollback.reload.exchange import Address, plain, split_url
@@ -53,6 +53,7 @@ class HttpReceiver:
     url: Callable[[], str]
     headers: Callable[[], Mapping[str, str]]
     wall: Callable[[], float]
+    heard: Callable[[str], None] = lambda _: None
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """What it answers, whatever that is, within `timeout_seconds`; `SinkRetryableError` where it does not."""
@@ -67,11 +68,13 @@ class HttpReceiver:
             with TimedConnection(address.host, address.port, seconds, context) as timed:
                 sent = {"Connection": "close", "User-Agent": "tocsin", **headers, **secret}
                 target = own_path.rstrip("/") + path if path else own_path
-                return timed.exchange("POST", target, body, sent, MOST_ANSWER_BYTES)
+                answer = timed.exchange("POST", target, body, sent, MOST_ANSWER_BYTES)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise SinkRetryableError(f"{where}: {in_words(error, seconds, 'url')}") from error
         except (AnswerTooLongError, ValueError) as error:
             raise SinkRetryableError(f"{where}: {error}") from error
+        self.heard(self.why(answer))
+        return answer
 
     def demand(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """An answer that says success; else as `refuse` says."""
@@ -126,7 +129,7 @@ class HttpReceiver:
         return [secret for secret in (*values, path) if len(secret) >= SHORTEST_SECRET]
 
 
-def receiver(config: SinkConfig, wall: Callable[[], float], scheme: str = "Bearer") -> HttpReceiver:
+def receiver(config: SinkConfig, around: SinkSurroundings, scheme: str = "Bearer") -> HttpReceiver:
     """The one that is configured; ``scheme`` is what stands before a token."""
 
     def url() -> str:
@@ -142,7 +145,7 @@ def receiver(config: SinkConfig, wall: Callable[[], float], scheme: str = "Beare
             return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
         return {}
 
-    return HttpReceiver(config, url, headers, wall)
+    return HttpReceiver(config, url, headers, around.wall, around.heard)
 
 
 def read_secret(field: str, path: Path | None, *, spaces: bool = False) -> str:

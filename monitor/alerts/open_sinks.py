@@ -79,9 +79,14 @@ def open_sinks(
     ]
 
 
-def open_sink(config: SinkConfig, monotonic: Callable[[], float], wall: Callable[[], float] = time.time) -> Sink:
-    """The sender alone."""
-    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall))
+def open_sink(
+    config: SinkConfig,
+    monotonic: Callable[[], float],
+    wall: Callable[[], float] = time.time,
+    heard: Callable[[str], None] = lambda _: None,
+) -> Sink:
+    """The sender alone; see `SinkSurroundings`."""
+    return senders()[config.type](config, SinkSurroundings(socket.gethostname(), monotonic, wall, heard))
 
 
 def open_encoder(config: SinkConfig, version: str) -> Encoder:

@@ -53,8 +53,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SinkSurroundings:
-    """What a sender is given: this host's name, a clock that never goes back, and one since the epoch (seconds)."""
+    """What a sender is given: this host's name, a clock that never goes back, and one since the epoch (seconds).
+
+    ``heard`` is told what the receiver answers, in words without secrets, where it answers anything.
+    """
 
     hostname: str
     monotonic: Callable[[], float]
     wall: Callable[[], float] = time.time
+    heard: Callable[[str], None] = lambda _: None

@@ -152,4 +152,4 @@ def _date(at: float) -> str:
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
     """The sink."""
-    return AlertmanagerSink(receiver(config, around.wall), config.labels, around.monotonic, around.wall)
+    return AlertmanagerSink(receiver(config, around), config.labels, around.monotonic, around.wall)

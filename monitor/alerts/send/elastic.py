@@ -78,4 +78,4 @@ def _document(alert: Alert) -> bytes:
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
     """The sink."""
-    return ElasticSink(receiver(config, around.wall), config.index or "")
+    return ElasticSink(receiver(config, around), config.index or "")

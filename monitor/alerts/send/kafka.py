@@ -37,7 +37,14 @@ TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 class KafkaSink:
     """A `Sink`. ``connect`` gives a producer that gives a message up after ``seconds``, or raises a source's errors."""
 
-    def __init__(self, topic: str, connect: Callable[[], KafkaProducer], seconds: float) -> None:
+    def __init__(
+        self,
+        topic: str,
+        connect: Callable[[], KafkaProducer],
+        seconds: float,
+        heard: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._heard = heard
         self._topic = topic
         self._connect = connect
         self._seconds = seconds
@@ -94,7 +101,8 @@ class KafkaSink:
 
     def _judge(self, future: Any, i: int) -> None:
         try:
-            future.get(timeout=GRACE_SECONDS)
+            found = future.get(timeout=GRACE_SECONDS)
+            self._heard(f"{found.topic}/{found.partition} has it at offset {found.offset}")
         except KafkaError as error:
             self._raise(error, i)
 
@@ -133,7 +141,7 @@ def producer_settings(kafka: KafkaConnection, topic: str, seconds: float) -> Kaf
     )
 
 
-def make(config: SinkConfig, around: SinkSurroundings) -> Sink:  # noqa: ARG001 - every sender is made so
+def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
     """The sink."""
     topic, kafka, seconds = config.topic or "", config.kafka, config.timeout_seconds
 
@@ -146,4 +154,4 @@ def make(config: SinkConfig, around: SinkSurroundings) -> Sink:  # noqa: ARG001 
             max_request_size=2 * config.message_limit(),
         )
 
-    return KafkaSink(topic, connect, seconds)
+    return KafkaSink(topic, connect, seconds, around.heard)

@@ -173,5 +173,5 @@ def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
         "sourcetype": config.sourcetype or f"tocsin:{config.format if config.gets == 'incidents' else config.gets}",
         **({"index": config.index} if config.index else {}),
     }
-    hec = receiver(config, around.wall, scheme="Splunk")
+    hec = receiver(config, around, scheme="Splunk")
     return HecSink(hec, envelope, str(uuid.uuid4()), around.monotonic, acknowledge=config.acknowledge)

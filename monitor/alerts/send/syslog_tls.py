@@ -19,10 +19,12 @@ def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
         context = tls_context(config)
         plain = connect_tcp(host, port)
         try:
-            return context.wrap_socket(plain, server_hostname=host)
+            secure = context.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
             raise
+        around.heard(f"{secure.version()}; its certificate is good")
+        return secure
 
     settings = SyslogSettings(f"{host}:{port}", around.hostname, FACILITIES[config.facility], config.message_limit())
     return SyslogSink(settings, connect, around.monotonic)

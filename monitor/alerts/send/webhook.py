@@ -121,5 +121,5 @@ def signature(secret: bytes, uid: str, at: str, body: bytes) -> str:
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
     """The sink."""
-    hook = receiver(config, around.wall)
+    hook = receiver(config, around)
     return WebhookSink(hook, config.headers, config.secret_file, config.template_file, around)
