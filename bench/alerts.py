@@ -4,7 +4,7 @@
 
 Two processes run the whole loop (default configuration, all detectors, checkpoints and outputs on disk) over the same
 events in memory, and tell an incident every so many windows of 1,000 events: every 10, which is two to three a second
-for a loop at its limit, and every single one, to see what an alert costs. One of them has a sink: a receiver that accepts
+for a loop at its limit, and every single one, to see what an alert costs. One of them has a sink: a receiver that takes
 connections for TLS and never says a word, so that every attempt hangs until its time is over, and the alerts go to the
 spool. The processes take turns, a block of events each, now one first and now the other: what the machine does beside
 falls on both. The ratio within a pair of blocks is what counts. A table on stdout.
