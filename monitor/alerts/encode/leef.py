@@ -15,7 +15,7 @@ from typing import Final
 from monitor.alerts.alert import IncidentMessage, Notice
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.one_line import Line, Part, fitted, listed, milliseconds, visible
-from monitor.alerts.reading import acts, fired, implicated, kind, title
+from monitor.alerts.reading import acts, closing, fired, implicated, kind, title
 
 DELIMITER: Final = "^"
 LINE: Final = Line(DELIMITER, Part("truncated=", "yes"))
@@ -50,6 +50,7 @@ class LeefEncoder:
             "action": "; ".join(acts(message)),
             "detectors": ",".join(fired(message)),
             "mitreAtlas": ",".join(message.fields.get("atlas", ())),
+            "closeReason": closing(message),
         }
         return self._line(kind(message), attributes)
 
