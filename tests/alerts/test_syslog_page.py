@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from siem_pages import ROOT, every, named
 
 from monitor.alerts.alert import read_incident
 from monitor.alerts.encode.incident import IncidentEncoder
+from monitor.alerts.encode.leef import LeefEncoder
+from monitor.alerts.encoder import Encoder
 from monitor.alerts.open_sinks import open_sink
 from monitor.alerts.outgoing import incident_alert
 from monitor.alerts.sink import Sink, SinkRetryableError
@@ -139,15 +142,34 @@ def test_the_pages_rule_for_rsyslog_picks_what_pages(tmp_path: Path) -> None:
     told = [incident(1, status="suspected", model='x" status="confirmed"'), incident(2, activity="close"), incident(3)]
     sink = open_sink(settings, time.monotonic)
     with running([program, "-n", "-f", str(config), "-i", str(tmp_path / "pid")], tmp_path / "log"):
-        wait_until(lambda: _sent(sink, told), "rsyslog", 20)
+        wait_until(lambda: _sent(sink, told, IncidentEncoder(6000)), "rsyslog", 20)
         wait_until(lambda: out.exists() and out.read_bytes().endswith(b"\n"), "the alert", 20)
     assert [int(json.loads(line)["uid"], 16) for line in out.read_text().splitlines()] == [3]
 
 
-def _sent(sink: Sink, told: list[Incident]) -> bool:
+def test_the_relay_for_qradar_ends_the_header_before_the_leef_header(tmp_path: Path) -> None:
+    program, port, out = rsyslog.require(), rsyslog.free_port(), rsyslog.free_port()
+    relay = named("qradar.md", "rsyslog-relay").replace("qradar.example", "127.0.0.1").replace('"514"', f'"{out}"')
+    config = tmp_path / "rsyslog.conf"
+    config.write_text(
+        f'global(workDirectory="{tmp_path}")\nmodule(load="imptcp")\n{relay}'
+        f'input(type="imptcp" address="127.0.0.1" port="{port}" ruleset="tocsin")\n'
+    )
+    sink = open_sink(SinkConfig(type="syslog_tcp", address=f"127.0.0.1:{port}", format="leef"), time.monotonic)
+    command = [program, "-n", "-f", str(config), "-i", str(tmp_path / "pid")]
+    with socket.create_server(("127.0.0.1", out)) as qradar, running(command, tmp_path / "log"):
+        wait_until(lambda: _sent(sink, [incident(1)], LeefEncoder("1.2.3", 2500)), "rsyslog", 20)
+        qradar.settimeout(20)
+        connection, _ = qradar.accept()
+        with connection:
+            connection.settimeout(20)
+            arrived = connection.recv(65536).decode()
+    assert re.match(r"<130>1 2026-01-01T00:01:40\.5\d*(?:Z|\+00:00) \S+ LEEF:2\.0\|Tocsin\|", arrived), arrived
+
+
+def _sent(sink: Sink, told: list[Incident], encoder: Encoder) -> bool:
     try:
         messages = [read_incident(msgspec.json.encode(each)) for each in told]
-        encoder = IncidentEncoder(6000)
         sink.send([incident_alert(each, encoder.incident(each)) for each in messages])
         sink.close()
     except SinkRetryableError:
