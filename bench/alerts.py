@@ -1,12 +1,13 @@
 """Whether a sink that hangs slows the loop: events a second with one and without, block by block in turn.
 
-    python bench/alerts.py [--blocks 40] [--events 10000]
+    python bench/alerts.py [--blocks 40] [--events 10000] [--every 10 1]
 
 Two processes run the whole loop (default configuration, all detectors, checkpoints and outputs on disk) over the same
-events in memory; both tell an incident at every window, which is far more than any day has. One of them has a sink: a
-receiver that accepts connections for TLS and never says a word, so that every attempt hangs until its time is over, and
-the alerts go to the spool. The processes take turns, a block of events each, now one first and now the other: what the
-machine does beside falls on both. The ratio within a pair of blocks is what counts. A table on stdout.
+events in memory, and tell an incident every so many windows of 1,000 events: every 10, which is two to three a second
+for a loop at its limit, and every single one, to see what an alert costs. One of them has a sink: a receiver that takes
+connections for TLS and never says a word, so that every attempt hangs until its time is over, and the alerts go to the
+spool. The processes take turns, a block of events each, now one first and now the other: what the machine does beside
+falls on both. The ratio within a pair of blocks is what counts. A table on stdout.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ from rollback.train.version import Request, add_version, train_version
 ARMS: Final = ("none", "hanging")
 GOAL: Final = 0.98
 VERSION: Final = "1"
+HEADING: Final = """| windows an incident | pairs | events/s: without, with | ratio: median (95%) | by CPU | on disk |
+|---|---|---|---|---|---|"""
 
 
 def prepare(folder: Path, events: int) -> None:
@@ -85,9 +88,9 @@ class Arm:
         command = [sys.executable, __file__, "--arm", str(folder), name, address, str(block)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def block(self) -> Seconds:
-        """What the next block took."""
-        return Seconds(*map(float, self._ask("block").split()))
+    def block(self, every: int) -> Seconds:
+        """What the next block took, with an incident at every so many windows."""
+        return Seconds(*map(float, self._ask(str(every)).split()))
 
     def spooled(self) -> int:
         """Bytes that wait on disk."""
@@ -132,7 +135,7 @@ def work(folder: Path, name: str, address: str, block: int) -> None:
             Elsewhere(),
             time.time,
         )
-        loop, told = Loop(made, LoopSettings(max_messages=1000, poll_seconds=0.0)), 0
+        loop, seen = Loop(made, LoopSettings(max_messages=1000, poll_seconds=0.0)), 0
         for asked in sys.stdin:
             if asked.strip() == "spooled":
                 print(sum(path.stat().st_size for path in state.glob("spool/*/*.seg")), flush=True)
@@ -140,35 +143,30 @@ def work(folder: Path, name: str, address: str, block: int) -> None:
             until, started, busy = parts.intake.events + block, time.perf_counter(), time.process_time()
             while parts.intake.events < until:
                 loop.turn()
-                while told < parts.teller.windows:
-                    told += 1
-                    outlets.append(msgspec.json.encode(msgspec.structs.replace(INCIDENT, uid=f"{told:032x}")))
+                while seen < parts.teller.windows:
+                    seen += 1
+                    if seen % int(asked) == 0:
+                        outlets.append(msgspec.json.encode(msgspec.structs.replace(INCIDENT, uid=f"{seen:032x}")))
             print(time.perf_counter() - started, time.process_time() - busy, flush=True)
 
 
-def compare(arms: Sequence[Arm], blocks: int) -> list[tuple[Seconds, Seconds]]:
+def compare(arms: Sequence[Arm], blocks: int, every: int) -> list[tuple[Seconds, Seconds]]:
     """Without and with the sink, pair by pair; the first pair warms up."""
     pairs = []
     for number in range(blocks + 1):
         order = (0, 1) if number % 2 else (1, 0)
-        seconds = {i: arms[i].block() for i in order}
+        seconds = {i: arms[i].block(every) for i in order}
         pairs.append((seconds[0], seconds[1]))
         print(f"  {number}: {seconds[0].wall:.3f} s, {seconds[1].wall:.3f} s", file=sys.stderr, flush=True)
     return pairs[1:]
 
 
-def table(pairs: Sequence[tuple[Seconds, Seconds]], events: int, waiting: int) -> str:
-    """Markdown; ratios are of events a second, with the sink over without."""
+def row(every: int, pairs: Sequence[tuple[Seconds, Seconds]], events: int, waiting: int) -> str:
+    """Of the table; ratios are of events a second, with the sink over without."""
     wall = ratio([without.wall / hanging.wall for without, hanging in pairs])
     cpu = ratio([without.cpu / hanging.cpu for without, hanging in pairs])
     each = [f"{events / statistics.median(pair[i].wall for pair in pairs):,.0f}" for i in (0, 1)]
-    return "\n".join(
-        [
-            "| pairs | events/s: without, with | ratio: median (95%) | by CPU time | on disk |",
-            "|---|---|---|---|---|",
-            f"| {len(pairs)} | {', '.join(each)} | {wall} | {cpu} | {waiting / 1024:,.0f} KiB |",
-        ]
-    )
+    return f"| {every} | {len(pairs)} | {', '.join(each)} | {wall} | {cpu} | {waiting / 1024:,.0f} KiB |"
 
 
 def ratio(ratios: Sequence[float]) -> str:
@@ -182,17 +180,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Events a second with a sink that hangs, against none.")
     parser.add_argument("--blocks", type=int, default=40)
     parser.add_argument("--events", type=int, default=10_000, help="events of a block")
+    parser.add_argument("--every", type=int, nargs="+", default=[10, 1], help="windows from one incident to the next")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        prepare(folder, given.events * (given.blocks + 1))
+        prepare(folder, given.events * (given.blocks + 1) * len(given.every))
         arms = [Arm(folder, each, address, given.events) for each in ARMS]
         for arm in arms:
             stack.callback(arm.close)
-        pairs = compare(arms, given.blocks)
-        print(table(pairs, given.events, arms[1].spooled()))
+        print(HEADING)
+        for every in given.every:
+            pairs = compare(arms, given.blocks, every)
+            print(row(every, pairs, given.events, arms[1].spooled()), flush=True)
     print(f"\nGoal: {GOAL}. {describe()}")
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,6 @@ import pytest
 import siem_pages
 import yaml
 from alert_lines import incident
-from daemon_process import wait_until
-from rsyslog import free_port, require
 from siem_pages import SAMPLES, Block, WazuhRules, every, fields, named, part_of, paths, sample
 
 from monitor.alerts.alert import Notice, read_incident
@@ -182,42 +177,6 @@ def test_the_question_and_the_answer_of_the_page_are_what_is_sent_and_taken() ->
     schema = json.loads((DOCS / "schemas" / "tocsin.feedback.v1.schema.json").read_text())
     jsonschema.validate(answer, schema)
     assert msgspec.convert(answer, FeedbackEvent).label in request.scores
-
-
-def test_a_first_time_users_commands_bring_a_test_alert_into_rsyslog(tmp_path: Path) -> None:
-    """Word for word, but for the port and where the two programs are."""
-    rsyslogd = Path(require())
-    serve, send, show, stop = (block.text for block in every("sh") if block.page == "syslog.md")
-    port = str(free_port())
-    serve, send = (text.replace("5514", port) for text in (serve, send))
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "tocsin").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m monitor "$@"\n')
-    (programs / "tocsin").chmod(0o755)
-    around = {
-        **os.environ,
-        "PATH": f"{programs}:{rsyslogd.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(siem_pages.ROOT),
-    }
-    serve = serve.replace("& sleep 1", "> siem/log 2>&1 & sleep 1")
-
-    def shell(text: str) -> str:
-        command = ["bash", "-euc", text]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=around, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    try:
-        shell(serve)
-        wait_until((tmp_path / "siem" / "rsyslog.pid").exists, "rsyslog", 10)
-        assert re.search(r"^siem\s+syslog_tcp\s+yes", shell(send), re.MULTILINE)
-        arrived = [json.loads(line) for line in shell(show).splitlines()]
-        assert [(each["resources"][0]["name"], each["is_alert"]) for each in arrived] == [("tocsin-test", False)]
-        assert "test" in arrived[0]["message"]
-    finally:
-        shell(stop)
 
 
 def test_the_sample_incident_is_one_that_the_pages_can_speak_of() -> None:

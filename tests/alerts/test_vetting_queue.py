@@ -13,6 +13,7 @@ import pytest
 from alert_lines import Clock
 from alert_lines import line as incident_line
 from daemon_process import records, wait_until
+from http_receivers import HttpReceiverFake, Said
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import Run
@@ -23,10 +24,10 @@ from monitor.alerts.courier import Clocks, Courier
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.fit import TooLongError
 from monitor.alerts.losses import Losses
-from monitor.alerts.open_sinks import open_sinks
+from monitor.alerts.open_sinks import open_sink, open_sinks
 from monitor.alerts.seen import Seen
 from monitor.alerts.send.memory import MemorySink
-from monitor.alerts.sink import SinkRetryableError
+from monitor.alerts.sink import Sink, SinkRetryableError
 from monitor.alerts.spool import Spool
 from monitor.alerts.vetting_queues import open_queues
 from monitor.alerts.vetting_requests import VettingRequests, request_alert, request_body, request_id
@@ -43,7 +44,7 @@ def choice(folder: Path) -> VettingRequests:
     return VettingRequests(Seen(folder / "seen"), 4096)
 
 
-def courier(folder: Path, sink: MemorySink, clock: Clock) -> Courier:
+def courier(folder: Path, sink: Sink, clock: Clock) -> Courier:
     """As a new process would make it."""
     kept = Spool(folder, 1_000_000), DeadLetters(folder / "dead.ndjson"), Losses(folder / "losses.json")
     metrics, clocks = AlertMetrics(CollectorRegistry()), Clocks(time.time, clock)
@@ -109,6 +110,22 @@ def test_requests_wait_on_disk_while_the_queue_is_away_and_over_a_restart(tmp_pa
     second.work()
     assert away.received == []
     assert [json.loads(alert.body)["id"] for alert in back.received] == ["a", "b", "c"]
+
+
+def test_a_webhook_that_fails_and_comes_back_gets_every_question_with_an_id_to_drop_repeats_by(tmp_path: Path) -> None:
+    answers = iter([503, *[204] * 9])
+    clock = Clock()
+    with HttpReceiverFake(lambda _: Said(next(answers))) as hook:
+        config = SinkConfig(type="webhook", gets="vetting", url=f"http://127.0.0.1:{hook.port}/questions")
+        way = courier(tmp_path, open_sink(config, time.monotonic), clock)
+        way.take([line("a"), line("b")])
+        way.work()
+        clock.now += 5.0
+        way.work()
+    told = [json.loads(asked.body) for asked in hook.asked]
+    assert [each["id"] for each in told] == ["a", "a", "b"]
+    assert [asked.headers["webhook-id"] for asked in hook.asked] == [each["alert_id"] for each in told]
+    assert {asked.path for asked in hook.asked} == {"/questions"}
 
 
 def test_what_is_open_at_a_start_is_sent_to_a_queue_that_has_not_seen_it(tmp_path: Path) -> None:
