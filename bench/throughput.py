@@ -64,14 +64,15 @@ def prepare(folder: Path, broker: KafkaBroker, events: int) -> None:
     for version in LOOPS.values():
         _say(f"producing {events} events of version {version}")
         broker.create_topic(topic(version))
-        _produce(broker, topic(version), _events(registry, samples, version))
+        _produce(broker, topic(version), served_events(registry, samples, version))
 
 
 def topic(version: str) -> str:
     return f"events-{version}"
 
 
-def _events(registry: FileRegistry, samples: Samples, version: str) -> list[bytes]:
+def served_events(registry: FileRegistry, samples: Samples, version: str) -> list[bytes]:
+    """The samples as inference events that the version has classified."""
     bundle = registry.load(version)
     scorer = bundle.scorer()
     if scorer is None:

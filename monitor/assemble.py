@@ -117,7 +117,9 @@ def assemble(config: Config, around: Surroundings) -> Assembly:
         Tee([outputs["incidents"], *around.incident_outlets]),
         Tee([outputs["vetting"], *around.vetting_outlets]),
     )
-    teller = Teller(IncidentBook(), desk, around.responding, outlets, around.metrics, intake)
+    life = config.incidents
+    book = IncidentBook(life.quiet_windows, life.update_seconds, life.silent_seconds, frozenset(config.models))
+    teller = Teller(book, desk, around.responding, outlets, around.metrics, intake)
     return Assembly(intake, watches, teller, desk, quarantine, outputs)
 
 

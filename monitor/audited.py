@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from monitor.decoding.quarantine import Quarantine
+from monitor.dismissals import Dismissal
 from monitor.inbox import Hunted, KeysRead, RegistryChecked, ServedOtherwise
 from monitor.key_use import KeyBook
 from monitor.settings.config import Config
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 CONFIGURATION: Final = "configuration"
 HUNT: Final = "hunt"
+DISMISSED: Final = "incident_closed"
+"""Kind of record: an operator has closed an incident."""
 EVERY_SECONDS: Final = 60.0
 
 
@@ -49,6 +52,9 @@ class Recording(Protocol):
 
     def hunted(self, found: Hunted) -> None:
         """Somebody has hunted."""
+
+    def dismissed(self, order: Dismissal) -> None:
+        """An operator orders to close an incident."""
 
     def keys(self, found: KeysRead) -> None:
         """The files of keys were read."""
@@ -89,6 +95,7 @@ class FindingsBook:
         self._record = VerificationRecord(audit.append)
         self._keys = KeyBook(audit)
         self._hunts: dict[str, str] | None = None
+        self._orders: set[str] | None = None
 
     def served(self, found: ServedOtherwise) -> None:
         """Note an endpoint that does not serve what it should."""
@@ -106,6 +113,16 @@ class FindingsBook:
     def keys(self, found: KeysRead) -> None:
         """Note keys that were trusted, revoked or exchanged."""
         self._keys.note(found)
+
+    def dismissed(self, order: Dismissal) -> None:
+        """Note the order, unless the log holds it."""
+        if self._orders is None:
+            noted = (record.body for record in read_records(self._audit.path) if record.kind == DISMISSED)
+            self._orders = {body["order"] for body in noted}
+        if order.id not in self._orders:
+            self._orders.add(order.id)
+            about = {"incident": order.incident.uid, "by": order.by, "reason": order.reason, "order": order.id}
+            self._audit.append(DISMISSED, {**about, "given_at": order.given_at})
 
     def hunted(self, found: Hunted) -> None:
         """Note what a hunt has found, unless it is what the log holds of it."""

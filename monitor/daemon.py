@@ -21,14 +21,17 @@ from prometheus_client import CollectorRegistry
 
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sinks
+from monitor.alerts.route_notes import configured_routing, routing_notes
+from monitor.alerts.vetting_queues import open_queues
 from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.audit_keys import audit_keys
 from monitor.audited import FindingsBook, QuarantineBook, Recording, note_configuration
-from monitor.charges import charges, open_responder
+from monitor.charges import charges, house, open_responder
+from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.inbox import Hunted, Inbox, KeysRead, ServedOtherwise
 from monitor.key_use import START, key_ids, key_notes
 from monitor.labels.keeping import open_keeping
-from monitor.loop import Loop, LoopSettings, Parts
+from monitor.loop import Loop, LoopSettings, News, Parts
 from monitor.new_version import Prepared
 from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
@@ -138,6 +141,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
         _admin(stack, config)
+        alert_metrics = AlertMetrics(registry)
         around = Surroundings(
             registries,
             config.state_dir,
@@ -146,8 +150,11 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding,
             hash_key(config.state_dir),
             seed=0,
-            incident_outlets=[*_stdout(stack, metrics), *_sinks(stack, config, registry, version)],
-            vetting_outlets=[_requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics)],
+            incident_outlets=[*_stdout(stack, metrics), *_sinks(stack, config, alert_metrics, version)],
+            vetting_outlets=[
+                _requests(stack, config.state_dir, vetting_topic(config.kafka), settings, metrics),
+                *_queues(stack, config, alert_metrics),
+            ],
         )
         parts = assemble(config, around)
         for name, watch in parts.watches.items():
@@ -162,10 +169,12 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             config, registries, reloaders, figures, config.state_dir, time.time, preparations, elsewhere
         )
         stack.enter_context(schedule)
-        news: deque[Prepared | Hunted] = deque()
+        news: deque[News] = deque()
         book, unread = FindingsBook(anchors, audit), QuarantineBook(parts.quarantine, audit, time.time)
         take = partial(take_findings, schedule.inbox, responding, news, book)
-        over = Supervision(stop, health, metrics, _in_turn(take, unread.look))
+        orders = ClosingDesk(config.state_dir / CLOSINGS, house(config).approvers, _complain)
+        follow = partial(take_orders, orders, news, book)
+        over = Supervision(stop, health, metrics, _in_turn(take, follow, unread.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, news)
@@ -213,14 +222,27 @@ def _admin(stack: ExitStack, config: Config) -> None:
         log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
 
 
-def _sinks(stack: ExitStack, config: Config, registry: CollectorRegistry, version: str) -> list[Outlet]:
+def _sinks(stack: ExitStack, config: Config, metrics: AlertMetrics, version: str) -> list[Outlet]:
     """The SIEM's."""
     clocks = Clocks(time.time, time.monotonic)
     rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
-    sinks = open_sinks(config.sinks, config.state_dir, AlertMetrics(registry), clocks, rng, version)
+    routing = configured_routing(config)
+    for note in routing_notes(config):
+        log.warning("routing", note=note)
+    sinks = open_sinks(config.sinks, config.state_dir, metrics, clocks, rng, version, routing)
     for sink in sinks:
         stack.callback(sink.close)
     return [*sinks]
+
+
+def _queues(stack: ExitStack, config: Config, metrics: AlertMetrics) -> list[Outlet]:
+    """Those of the labellers."""
+    clocks = Clocks(time.time, time.monotonic)
+    rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+    queues = open_queues(config.sinks, config.state_dir, metrics, clocks, rng)
+    for queue in queues:
+        stack.callback(queue.close)
+    return [*queues]
 
 
 def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:
@@ -231,7 +253,7 @@ def _in_turn(*each: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def take_findings(inbox: Inbox, responding: Responding, news: deque[Prepared | Hunted], record: Recording) -> None:
+def take_findings(inbox: Inbox, responding: Responding, news: deque[News], record: Recording) -> None:
     """What scheduled jobs found comes into the loop here, in the loop's own thread."""
     for found in inbox.drain():
         if isinstance(found, Prepared):
@@ -246,6 +268,17 @@ def take_findings(inbox: Inbox, responding: Responding, news: deque[Prepared | H
             responding.probed(found.model, found.version, found.problem, found.at)
         else:
             record.checked(found)
+
+
+def take_orders(desk: ClosingDesk, news: deque[News], record: Recording) -> None:
+    """What operators ordered is in the audit log before it is followed."""
+    for order in desk.new():
+        record.dismissed(order)
+        news.append(order)
+
+
+def _complain(why: str) -> None:
+    log.error("an order is not followed", reason=why)
 
 
 def _stdout(stack: ExitStack, metrics: Metrics) -> list[Outlet]:
@@ -281,7 +314,7 @@ def _loop(
     store: CheckpointStore,
     metrics: Metrics,
     config: Config,
-    news: deque[Prepared | Hunted],
+    news: deque[News],
 ) -> tuple[Loop, KafkaSource]:
     sources: list[KafkaSource] = []
 

@@ -107,7 +107,8 @@ def _timeline(found: Explanation) -> Iterator[str]:
     yield from (f"  {_time(r['asked_at'])} {r['id']}: {r['why']}" for r in found.requests)
     yield "told"
     for message in found.messages:
-        yield f"  {_time(message['at'])} {message['activity']}: {message['family']}, {message['confidence']:.3f}"
+        why = f" ({message['close_reason']})" if message.get("close_reason") else ""
+        yield f"  {_time(message['at'])} {message['activity']}: {message['family']}, {message['confidence']:.3f}{why}"
     yield "decided and done"
     yield from (f"  {_time(record.at)} #{record.number} {line}" for record in found.records for line in _record(record))
     for key, reasons in found.removed.items():

@@ -2,103 +2,79 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from detectors.evidence import Evidence, State
-from detectors.fusion.wording import summary
-from detectors.verdict import GRAVITY, Verdict
-from monitor.figures import figure, plain
-from monitor.messages import ActionTaken, Alternative, EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
+from detectors.evidence import State
+from monitor.dismissals import Dismissal, Dismissed
+from monitor.incident_fields import Face, Sighting, face_of, fields_of, incident_uid
+from monitor.messages import ActionTaken, Incident
+from monitor.severity import response_of, severity, touched
 
-SEVERITY: Final = {"poisoning": 9, "evasion": 8, "fault": 6, "inconclusive": 5, "drift": 3}
-SUSPECTED_SEVERITY: Final = 2
-"""Labels are being asked for: nobody is to be woken by it."""
-TENTATIVE_SEVERITY: Final = 5
-"""At most, for what rests on a shadow model."""
-
-ATLAS: Final[Mapping[str, tuple[str, ...]]] = {
-    "label_flip": ("AML.T0020", "AML.T0059"),
-    "feedback_compromise": ("AML.T0020", "AML.T0059", "AML.T0012"),
-    "backdoor": ("AML.T0020", "AML.T0018.000", "AML.T0043.004", "AML.T0015"),
-    "clean_label": ("AML.T0020",),
-    "model_tampering": ("AML.T0018", "AML.T0010.003"),
-    "evasion_burst": ("AML.T0043", "AML.T0015", "AML.T0042"),
-    "probing": ("AML.T0043", "AML.T0042"),
-}
-"""MITRE ATLAS techniques (data 5.6) by hypothesis."""
-
-ADVICE: Final = {
-    "poisoning": "Roll back to version {lkg} and retrain on sanitised data.",
-    "evasion": "Label the listed events and add the missed attacks to the training data; the model is unchanged.",
-    "fault": "Check the sensors and the feature pipeline before anything else; the model itself is not suspected.",
-    "drift": "Nothing is rolled back; plan a retraining on trusted labels.",
-    "inconclusive": "Be careful with the model until this is decided.",
-}
-TENTATIVE_ADVICE: Final = (
-    "Nothing is rolled back by itself; have the listed events looked at, and vouch for a version "
-    "(tocsin registry promote --known-good) or retrain on vetted data."
-)
-REGRESSED: Final = "Go back to version {lkg}, and retrain with the rows that were missing; nobody is accused."
-UNTAINTED: Final = "Version {lkg} was made before: keep what is implicated out of its next training."
-MOST_EVENTS: Final = 100
 MOST_CLOSED: Final = 50
 """Closed incidents are remembered, so that it can be told when a response comes undone, and what a hunt has found.
 
 Those without any response are forgotten first."""
+WORLD: Final = frozenset(
+    {"covariate_drift", "concept_drift", "new_class", "evasion_burst", "probing", "pipeline_fault"}
+)
+"""What happens to the events and not to a version: seen at two versions of a model, it is one incident."""
+UNDER_WAY: Final = frozenset({"proposed", "running", "halted"})
+"""Results of a response that is not over."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One judged window, as far as incidents are concerned. ``at`` is event time in seconds."""
-
-    model: str
-    version: str
-    last_known_good: str | None
-    at: float
-    window: WindowItem
-    verdict: Verdict
-    evidence: Sequence[Evidence]
-    asking: bool
-    first_poisoned: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Face:
-    """What an update must differ in to be worth sending."""
-
-    family: str
-    hypothesis: str | None
-    status: str
-    found: bool = True
-    """Whether there was more than a question: the first message about one may come before there is anything to say."""
+Key = tuple[str, str]
 
 
 @dataclass(slots=True)
 class _Open:
+    """``sure`` and ``share`` are the largest since the family is what it is; ``folded`` counts windows not told of.
+
+    ``quiet`` counts the version's own windows without a finding, ``others`` those of other versions since its last one,
+    which came at ``seen_at``.
+    """
+
     uid: str
     opened_at: float
-    face: _Face
-    quiet: int
+    face: Face
     last: dict[str, Any]
+    quiet: int = 0
+    sure: float = 0.0
+    share: float | None = None
+    folded: int = 0
+    seen_at: float = 0.0
+    others: int = 0
 
 
 class IncidentBook:
-    """Open incidents by (model, version).
+    """Open incidents by (model, version). All times are event time in seconds.
 
-    An incident is created at the first window with a finding, updated when its family, hypothesis or status changes,
-    and closed after ``quiet_windows`` windows without any. Its family only ever becomes graver.
+    An incident is created at the first window with a finding. It is updated at once when its family, hypothesis,
+    status, severity or action changes, otherwise at most once in ``update_seconds``: windows that show the same are
+    folded into the next message, which counts them. It is closed after ``quiet_windows`` windows without a finding,
+    when no event of its version came for ``silent_seconds`` and nothing is being done about it, when its response is
+    through, by an operator, and when its model is none of ``models`` any more (None: all are). Its family only ever
+    becomes graver.
     """
 
-    def __init__(self, quiet_windows: int = 20) -> None:
+    def __init__(
+        self,
+        quiet_windows: int = 20,
+        update_seconds: float = 14_400.0,
+        silent_seconds: float = 86_400.0,
+        models: Collection[str] | None = None,
+    ) -> None:
         self._quiet_windows = quiet_windows
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._update_seconds = update_seconds
+        self._silent_seconds = silent_seconds
+        self._models = models
+        self._open: dict[Key, _Open] = {}
+        self._shared: dict[Key, str] = {}
         self._closed: dict[str, dict[str, Any]] = {}
         self._hunts: dict[str, str] = {}
+        self._dismissed = Dismissed(quiet_windows)
 
     def open_for(self, model: str) -> int:
         """How many incidents of a model are open."""
@@ -106,30 +82,29 @@ class IncidentBook:
 
     def message(self, uid: str) -> Incident | None:
         """The last message about an open incident."""
-        return next((Incident(**case.last) for case in self._open.values() if case.uid == uid), None)
+        found = self._find(uid)
+        return Incident(**found[1].last) if found else None
 
     def uid(self, model: str, version: str) -> str | None:
         """The open incident of this version, if any."""
         case = self._open.get((model, version))
-        return case.uid if case else None
+        return case.uid if case else self._shared.get((model, version))
 
     def consider(self, seen: Sighting) -> list[Incident]:
-        """The messages that this window gives rise to: none or one."""
+        """The messages that this window gives rise to."""
         key = (seen.model, seen.version)
+        gone = self._silent(key, seen.at)
         case = self._open.get(key)
-        finding = seen.verdict.family != "stable" or seen.asking
-        if not finding:
-            return self._calm(key, seen)
-        face = _face(seen, case.face if case else None)
+        if case is not None:
+            case.seen_at, case.others = seen.at, 0
+        if self._dismissed.covers(key, seen):
+            return gone
+        if not seen.finding:
+            return gone + self._calm(key, seen)
         if case is None:
-            uid = incident_uid(seen.model, seen.version, seen.window)
-            case = self._open[key] = _Open(uid, seen.at, face, 0, {})
-            return [self._message(case, "create", seen)]
+            return gone + self._first(key, seen)
         case.quiet = 0
-        if face == case.face:
-            return []
-        case.face = face
-        return [self._message(case, "update", seen)]
+        return gone + self._again(case, seen)
 
     def acted(self, uid: str, action: ActionTaken, at: float) -> list[Incident]:
         """An update that tells how a response to an incident stands; none where that was told before.
@@ -145,6 +120,15 @@ class IncidentBook:
             return []
         actions = list((told | {action.key: action}).values())
         last |= {"action": actions, "activity": "update", "at": max(last["at"], at), "status": "confirmed"}
+        found = self._find(uid)
+        sure = found[1].sure if found else last["family_confidence"]
+        grave = severity(last["family"], "confirmed", sure, last["share"], response_of(actions))
+        last |= {
+            "severity": grave,
+            "close_reason": "",
+            "closed_by": "",
+            "folded": _unfolded(found[1] if found else None),
+        }
         return [Incident(**last)]
 
     def hunted(self, uid: str, missed: str, at: float) -> list[Incident]:
@@ -168,31 +152,107 @@ class IncidentBook:
 
     def remedied(self, uid: str, at: float) -> list[Incident]:
         """Close an incident whose response is through; none where it is closed."""
-        for key, case in self._open.items():
-            if case.uid == uid:
-                return [self._close(key, "resolved", at)]
+        reason = "the response is through: another version serves, as its events show"
+        if found := self._find(uid):
+            return [self._close(found[0], "resolved", at, reason)]
         last = self._closed.get(uid)
         if last is None or last["activity"] == "close":
             return []
-        last |= {"activity": "close", "status": "resolved", "at": at}  # it had come undone, and is mended
-        return [Incident(**last)]
+        return [_ended(last, "resolved", at, reason)]  # it had come undone, and is mended
+
+    def dismiss(self, order: Dismissal, at: float) -> list[Incident]:
+        """Close an incident as an operator orders; an order is followed once, also over restarts.
+
+        The same finding opens no other incident until it was away for as long as closes one, or is another one.
+        """
+        if not self._dismissed.is_new(order):
+            return []
+        found = self._find(order.incident.uid)
+        if found:
+            about = [found[0], *(key for key, uid in self._shared.items() if uid == order.incident.uid)]
+            self._dismissed.add(order, about, found[1].face)
+            return [self._close(found[0], "resolved", at, order.reason, order.by)]
+        last = self._closed.get(order.incident.uid)
+        if last is not None:
+            self._dismissed.note(order)
+            return [] if last["activity"] == "close" else [_ended(last, "resolved", at, order.reason, order.by)]
+        # one that only the published messages know: told before a cold start, or not yet again after a crash
+        incident = order.incident
+        self._dismissed.add(order, [(incident.model, incident.version)], Face(incident.family, incident.hypothesis, ""))
+        last = self._closed[incident.uid] = _fields(incident)
+        return [_ended(last, "resolved", at, order.reason, order.by)]
+
+    def unwatched(self, at: float) -> list[Incident]:
+        """Close the incidents of models that are not configured any more."""
+        if self._models is None:
+            return []
+        gone = [key for key in self._open if key[0] not in self._models]
+        return [self._close(key, _over(self._open[key]), at, f"model {key[0]} is not watched any more") for key in gone]
+
+    def _find(self, uid: str) -> tuple[Key, _Open] | None:
+        return next(((key, case) for key, case in self._open.items() if case.uid == uid), None)
 
     def _last(self, uid: str) -> dict[str, Any] | None:
-        for case in self._open.values():
-            if case.uid == uid:
-                return case.last
-        return self._closed.get(uid)
+        found = self._find(uid)
+        return found[1].last if found else self._closed.get(uid)
 
-    def _close(self, key: tuple[str, str], status: str, at: float) -> Incident:
-        case = self._open.pop(key)
-        case.last |= {"activity": "close", "status": status, "at": at}
-        self._closed[case.uid] = case.last
-        if len(self._closed) > MOST_CLOSED:
-            quiet = [uid for uid, last in self._closed.items() if not last["action"]]
-            del self._closed[(quiet or list(self._closed))[0]]
+    def _first(self, key: Key, seen: Sighting) -> list[Incident]:
+        """Open an incident, unless another version's is about the same."""
+        face = face_of(seen, None)
+        if same := self._same_cause(key, face):
+            self._shared[key] = same.uid
+            same.quiet, same.seen_at, same.others = 0, seen.at, 0
+            same.folded += 1
+            return []
+        self._shared.pop(key, None)
+        uid = incident_uid(seen.model, seen.version, seen.window)
+        case = self._open[key] = _Open(uid, seen.at, face, {}, seen_at=seen.at)
+        return [self._message(case, "create", seen)]
+
+    def _same_cause(self, key: Key, face: Face) -> _Open | None:
+        if face.hypothesis not in WORLD:
+            return None
+        alike = ((name, case.face.family, case.face.hypothesis, case) for (name, _), case in self._open.items())
+        return next((case for *what, case in alike if what == [key[0], face.family, face.hypothesis]), None)
+
+    def _again(self, case: _Open, seen: Sighting) -> list[Incident]:
+        face = face_of(seen, case.face)
+        if face != case.face:
+            if face.family != case.face.family:
+                case.sure, case.share = 0.0, None
+            case.face = face
+            return [self._message(case, "update", seen)]
+        grave = self._severity(case, seen)
+        case.folded += 1
+        if grave == case.last["severity"] and seen.at - case.last["at"] < self._update_seconds:
+            return []
+        case.folded -= 1  # this one is told
+        return [self._message(case, "update", seen)]
+
+    def _severity(self, case: _Open, seen: Sighting) -> int:
+        """By the largest figures so far; those of a milder finding are about something else."""
+        if seen.family == case.face.family:
+            case.sure = max(case.sure, seen.verdict.confidence)
+            share = touched(seen.evidence, seen.verdict.detectors)
+            case.share = max((s for s in (share, case.share) if s is not None), default=None)
+        done = response_of(case.last.get("action", ()))
+        return severity(case.face.family, case.face.status, case.sure, case.share, done)
+
+    def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
+        grave = self._severity(case, seen)
+        missed = case.last.get("missed") or self._hunts.get(case.uid, "")
+        if seen.family == case.face.family:
+            fields = fields_of(seen, case.face) | {"action": case.last.get("action", []), "missed": missed}
+            fields["summary"] = f"{fields['summary']} {missed}".rstrip()
+        else:  # a milder finding says nothing new about what the incident is
+            fields = case.last | {"at": seen.at, "window": seen.window}
+        fields |= {"uid": case.uid, "opened_at": case.opened_at, "activity": activity, "severity": grave}
+        share = None if case.share is None else round(case.share, 6)
+        case.last = fields | {"share": share, "folded": _unfolded(case)}
         return Incident(**case.last)
 
-    def _calm(self, key: tuple[str, str], seen: Sighting) -> list[Incident]:
+    def _calm(self, key: Key, seen: Sighting) -> list[Incident]:
+        self._shared.pop(key, None)
         case = self._open.get(key)
         if case is None:
             return []
@@ -200,14 +260,37 @@ class IncidentBook:
         suspected = case.face.status == "suspected"
         if case.quiet < self._quiet_windows and not suspected:
             return []
-        return [self._close(key, "retracted" if suspected else "resolved", seen.at)]
+        reason = "the suspicion is gone" if suspected else f"{case.quiet} windows without a finding"
+        return [self._close(key, _over(case), seen.at, reason)]
 
-    def _message(self, case: _Open, activity: str, seen: Sighting) -> Incident:
-        missed = case.last.get("missed") or self._hunts.get(case.uid, "")
-        fields = _fields(case, seen)
-        kept = {"action": case.last.get("action", []), "missed": missed}
-        case.last = fields | kept | {"activity": activity, "summary": f"{fields['summary']} {missed}".rstrip()}
-        return Incident(**case.last)
+    def _silent(self, here: Key, at: float) -> list[Incident]:
+        """Close what no window speaks of any more. A pause of everything is no silence: others must have come."""
+        for key, case in self._open.items():
+            case.others += key != here
+        return [
+            self._close(key, _over(case), at, self._silence(key)) for key, case in [*self._ended_silently(here, at)]
+        ]
+
+    def _ended_silently(self, here: Key, at: float) -> Iterator[tuple[Key, _Open]]:
+        for key, case in self._open.items():
+            long = at - case.seen_at >= self._silent_seconds and case.others >= self._quiet_windows
+            busy = any(action.result in UNDER_WAY for action in case.last["action"])
+            if key != here and long and not busy:
+                yield key, case
+
+    def _silence(self, key: Key) -> str:
+        return f"no events of version {key[1]} came for {self._silent_seconds / 3600:g} hours"
+
+    def _close(self, key: Key, status: str, at: float, reason: str, by: str = "") -> Incident:
+        case = self._open.pop(key)
+        self._shared = {other: uid for other, uid in self._shared.items() if uid != case.uid}
+        case.last["folded"] = _unfolded(case)
+        closed = _ended(case.last, status, at, reason, by)
+        self._closed[case.uid] = case.last
+        if len(self._closed) > MOST_CLOSED:
+            quiet = [uid for uid, last in self._closed.items() if not last["action"]]
+            del self._closed[(quiet or list(self._closed))[0]]
+        return closed
 
     def state(self) -> State:
         """Open incidents, and closed ones that are remembered, for the checkpoint."""
@@ -221,119 +304,48 @@ class IncidentBook:
                     "face": [case.face.family, case.face.hypothesis, case.face.status, case.face.found],
                     "quiet": case.quiet,
                     "last": _plain(case.last),
+                    "figures": [case.sure, case.share, case.folded, case.seen_at, case.others],
                 }
                 for (model, version), case in self._open.items()
             ],
+            "shared": [[*key, uid] for key, uid in self._shared.items()],
             "closed": [_plain(last) for last in self._closed.values()],
+            "dismissed": self._dismissed.state(),
         }
 
     def restore(self, state: State) -> None:
-        """Take back `state`."""
+        """Take back `state`, also what an older version kept."""
         self._open = {}
         for row in state["open"]:
-            face = _Face(*row["face"])
-            case = _Open(row["uid"], row["opened_at"], face, row["quiet"], _typed(row["last"]))
+            last = _fields(msgspec.convert(row["last"], Incident))
+            figures = row.get("figures", [last["family_confidence"], None, 0, last["at"], 0])
+            case = _Open(row["uid"], row["opened_at"], Face(*row["face"]), last, row["quiet"], *figures)
             self._open[row["model"], row["version"]] = case
-        self._closed = {last["uid"]: last for last in map(_typed, state["closed"])}
+        self._shared = {(model, version): uid for model, version, uid in state.get("shared", ())}
+        self._closed = {last["uid"]: _fields(msgspec.convert(last, Incident)) for last in state["closed"]}
+        self._dismissed.restore(state.get("dismissed", {}))
+
+
+def _ended(last: dict[str, Any], status: str, at: float, reason: str, by: str = "") -> Incident:
+    last |= {"activity": "close", "status": status, "at": max(at, last["at"]), "close_reason": reason, "closed_by": by}
+    return Incident(**last)
+
+
+def _over(case: _Open) -> str:
+    return "retracted" if case.face.status == "suspected" else "resolved"
+
+
+def _unfolded(case: _Open | None) -> int:
+    """How many windows the next message stands for besides its own."""
+    if case is None:
+        return 0
+    folded, case.folded = case.folded, 0
+    return folded
 
 
 def _plain(last: dict[str, Any]) -> Any:
     return msgspec.to_builtins(Incident(**last))
 
 
-def _typed(plain: Any) -> dict[str, Any]:
-    incident = msgspec.convert(plain, Incident)
+def _fields(incident: Incident) -> dict[str, Any]:
     return {name: getattr(incident, name) for name in incident.__struct_fields__}
-
-
-def incident_uid(model: str, version: str, window: WindowItem) -> str:
-    """The same for the same model, version and first window, in a replay as in the live run."""
-    text = "\0".join([model, version, str(window.index), window.first_id])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _face(seen: Sighting, before: _Face | None) -> _Face:
-    verdict = seen.verdict
-    family = verdict.family if verdict.family != "stable" else "inconclusive"
-    waiting = seen.asking and family == "inconclusive"
-    status = "suspected" if waiting or verdict.tentative else "confirmed"
-    found = verdict.family != "stable" or (before is not None and before.found)
-    face = _Face(family, verdict.hypothesis, status, found)
-    if before is not None and GRAVITY.index(before.family) < GRAVITY.index(family):
-        return before
-    if before is not None and verdict.tentative and (before.family, before.status) == (family, "confirmed"):
-        return before
-    return face
-
-
-def _fields(case: _Open, seen: Sighting) -> dict[str, Any]:
-    verdict, face = seen.verdict, case.face
-    return {
-        "uid": case.uid,
-        "status": face.status,
-        "model": seen.model,
-        "version": seen.version,
-        "last_known_good": seen.last_known_good,
-        "opened_at": case.opened_at,
-        "at": seen.at,
-        "window": seen.window,
-        "family": face.family,
-        "hypothesis": face.hypothesis,
-        "confidence": round(hypothesis_confidence(verdict), 6),
-        "family_confidence": round(verdict.confidence, 6),
-        "alternatives": [Alternative(name, round(p, 6)) for name, p in verdict.alternatives],
-        "evidence": [evidence_item(e) for e in seen.evidence],
-        "implicated": _implicated(verdict),
-        "severity": _severity(face),
-        "atlas": list(ATLAS.get(face.hypothesis or "", ())),
-        "level": verdict.level,
-        "weaker": list(verdict.weaker),
-        "decider": verdict.decider,
-        "also": dict(verdict.also),
-        "first_poisoned": seen.first_poisoned,
-        "summary": summary(verdict, _advice(face.family, seen)),
-    }
-
-
-def _severity(face: _Face) -> int:
-    """Labels that are being asked for wake nobody; a suspicion that no label can settle is worth a look."""
-    if face.status == "confirmed":
-        return SEVERITY[face.family]
-    return SUSPECTED_SEVERITY if face.family == "inconclusive" else min(SEVERITY[face.family], TENTATIVE_SEVERITY)
-
-
-def _advice(family: str, seen: Sighting) -> str:
-    """What to do; a last known good version is not poisoned itself, what is to become of it may be.
-
-    Where a shadow model compared, the last known good version is the suspect: nobody has vouched for it.
-    """
-    if seen.verdict.tentative:
-        return TENTATIVE_ADVICE
-    if seen.verdict.hypothesis == "regression":
-        return REGRESSED.format(lkg=seen.last_known_good or "none")
-    if family == "poisoning" and seen.version == seen.last_known_good:
-        return UNTAINTED.format(lkg=seen.last_known_good)
-    return ADVICE[family].format(lkg=seen.last_known_good or "none")
-
-
-def hypothesis_confidence(verdict: Verdict) -> float:
-    """Probability of the verdict's hypothesis; of the family where it names none."""
-    return verdict.attribution[0][1] if verdict.hypothesis and verdict.attribution else verdict.confidence
-
-
-def evidence_item(e: Evidence) -> EvidenceItem:
-    """A detector's evidence as published."""
-    top = [TopItem(c.name, figure(c.contribution)) for c in e.top]
-    e_value = None if e.e_value is None else figure(e.e_value)
-    return EvidenceItem(e.detector, e.status, figure(e.score), figure(e.threshold), e_value, top)
-
-
-def _implicated(verdict: Verdict) -> ImplicatedItem:
-    found = verdict.implicated
-    return ImplicatedItem(
-        plain(found.features),
-        list(found.sources),
-        list(found.origins),
-        list(found.labels),
-        list(found.events[:MOST_EVENTS]),
-    )

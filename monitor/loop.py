@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from monitor.dismissals import Dismissal
 from monitor.inbox import Hunted
 from monitor.intake import Intake
 from monitor.labels.keeping import Keeping, NotKept
@@ -16,6 +18,8 @@ from monitor.state.settlement import Settlement
 from monitor.teller import Teller
 from monitor.watch import Watch
 from monitor.window import ClosedWindow
+
+News: TypeAlias = Prepared | Hunted | Dismissal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,8 @@ class Parts:
 
     ``connect`` makes the source that the loop listens to. ``answering`` answers vetting requests in a replay. ``clock``
     gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
-    ``news`` is what was found beside the loop, which takes it from there: new versions, and results of hunts.
+    ``news`` is what came from beside the loop, which takes it from there: new versions, results of hunts, and orders to
+    close an incident.
     ``keeping`` gets labels that were joined with their events.
     """
 
@@ -44,7 +49,7 @@ class Parts:
     settlement: Settlement
     answering: Answering
     clock: Callable[[], float]
-    news: deque[Prepared | Hunted] = field(default_factory=deque)
+    news: deque[News] = field(default_factory=deque)
     keeping: Keeping = field(default_factory=NotKept)
 
 
@@ -138,6 +143,8 @@ class Loop:
             new = self._parts.news.popleft()
             if isinstance(new, Hunted):
                 self._unsettled |= self._parts.teller.hunted(new.incident, new.summary)
+            elif isinstance(new, Dismissal):
+                self._unsettled |= self._parts.teller.dismissed(new)
             elif self._parts.watches[new.model].adopt(new):
                 self._judge(self._parts.intake.registered(new.model, new.version), new.at)
 

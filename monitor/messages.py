@@ -80,7 +80,7 @@ class VettingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`tocsin.vetting.v1`: please label this event; the answer is a feedback event of a trusted origin.
 
     ``incident`` is the incident's uid. ``why`` is for the analyst. ``deadline`` is null where an answer may
-    take its time.
+    take its time. ``model`` and ``version`` classified the event; older requests do not name them.
     """
 
     schema: Literal["tocsin.vetting.v1"] = "tocsin.vetting.v1"
@@ -92,6 +92,8 @@ class VettingRequest(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: Seconds
     deadline: Seconds | None = None
     ref: str | None = None
+    model: str | None = None
+    version: str | None = None
 
 
 class OffsetRange(msgspec.Struct, frozen=True):
@@ -175,7 +177,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     oldest that did already what the incident is about; null where that cannot be told. ``audit_checkpoint`` is the
     signed length and root of the audit log when this was told (a C2SP checkpoint), empty without a log: kept, it shows
     later whether the log was cut off or written anew. ``missed`` is what `tocsin hunt` has found, in a sentence; empty
-    until somebody hunts.
+    until somebody hunts. ``share`` is the largest share of a window's events that is touched, null where that cannot be
+    told. ``folded`` counts the windows that showed the same since the message before. A close says why in
+    ``close_reason``, and where a person closed it, who, in ``closed_by``.
     """
 
     schema: Literal["tocsin.incident.v1"] = "tocsin.incident.v1"
@@ -205,6 +209,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     first_poisoned: str | None = None
     audit_checkpoint: str = ""
     missed: str = ""
+    share: Probability | None = None
+    folded: Annotated[int, msgspec.Meta(ge=0)] = 0
+    close_reason: str = ""
+    closed_by: str = ""
     summary: str
 
 

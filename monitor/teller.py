@@ -8,7 +8,9 @@ import msgspec
 import structlog
 
 from detectors.evidence import Ask, State
-from monitor.incidents import IncidentBook, Sighting
+from monitor.dismissals import Dismissal
+from monitor.incident_fields import Sighting
+from monitor.incidents import IncidentBook
 from monitor.intake import Intake
 from monitor.messages import Incident, OffsetRange, WindowItem
 from monitor.outlets import Outlet
@@ -76,6 +78,8 @@ class Teller:
             model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking, since
         )
         incidents = self._book.consider(seen)
+        if seen.finding and not any(incident.activity != "close" for incident in incidents):
+            self._metrics.folded(model)
         uid = self._book.uid(model, version)
         if uid and asking:
             self._ask(uid, closed, judged, watch, at)
@@ -91,7 +95,8 @@ class Teller:
         self._metrics.window(msgspec.to_builtins(record))
         for incident in incidents:
             self._publish(incident)
-        self._metrics.incidents_open(model, self._book.open_for(model))
+        for name in {model, *(incident.model for incident in incidents)}:
+            self._metrics.incidents_open(name, self._book.open_for(name))
 
     def _advance(self, closed: ClosedWindow) -> float:
         """Event time: that of the window's last event that is not from the future; it never goes back."""
@@ -130,10 +135,17 @@ class Teller:
     def respond(self) -> bool:
         """Let the response take a step, and tell the news about it; whether there was any."""
         told = [incident for uid in self._responding.step() for incident in self._actions(uid)]
-        for incident in told:
+        return self._publish_all(told + self._book.unwatched(self._at))
+
+    def dismissed(self, order: Dismissal) -> bool:
+        """Close an incident as an operator orders; whether there was anything to tell."""
+        return self._publish_all(self._book.dismiss(order, self._at))
+
+    def _publish_all(self, incidents: list[Incident]) -> bool:
+        for incident in incidents:
             self._publish(incident)
             self._metrics.incidents_open(incident.model, self._book.open_for(incident.model))
-        return bool(told)
+        return bool(incidents)
 
     def hunted(self, uid: str, missed: str) -> bool:
         """Tell what a hunt about an incident has found; whether there was anything to tell."""
@@ -174,6 +186,9 @@ class Teller:
             family=incident.family,
             hypothesis=incident.hypothesis,
             confidence=incident.confidence,
+            severity=incident.severity,
+            folded=incident.folded,
+            close_reason=incident.close_reason,
         )
         self._tell(incident)
         self._metrics.incident(incident.model, incident.family, incident.activity)

@@ -94,7 +94,7 @@ class VettingDesk:
             self._open[ask.id] = _Question(incident, closed.model, closed.version, closed.index, deadline)
             before.append(ask.id)
             self._remember(ask.id, closed.model)
-            requests.append(_request(incident, ask, event, schema, at, deadline))
+            requests.append(_request(closed, incident, ask, event, schema, at, deadline))
         return requests
 
     def ask_rows(
@@ -111,7 +111,7 @@ class VettingDesk:
         held = [ask for ask in asks if ask.id in there and ask.id not in known]
         admitted = self.rows.admit(closed.model, closed.version, held, closed.index, deadline, looks)
         incident = f"{GATE}{closed.version}"
-        return [_request(incident, ask, there[ask.id], schema, at, deadline) for ask in admitted], known
+        return [_request(closed, incident, ask, there[ask.id], schema, at, deadline) for ask in admitted], known
 
     def asked(self, model: str) -> frozenset[str]:
         """Ids of the model's events that were asked about, also of those that were answered, late or withdrawn.
@@ -192,7 +192,9 @@ def _looks(event: FoundEvent, schema: Schema) -> str:
     return hashlib.blake2b(msgspec.json.encode(_shown(event, schema), order="sorted"), digest_size=16).hexdigest()
 
 
-def _request(incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: float, deadline: float) -> VettingRequest:
+def _request(
+    closed: ClosedWindow, incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: float, deadline: float
+) -> VettingRequest:
     return VettingRequest(
         incident=incident,
         id=ask.id,
@@ -202,4 +204,6 @@ def _request(incident: str, ask: Ask, event: FoundEvent, schema: Schema, at: flo
         asked_at=at,
         deadline=deadline,
         ref=event.ref or None,
+        model=closed.model,
+        version=closed.version,
     )

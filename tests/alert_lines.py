@@ -10,13 +10,17 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from monitor.alerts.admission import Admission, Place
 from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks, Courier
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
-from monitor.alerts.outgoing import Outgoing, Wanted
+from monitor.alerts.ledger import FILE as LEDGER
+from monitor.alerts.ledger import open_ledger
+from monitor.alerts.losses import Losses
+from monitor.alerts.outgoing import NOTICE_FAMILY, Outgoing, Wanted
 from monitor.alerts.seen import Seen
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import Sink
@@ -64,8 +68,8 @@ def line(number: int = 0, **changes: Any) -> bytes:
 
 
 def numbers(alerts: list[Alert]) -> list[int]:
-    """Which incidents these are about."""
-    return [int(alert.incident, 16) for alert in alerts]
+    """Which incidents these are about; notices are about none."""
+    return [int(alert.incident, 16) for alert in alerts if alert.family != NOTICE_FAMILY]
 
 
 class Clock:
@@ -91,6 +95,7 @@ class Way:
     per_minute: float = 6000.0
     burst: int = 1000
     spool_bytes: int = 1_000_000
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         self.metrics = AlertMetrics(self.registry)
@@ -106,19 +111,24 @@ class Way:
             Seen(self.folder / "seen"),
             self.encoder,
             self.clock,
-            lambda: 1767225600.0 + self.clock(),
+            self.wall,
+            None if self.place is None else Admission(self.place, open_ledger(self.folder / LEDGER, self.wall())),
         )
         self.courier = Courier(
             NAME,
             self.outgoing,
             self.spool,
             DeadLetters(self.folder / "dead.ndjson"),
+            Losses(self.folder / "losses.json"),
             self.sink,
             self.metrics,
-            Clocks(lambda: 1767225600.0 + self.clock(), self.clock),
+            Clocks(self.wall, self.clock),
             random.Random(1),  # noqa: S311 - only spreads attempts over time
         )
         return self.courier
+
+    def wall(self) -> float:
+        return 1767225600.0 + self.clock()
 
     def value(self, name: str, **labels: str) -> float:
         """A figure of the sink."""

@@ -69,6 +69,7 @@ class EveryMetric:
         self._metrics.incidents_open(MODEL, 1)
         for family in FAMILIES:
             self._metrics.incident(MODEL, family, "create")
+        self._metrics.folded(MODEL)
         self._metrics.action(MODEL, "rollback", "done", waiting=1)
 
     def _surroundings(self) -> None:
@@ -82,6 +83,8 @@ class EveryMetric:
         for reason in DROP_REASONS:
             self._alerts.dropped("siem", reason)
         self._alerts.waiting("siem", 2, 100)
+        self._alerts.folded("siem", 1)
+        self._alerts.circuit("siem", "closed")
         for outcome in OUTCOMES:
             self._schedule.ran("canary_probe", outcome, time.time())
         self._schedule.misfired("canary_probe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from theatre import Theatre
 from monitor.decoding.reader import Served
 from monitor.incidents import IncidentBook
 from monitor.labels.scored import FoundEvent
-from monitor.loop import Loop, LoopSettings, Parts
+from monitor.loop import Loop, LoopSettings, News, Parts
 from monitor.oracle import Elsewhere
 from monitor.sources.memory import MemoryLog, MemorySource
 from monitor.sources.source import Partition
@@ -89,8 +90,16 @@ class Process:
         self._store = CheckpointStore(theatre.folder / "checkpoints")
         kept: dict[str, Stateful] = {"response": theatre.responder, "teller": teller}
         saved = Checkpoints(self._store, kept, {}, lambda: None)
+        self.news: deque[News] = deque()
         parts = Parts(
-            lambda listener: MemorySource(log, listener), silence, {}, teller, saved, Elsewhere(), lambda: theatre.now
+            lambda listener: MemorySource(log, listener),
+            silence,
+            {},
+            teller,
+            saved,
+            Elsewhere(),
+            lambda: theatre.now,
+            self.news,
         )
         self.loop = Loop(parts, LoopSettings(poll_seconds=0.0, settle_seconds=1e9))
 

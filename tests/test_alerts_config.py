@@ -20,8 +20,10 @@ sinks:
   local: {type: file, path: alerts.ndjson, format: incident, min_severity: 5, send_suspected: false}
 """
 SNAPSHOT = """
+tocsin_alerts_circuit_state sink
 tocsin_alerts_dropped_total reason,sink
 tocsin_alerts_failed_attempts_total sink
+tocsin_alerts_folded_total sink
 tocsin_alerts_last_success_timestamp_seconds sink
 tocsin_alerts_sent_total sink
 tocsin_alerts_spool_bytes sink
@@ -44,6 +46,21 @@ def test_sinks_are_read_and_paths_start_at_the_file(file: Path) -> None:
     assert (sinks["local"].min_severity, sinks["local"].send_suspected) == (5, False)
 
 
+def test_types_have_defaults_of_their_own(file: Path) -> None:
+    file.write_text("""
+sinks:
+  e: {type: elastic, url: "https://e:9200"}
+  o: {type: elastic, url: "https://e:9200", format: ocsf, index: soc}
+  q: {type: elastic, url: "https://e:9200", gets: vetting}
+  a: {type: alertmanager, url: "http://a:9093"}
+""")
+    sinks = load_config(file, {}).sinks
+    assert (sinks["e"].format, sinks["e"].index) == ("ecs", "logs-tocsin.incident-default")
+    assert (sinks["o"].format, sinks["o"].index) == ("ocsf", "soc")
+    assert (sinks["a"].format, sinks["a"].send_suspected) == ("incident", False)
+    assert (sinks["e"].send_suspected, sinks["q"].gets) == (True, "vetting")
+
+
 def test_a_variable_wins_over_the_file(file: Path) -> None:
     file.write_text(GOOD)
     config = load_config(file, {"TOCSIN_SINKS__SIEM__ADDRESS": "other:1"})
@@ -55,7 +72,7 @@ def test_a_variable_wins_over_the_file(file: Path) -> None:
     [
         ("{type: syslog_tcp}", "sinks.a", "type syslog_tcp also needs address"),
         ("{type: file}", "sinks.a", "type file also needs path"),
-        ("{type: syslog_udp, address: 'a:1'}", "sinks.a.type", "must be 'syslog_tcp', 'syslog_tls' or 'file'"),
+        ("{type: syslog_dtls, address: 'a:1'}", "sinks.a.type", "must be 'syslog_tcp', 'syslog_tls', 'syslog_udp'"),
         ("{type: syslog_tcp, address: 'a:1', cafile: x}", "sinks.a", "cafile would not be used: type is syslog_tcp"),
         ("{type: file, path: x, address: 'a:1'}", "sinks.a", "address would not be used: type is file"),
         ("{type: syslog_tls, address: 'a:1', certfile: x}", "sinks.a", "certfile and keyfile go together"),
@@ -68,6 +85,39 @@ def test_a_variable_wins_over_the_file(file: Path) -> None:
             "must be 'ocsf', 'incident', 'ecs', 'cef', 'leef', 'flat' or",
         ),
         ("{path: x}", "sinks.a.type", "missing"),
+        ("{type: file, path: x, rotate_keep: 3}", "sinks.a", "rotate_keep would not be used without rotate_bytes"),
+        ("{type: stdout, path: x}", "sinks.a", "path would not be used: type is stdout"),
+        ("{type: splunk_hec, url: 'https://a:8088'}", "sinks.a", "type splunk_hec also needs token_file"),
+        ("{type: elastic, url: 'https://a', username: me}", "sinks.a", "username and password_file go together"),
+        ("{type: elastic, url: 'https://a', format: cef}", "sinks.a", "format cef is none"),
+        ("{type: elastic, url: 'https://a', index: A/b}", "sinks.a.index", "match pattern"),
+        ("{type: elastic, url: 'https://me:pw@a'}", "sinks.a.url", "an address holds no user or password"),
+        ("{type: elastic, url: 'ftp://a'}", "sinks.a.url", "must look like http://host:port"),
+        ("{type: elastic, url: 'https://a?b=c'}", "sinks.a.url", "must look like http://host:port"),
+        ("{type: webhook}", "sinks.a", "type webhook needs either url or url_file"),
+        ("{type: webhook, url: 'http://a', url_file: b}", "sinks.a", "type webhook needs either url or url_file"),
+        ("{type: webhook, url: 'http://a', cafile: x}", "sinks.a", "url does not start with https"),
+        ("{type: webhook, url: 'http://a', headers: {authorization: x}}", "sinks.a.headers", "secrets come from"),
+        ("{type: webhook, url: 'http://a', headers: {X: \"a\\r\\nb: c\"}}", "sinks.a.headers", "printable ASCII"),
+        (
+            "{type: webhook, url: 'http://a', token_file: x, username: u, password_file: y}",
+            "sinks.a",
+            "choose one of token_file, api_key_file and password_file",
+        ),
+        ("{type: kafka, topic: soc.alerts}", "sinks.a", "type kafka also needs kafka"),
+        (
+            "{type: kafka, topic: t, kafka: {bootstrap_servers: ['a:1'], ssl_cafile: x}}",
+            "sinks.a.kafka",
+            "ssl_cafile would not be used: security_protocol is PLAINTEXT",
+        ),
+        ("{type: alertmanager, url: 'http://a', format: ocsf}", "sinks.a", "leave format away"),
+        ("{type: alertmanager, url: 'http://a', gets: vetting}", "sinks.a", "gets incidents only"),
+        (
+            "{type: alertmanager, url: 'http://a', labels: {a-b: c}}",
+            "sinks.a.labels",
+            "letters, digits and underscores",
+        ),
+        ("{type: syslog_udp, address: 'a:1', max_message_bytes: 70000}", "sinks.a", "at most 65000 over UDP"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, text: str, field: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -44,18 +45,49 @@ class StuckSink(MemorySink):
 def test_append_returns_while_the_receiver_never_does(tmp_path: Path) -> None:
     sink = StuckSink()
     way = Way(tmp_path / "spool", sink)
-    delivery = Delivery("siem", way.courier, way.metrics, waiting=10)
+    delivery = Delivery("siem", way.courier, way.metrics)
     delivery.start()
     delivery.append(line(0))
     assert sink.inside.wait(60)
     for number in range(1, 31):
         delivery.append(line(number))
+    wait_until(lambda: len(way.spool) == 31, "all of them on the disk while the receiver hangs", 60)
+    assert numbers(Way(tmp_path / "spool").spool.peek(99)) == list(range(31))
     assert not sink.go.is_set()
     assert sink.received == []
-    assert way.dropped("queue_full") == 20
     sink.go.set()
     delivery.close(60)
-    assert numbers(sink.received) == list(range(11))
+    assert numbers(sink.received) == list(range(31))
+
+
+def test_what_finds_no_room_in_memory_is_counted_and_told_before_the_next_alert(tmp_path: Path) -> None:
+    sink = MemorySink()
+    way = Way(tmp_path / "spool", sink)
+    delivery = Delivery("siem", way.courier, way.metrics, waiting=10)
+    for number in range(30):
+        delivery.append(line(number))
+    assert way.dropped("queue_full") == 20
+    delivery.start()
+    delivery.close(60)
+    notice, *alerts = sink.received
+    assert json.loads(notice.body)["unmapped"]["reasons"] == {"queue_full": 20}
+    assert numbers(alerts) == list(range(10))
+
+
+def test_a_receiver_that_hangs_for_ever_holds_up_no_other_one(tmp_path: Path) -> None:
+    stuck, well = StuckSink(), MemorySink()
+    ways = [Way(tmp_path / "a", stuck), Way(tmp_path / "b", well)]
+    first, second = (Delivery("siem", way.courier, way.metrics) for way in ways)
+    for delivery in (first, second):
+        delivery.start()
+        delivery.append(line(1))
+    assert stuck.inside.wait(60)
+    second.append(line(2))
+    second.close(60)
+    assert numbers(well.received) == [1, 2]
+    assert stuck.received == []
+    stuck.go.set()
+    first.close(60)
 
 
 def test_closing_does_not_wait_for_a_stuck_receiver_and_nothing_on_disk_is_lost(tmp_path: Path) -> None:

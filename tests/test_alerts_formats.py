@@ -64,9 +64,9 @@ def test_a_leef_record_says_what_the_incident_says() -> None:
 def test_a_caret_in_a_name_does_not_end_an_attribute() -> None:
     told = line(model="a^cat=stable", implicated=ImplicatedItem(sources=["b|^sev=1"]))
     found = read_leef(LeefEncoder("1.2.3", 8000).incident(read_incident(told)))
-    assert found["resource"] == "a<U+005E>cat=stable"
+    assert found["resource"] == "a<U+005E>cat<U+003D>stable"
     assert found["cat"] == "poisoning"
-    assert found["sources"] == '["b|<U+005E>sev=1"]'
+    assert found["sources"] == '["b|<U+005E>sev<U+003D>1"]'
 
 
 def test_flat_json_has_no_list_and_one_level_of_names() -> None:

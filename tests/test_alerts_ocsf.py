@@ -13,7 +13,7 @@ from alert_lines import line
 from monitor.alerts.alert import Notice, read_incident
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encode_tables import ATLAS_TECHNIQUES
-from monitor.incidents import ATLAS
+from monitor.incident_fields import ATLAS
 
 ENCODER = OcsfEncoder("1.2.3", 65536)
 

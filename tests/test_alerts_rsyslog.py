@@ -23,10 +23,10 @@ from rsyslog import Rsyslog
 from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sink, open_sinks
-from monitor.alerts.send.syslog_tls import tls_context
 from monitor.alerts.sink import Sink, SinkRetryableError
 from monitor.alerts.syslog_frame import FACILITIES, message
 from monitor.alerts.syslog_sink import READ_SECONDS, SyslogSettings, SyslogSink, connect_tcp
+from monitor.alerts.tls import tls_context
 from monitor.settings.sink_sections import SYSLOG_BYTES, SinkConfig
 from monitor.watching.alert_metrics import AlertMetrics
 

@@ -338,11 +338,17 @@ def _counts(daemon: Daemon, events: int) -> bool:
 
 
 def test_requests_are_listed_published_and_answered(place: Place, world: World) -> None:
-    """`tocsin vet` against the daemon's state and topics; all answers after the first come from a labeller."""
+    """`tocsin vet` against the daemon's state, topics and queues; all answers after the first come from a labeller."""
     mine = World(world.root, world.registry, GeneratedTraffic(17), np.random.default_rng(17))
     attacked = mine.draw(4000)
     config = ("--config", place.folder / "first" / "tocsin.yaml")
-    daemon = place.daemon().start()
+    brokers = {"bootstrap_servers": [place.bootstrap]}
+    place.topics("questions")
+    queues = {
+        "topic": {"type": "kafka", "gets": "vetting", "topic": f"{place.name}.questions", "kafka": brokers},
+        "file": {"type": "file", "gets": "vetting", "path": "questions.ndjson"},
+    }
+    daemon = place.daemon(sinks=queues).start()
     feeding = fed(place, daemon, mine.served("2", attacked, triggered=0.03))
     while not (asked := records(daemon.state / "vetting.ndjson")):
         next(feeding)
@@ -350,14 +356,18 @@ def test_requests_are_listed_published_and_answered(place: Place, world: World) 
     listed = json.loads(tocsin("vet", "list", *config, "--json").stdout)
     asked = records(daemon.state / "vetting.ndjson")  # all of them: the first look may have come while it was written
     assert [r["id"] for r in listed] == [r["id"] for r in asked]
-    consumer = KafkaConsumer(
-        f"{place.name}.vetting",
-        bootstrap_servers=place.bootstrap,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=20000,
-    )
-    assert [msgspec.json.decode(next(consumer).value)["id"] for _ in asked] == [r["id"] for r in asked]
-    consumer.close()
+    for role in ("vetting", "questions"):
+        consumer = KafkaConsumer(
+            f"{place.name}.{role}",
+            bootstrap_servers=place.bootstrap,
+            auto_offset_reset="earliest",
+            consumer_timeout_ms=20000,
+        )
+        assert [msgspec.json.decode(next(consumer).value)["id"] for _ in asked] == [r["id"] for r in asked]
+        consumer.close()
+    questions = place.folder / "first" / "questions.ndjson"
+    wait_until(lambda: len(records(questions)) >= len(asked), "the questions in the file")
+    assert [r["id"] for r in records(questions)][: len(asked)] == [r["id"] for r in asked]
     ident = asked[0]["id"]
     said = tocsin("vet", "label", *config, "--id", ident, "--label", "nonsense")
     assert (said.returncode, "is no class of the model" in said.stderr) == (1, True)

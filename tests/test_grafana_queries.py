@@ -36,6 +36,7 @@ NOT_IN_THE_STORY = {
     "Since it last succeeded",
     "Alerts sent",
     "Alerts that wait",
+    "Circuit breaker",
     "Alerts dropped",
     "Since the receiver last took alerts",
     "On disk",

@@ -9,7 +9,8 @@ import pytest
 
 from detectors.evidence import Contributor, Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.incidents import MOST_CLOSED, IncidentBook, Sighting, incident_uid
+from monitor.incident_fields import Sighting, incident_uid
+from monitor.incidents import MOST_CLOSED, IncidentBook
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.state.checkpoint import decode, encode
 

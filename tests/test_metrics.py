@@ -25,6 +25,7 @@ tocsin_duplicates_total model
 tocsin_events_total model,version
 tocsin_future_events_total model
 tocsin_id_conflicts_total model
+tocsin_incident_findings_folded_total model
 tocsin_incidents_open model
 tocsin_incidents_total activity,family,model
 tocsin_labels_pending model

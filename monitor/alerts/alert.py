@@ -68,6 +68,10 @@ class Notice:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+LONGEST_ID: Final = 512
+"""Bytes of an id that every receiver takes (Elasticsearch has the least)."""
+
+
 class UnreadableIncidentError(Exception):
     """A line is no incident; the message says why."""
 
@@ -75,6 +79,16 @@ class UnreadableIncidentError(Exception):
 def digest_of(content: bytes) -> bytes:
     """16 bytes; the same for the same content."""
     return blake2b(content, digest_size=16).digest()
+
+
+def bounded_id(alert_id: str) -> str:
+    """The id itself, or, where no receiver would take it, a digest of it: the same for the same alert.
+
+    >>> bounded_id("8f14-create-437a"), len(bounded_id("x" * 999))
+    ('8f14-create-437a', 32)
+    """
+    coded = alert_id.encode(errors="replace")
+    return alert_id if 0 < len(coded) <= LONGEST_ID else digest_of(coded).hex()
 
 
 def read_incident(line: bytes) -> IncidentMessage:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from monitor.alerts.alert import Alert
+from monitor.alerts.breaker import Breaker
 from monitor.alerts.dead_letters import DeadLetters
-from monitor.alerts.outgoing import Chosen, Outgoing
+from monitor.alerts.losses import Losses
+from monitor.alerts.outgoing import Choice, Chosen
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
 from monitor.alerts.spool import Spool
-from monitor.watching.alert_metrics import AlertMetrics
+from monitor.watching.alert_metrics import AlertMetrics, DropReason
 
 log = structlog.get_logger()
 
@@ -21,12 +25,12 @@ BATCH: Final = 50
 """Alerts that are sent at once."""
 LOOK_SECONDS: Final = 1.0
 """How often an idle connection is looked after."""
-FIRST_WAIT_SECONDS: Final = 1.0
-LONGEST_WAIT_SECONDS: Final = 60.0
-WELL_SECONDS: Final = 10.0
-"""A receiver that has been well for so long starts with a short wait again when it fails."""
 MOST_UNSETTLED: Final = 1000
 """Alerts at the end of the spool that a crash may have kept from being remembered."""
+ROOM_AGAIN: Final = 0.9
+"""The receiver is told of what was dropped once the spool is filled to no more than that ..."""
+TELL_SECONDS: Final = 600.0
+"""... or so long after it was told the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,17 @@ class Clocks:
 class Courier:
     """One sink's way. `take` never waits for the receiver; `work` makes at most one attempt, if one is due.
 
-    At least once: an alert leaves the spool when the sink knows that it was read; its id is the same each time it is
-    sent. ``rng`` spreads the attempts of many watchers over time.
+    Each of the two may have a thread of its own: the spool is locked, but never while the receiver is waited for. At
+    least once: an alert leaves the spool when the sink knows that it was read; its id is the same each time it is sent.
     """
 
     def __init__(
         self,
         name: str,
-        outgoing: Outgoing,
+        outgoing: Choice,
         spool: Spool,
         dead: DeadLetters,
+        losses: Losses,
         sink: Sink,
         metrics: AlertMetrics,
         clocks: Clocks,
@@ -59,43 +64,60 @@ class Courier:
         self._outgoing = outgoing
         self._spool = spool
         self._dead = dead
+        self._losses = losses
         self._sink = sink
         self._metrics = metrics
         self._clocks = clocks
-        self._rng = rng
+        self._lock = threading.RLock()  # of the spool, and of what goes into it
         self._unread = 0  # alerts at the head of the spool that were sent, and may not have been read
-        self._failures = 0
-        self._due_at = self._looked_at = clocks.monotonic()
-        self._well_since: float | None = None
+        now = clocks.monotonic()
+        self._breaker = Breaker(rng, now)
+        self._looked_at = now
+        self._told_at = now
         metrics.known(name)
         outgoing.settled(spool.newest(MOST_UNSETTLED), ())
         self._show()
 
     def take(self, lines: Sequence[bytes]) -> None:
         """Put what is to be sent of ``lines`` on the disk."""
-        self._keep(self._outgoing.choose(lines))
+        with self._lock:
+            self._keep(self._outgoing.choose(lines))
 
-    def work(self) -> None:
-        """One attempt to send what waits, where it is time for one."""
+    def overflowed(self, n: int) -> None:
+        """So many lines found no room on their way here; they are counted already."""
+        with self._lock:
+            self._losses.add("queue_full", n, self._clocks.wall())
+
+    def last_words(self) -> None:
+        """Nothing more is taken: put on the disk what was held back."""
+        with self._lock:
+            self._keep(self._outgoing.last_words())
+
+    def work(self) -> bool:
+        """One attempt to send what waits, where it is time for one; whether there is more to send at once."""
         now = self._clocks.monotonic()
-        if now < self._due_at:
-            return
-        if len(self._spool) == self._unread and now - self._looked_at < LOOK_SECONDS:
-            return
+        if not self._breaker.admits(now):
+            return False
+        if self._idle() and now - self._looked_at < LOOK_SECONDS:
+            return False
         self._looked_at = now
         try:
             self._send()
         except SinkRetryableError as error:
             self._unread = 0
-            self._failed(str(error))
+            self._settle(error.read, 0)
+            self._failed(error)
+            return False
         else:
-            self._went_well(now)
-        self._show()
+            self._answered(now)
+        finally:
+            self._show()
+        return not self._idle()
 
     def close(self) -> None:
         """One last attempt. What is not delivered stays on the disk, and is sent by the next process."""
-        self._keep(self._outgoing.last_words())
-        self._due_at = self._clocks.monotonic()
+        self.last_words()
+        self._breaker.hurry(self._clocks.monotonic())
         self.work()
         try:
             self._sink.close()
@@ -106,16 +128,40 @@ class Courier:
         if len(self._spool):
             log.warning("alerts wait for the next start", sink=self._name, waiting=len(self._spool))
 
+    def _idle(self) -> bool:
+        return len(self._spool) == self._unread
+
     def _keep(self, chosen: Chosen) -> None:
         """What of it is not put on disk is counted and said."""
         if chosen.suppressed:
             self._drop("flood", chosen.suppressed)
+        if chosen.muted:
+            self._drop("muted", chosen.muted)
+        self._metrics.folded(self._name, chosen.folded)
         for item in chosen.unsendable:
-            self._dead.put(item.line, item.reason)
+            self._dead.put_line(item.line, item.reason)
             self._metrics.dropped(self._name, "unreadable")
+        if chosen.alerts and self._losses:
+            self._tell_losses()
         kept = self._spooled(chosen)
         self._outgoing.settled(chosen.alerts[:kept], chosen.passed_over)
         self._show()
+
+    def _tell_losses(self) -> None:
+        """The next alert says what was dropped before it, as soon as there is room again."""
+        now = self._clocks.monotonic()
+        if self._spool.filled > ROOM_AGAIN and now - self._told_at < TELL_SECONDS:
+            return
+        notice = self._losses.notice(self._name, self._clocks.wall())
+        try:
+            alerts = self._outgoing.notice(notice)
+            told = self._spool.append(alerts) == len(alerts)
+        except OSError as error:
+            log.warning("the spool cannot be written", sink=self._name, reason=str(error))
+            return
+        if told:
+            self._losses.told()
+            self._told_at = now
 
     def _spooled(self, chosen: Chosen) -> int:
         """How many alerts are on the disk now."""
@@ -124,71 +170,91 @@ class Courier:
             kept = self._spool.append(chosen.alerts)
         except OSError as error:
             log.warning("the spool cannot be written", sink=self._name, reason=str(error))
-            self._drop("spool_failed", wanted)
+            self._lose("spool_failed", wanted)
             return 0
         if kept < wanted:
-            self._drop("spool_full", wanted - kept)
+            self._lose("spool_full", wanted - kept)
         return kept
 
-    def _drop(self, reason: str, n: int) -> None:
-        self._metrics.dropped(self._name, reason, n)  # type: ignore[arg-type]  # the callers above name the reasons
+    def _lose(self, reason: DropReason, n: int) -> None:
+        self._drop(reason, n)
+        self._losses.add(reason, n, self._clocks.wall())
+
+    def _drop(self, reason: DropReason, n: int) -> None:
+        self._metrics.dropped(self._name, reason, n)
         log.warning("alerts are not sent", sink=self._name, reason=reason, alerts=n)
 
     def _send(self) -> None:
-        batch = self._spool.peek(BATCH, self._unread)
+        batch = self._peek(1 if self._breaker.probing else BATCH)
         try:
             unread = self._sink.send(batch)
-        except SinkPermanentError:
-            self._send_singly(len(batch))
+        except SinkPermanentError as error:
+            if error.sent is None:
+                self._send_singly(len(batch))
+            else:
+                self._unread += error.sent
+                self._refused(batch[error.sent], error)
         else:
             self._settle(len(batch), unread)
 
     def _send_singly(self, n: int) -> None:
         """One of them is never taken: the others must not wait for it."""
         for _ in range(n):
-            one = self._spool.peek(1, self._unread)
+            one = self._peek(1)
             try:
                 unread = self._sink.send(one)
             except SinkPermanentError as error:
+                self._refused(one[0], error)
                 if self._unread:
-                    # it can leave the spool only after those before it
-                    self._settle(0, self._sink.send(()))
                     return
-                self._dead.put(one[0].body, str(error))
-                self._drop("refused", 1)
-                self._spool.advance(1)
             else:
                 self._settle(1, unread)
+
+    def _refused(self, alert: Alert, error: SinkPermanentError) -> None:
+        """It can leave the spool only after those before it; until they were read it is offered again."""
+        if self._unread:
+            self._settle(0, self._sink.send(()))
+        if self._unread:
+            self._breaker.pause(self._clocks.monotonic() + LOOK_SECONDS)
+        else:
+            self._dead.put(alert, str(error))
+            self._drop("refused", 1)
+            with self._lock:
+                self._spool.advance(1)
+
+    def _peek(self, most: int) -> list[Alert]:
+        with self._lock:
+            return self._spool.peek(most, self._unread)
 
     def _settle(self, sent: int, unread: int) -> None:
         """``sent`` more alerts are on their way; of all that are, the last ``unread`` may not have been read."""
         read = self._unread + sent - unread
         self._unread = unread
         if read:
-            self._spool.advance(read)
+            with self._lock:
+                self._spool.advance(read)
             self._metrics.sent(self._name, read, self._clocks.wall())
 
-    def _failed(self, reason: str) -> None:
-        """Wait twice as long as the last time, give or take a quarter."""
-        self._well_since = None
-        wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
-        wait *= self._rng.uniform(0.75, 1.25)
-        self._failures += 1
-        self._due_at = self._clocks.monotonic() + wait
+    def _failed(self, error: SinkRetryableError) -> None:
+        before = self._breaker.state
+        wait = self._breaker.failed(self._clocks.monotonic(), error.wait_seconds)
         self._metrics.failed(self._name)
         log.warning(
             "alerts cannot be sent",
             sink=self._name,
-            reason=reason,
+            reason=str(error),
             waiting=len(self._spool),
             again_in_seconds=round(wait, 1),
         )
+        if before == "closed" and self._breaker.state == "open":
+            log.error("the circuit breaker is open: the receiver is only probed now and then", sink=self._name)
 
-    def _went_well(self, now: float) -> None:
-        """A receiver that takes alerts and hangs up each time must not be called every second."""
-        self._well_since = now if self._well_since is None else self._well_since
-        if now - self._well_since >= WELL_SECONDS:
-            self._failures = 0
+    def _answered(self, now: float) -> None:
+        if self._breaker.state != "closed":
+            log.info("the circuit breaker is closed: the receiver takes alerts again", sink=self._name)
+        self._breaker.succeeded(now)
 
     def _show(self) -> None:
-        self._metrics.waiting(self._name, len(self._spool), self._spool.waiting_bytes)
+        with self._lock:
+            self._metrics.waiting(self._name, len(self._spool), self._spool.waiting_bytes)
+        self._metrics.circuit(self._name, self._breaker.state)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
+from monitor.alerts.admission import Admission
 from monitor.alerts.alert import Alert, IncidentMessage, Notice, UnreadableIncidentError, digest_of, read_incident
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.flood import FloodLimit
@@ -37,16 +38,38 @@ class Unsendable:
 
 @dataclass(slots=True)
 class Chosen:
-    """What becomes of some lines. ``passed_over`` are the keys of those that need not be looked at again."""
+    """What becomes of some lines. ``passed_over`` are the keys of those that need not be looked at again.
+
+    ``suppressed`` were too many, ``muted`` came and went while nobody was to be told; of the ``folded`` ones, the
+    newest of each incident is told later.
+    """
 
     alerts: list[Alert] = field(default_factory=list)
     passed_over: list[bytes] = field(default_factory=list)
     unsendable: list[Unsendable] = field(default_factory=list)
     suppressed: int = 0
+    muted: int = 0
+    folded: int = 0
+
+
+class Choice(Protocol):
+    """What a sink makes of the loop's lines."""
+
+    def choose(self, lines: Sequence[bytes]) -> Chosen:
+        """What is to be sent of ``lines``, each of them once."""
+
+    def last_words(self) -> Chosen:
+        """What was held back, and is to be sent before the end."""
+
+    def notice(self, notice: Notice) -> list[Alert]:
+        """How to tell something about the alerts themselves; nothing where the receiver would not understand it."""
+
+    def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
+        """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
 
 
 class Outgoing:
-    """Chooses and encodes. ``monotonic`` and ``wall`` are clocks in seconds, the latter since the epoch."""
+    """A `Choice` for incidents. ``monotonic`` and ``wall`` are clocks in seconds, the latter since the epoch."""
 
     def __init__(
         self,
@@ -57,7 +80,9 @@ class Outgoing:
         encoder: Encoder,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        admission: Admission | None = None,
     ) -> None:
+        self._admission = admission
         self._sink = sink
         self._wanted = wanted
         self._limit = limit
@@ -67,27 +92,35 @@ class Outgoing:
         self._wall = wall
 
     def choose(self, lines: Sequence[bytes]) -> Chosen:
-        """What is to be sent of ``lines``, each of them once."""
+        """See `Choice`."""
         chosen = Chosen()
         if self._limit.over(self._monotonic()):
             self._add_summary(chosen)
+        for line in self._admission.due(self._wall()) if self._admission else ():
+            self._release(line, chosen)
         keys: set[bytes] = set()
         for line in lines:
             self._choose(line, keys, chosen)
         return chosen
 
     def last_words(self) -> Chosen:
-        """The sum of a flood that is not over yet."""
+        """See `Choice`: the sum of a flood that is not over yet."""
         chosen = Chosen()
         self._add_summary(chosen)
         return chosen
+
+    def notice(self, notice: Notice) -> list[Alert]:
+        """See `Choice`."""
+        return [notice_alert(notice, self._encoder.notice(notice))]
 
     def pass_over(self, lines: Sequence[bytes]) -> None:
         """None of these is ever to be sent."""
         self._seen.add([_key(line) for line in lines])
 
     def settled(self, alerts: Sequence[Alert], passed_over: Sequence[bytes]) -> None:
-        """``alerts`` are in the spool, the rest never will be: the same lines may come again and are passed over."""
+        """See `Choice`."""
+        if self._admission:
+            self._admission.settle({alert.id for alert in alerts}, self._wall())
         self._seen.add([*passed_over, *(digest_of(alert.id.encode()) for alert in alerts)])
 
     def _choose(self, line: bytes, keys: set[bytes], chosen: Chosen) -> None:
@@ -103,17 +136,36 @@ class Outgoing:
         if key in self._seen or key in keys:
             return
         keys.add(key)
-        if self._admits(message, chosen):
-            self._encode(line, message, chosen)
-        else:
+        admitted = self._admitted(message, line, chosen)
+        if admitted is None:
             chosen.passed_over.append(key)
+        else:
+            self._encode(line, admitted, chosen)
 
-    def _admits(self, message: IncidentMessage, chosen: Chosen) -> bool:
-        if not self._wanted.takes(message):
-            return False
-        passes = self._limit.passes(message, self._monotonic())
-        chosen.suppressed += not passes
-        return passes
+    def _release(self, line: bytes, chosen: Chosen) -> None:
+        """One that was held back until now; it was passed over when it came."""
+        admitted = self._admitted(read_incident(line), line, chosen)
+        if admitted is not None:
+            self._encode(line, admitted, chosen)
+
+    def _admitted(self, message: IncidentMessage, line: bytes, chosen: Chosen) -> IncidentMessage | None:
+        """The message as it is to be told now; None where it is not."""
+        told = message
+        if self._admission is not None:
+            answer, folded = self._admission.admit(message, line, self._wall())
+            chosen.muted += answer == "muted"
+            chosen.folded += answer == "hold"
+            if answer != "send":
+                return None
+            told = standing_for(message, folded)
+        elif not self._wanted.takes(message):
+            return None
+        if self._limit.passes(message, self._monotonic()):
+            return told
+        chosen.suppressed += 1
+        if self._admission is not None:
+            self._admission.withdrawn(message)
+        return None
 
     def _encode(self, line: bytes, message: IncidentMessage, chosen: Chosen) -> None:
         try:
@@ -127,7 +179,14 @@ class Outgoing:
     def _add_summary(self, chosen: Chosen) -> None:
         notice = self._limit.sum_up(self._sink, self._wall())
         if notice is not None:
-            chosen.alerts.append(notice_alert(notice, self._encoder.notice(notice)))
+            chosen.alerts += self.notice(notice)
+
+
+def standing_for(message: IncidentMessage, windows: int) -> IncidentMessage:
+    """The same, which stands for so many more windows that were not told of."""
+    if not windows:
+        return message
+    return replace(message, fields={**message.fields, "folded": int(message.fields.get("folded", 0)) + windows})
 
 
 def _key(line: bytes) -> bytes:

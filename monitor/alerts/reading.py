@@ -52,6 +52,12 @@ def _act(act: Mapping[str, Any]) -> str:
     return f"{act.get('action', 'action')}{target}: {act.get('result', '')}"
 
 
+def closing(message: IncidentMessage) -> str:
+    """Why it was closed, and by whom where a person did: ``ada: a test of ours``; empty while it is open."""
+    reason, by = (str(message.fields.get(name) or "") for name in ("close_reason", "closed_by"))
+    return f"{by}: {reason}" if by else reason
+
+
 def technique_page(uid: str) -> str:
     """Where MITRE ATLAS describes a technique."""
     return f"https://atlas.mitre.org/techniques/{uid}"

@@ -1,4 +1,4 @@
-"""An incident for trying a sink out: it says that it is a test, and pages nobody."""
+"""What a sink is tried out with: it says that it is a test, and pages nobody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from monitor.messages import EvidenceItem, ImplicatedItem, Incident, TopItem, WindowItem
+from monitor.messages import EvidenceItem, ImplicatedItem, Incident, TopItem, VettingRequest, WindowItem
 
 TEST_MODEL: Final = "tocsin-test"
 
@@ -33,4 +33,21 @@ def sample_incident(at: float) -> bytes:
             severity=0,
             summary="This is a test of Tocsin's alerts. Nothing happened, and nothing is to be done.",
         )
+    )
+
+
+def sample_request(at: float) -> VettingRequest:
+    """A request for a label at ``at`` (seconds since the epoch), for a queue; each time another one."""
+    ident = f"test-{round(at * 1000)}"
+    return VettingRequest(
+        incident=ident,
+        id=ident,
+        why="This is a test of Tocsin's vetting requests. There is nothing to answer.",
+        features={"a feature": 0.5, "another": "a category"},
+        scores={"attack": 0.5, "benign": 0.5},
+        asked_at=at,
+        deadline=at,
+        ref="https://tocsin.example/events/test",
+        model=TEST_MODEL,
+        version="1",
     )

@@ -59,6 +59,11 @@ class Spool:
         """How many alerts wait."""
         return len(self._waiting)
 
+    @property
+    def filled(self) -> float:
+        """How much of the room for waiting alerts is taken, from 0 to 1."""
+        return self.waiting_bytes / self._limit
+
     def append(self, alerts: Sequence[Alert]) -> int:
         """Put alerts on the disk; returns how many of them there was room for, the first ones.
 

@@ -21,6 +21,7 @@ from typing import Final
 from monitor.alerts.alert import Alert
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
 from monitor.alerts.syslog_frame import frame, message
+from monitor.alerts.tls import in_words
 
 TIMEOUT_SECONDS: Final = 10.0
 """How long connecting, a handshake or a write may take, each."""
@@ -64,7 +65,9 @@ class SyslogSink:
                 self._write(frames)
         except OSError as error:
             self._hang_up()
-            raise SinkRetryableError(f"{self._settings.address}: {self._reason(error)}") from error
+            raise SinkRetryableError(
+                f"{self._settings.address}: {in_words(error, self._settings.timeout_seconds)}"
+            ) from error
         return len(self._unread)
 
     def close(self) -> None:
@@ -116,15 +119,6 @@ class SyslogSink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def _reason(self, error: OSError) -> str:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is refused: {error.verify_message} (see cafile, and the host in address)"
-        if isinstance(error, ssl.SSLEOFError):
-            return "the receiver broke TLS off: it may want a certificate of ours (certfile), or speak no TLS at all"
-        if isinstance(error, TimeoutError):
-            return f"no answer within {self._settings.timeout_seconds:g} s"
-        return error.strerror or str(error)
 
 
 def connect_tcp(host: str, port: int) -> socket.socket:

@@ -5,71 +5,157 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
+import msgspec
 import typer
 
-from monitor.alerts.alert import read_incident
-from monitor.alerts.open_sinks import open_encoder, open_sink
+from monitor.alerts.alert import Alert, read_incident
+from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
+from monitor.alerts.dead_letters import DeadLetters
+from monitor.alerts.open_sinks import INCIDENTS, SPOOL, body_limit, open_encoder, open_sink
 from monitor.alerts.outgoing import incident_alert
-from monitor.alerts.sample import sample_incident
+from monitor.alerts.replay import replay
+from monitor.alerts.sample import sample_incident, sample_request
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
+from monitor.alerts.vetting_requests import request_alert, request_body
 from monitor.cli.main import version
 from monitor.cli.output import show
+from monitor.cli.route_report import in_words, report
+from monitor.cli.when import event_time
+from monitor.explain import printable
+from monitor.incident_file import read_incident as read_incident_file
 from monitor.settings.config import ConfigError, Problem, load_config
 from monitor.settings.problems import unknown
 from monitor.settings.sink_sections import SinkConfig
 
 app = typer.Typer(no_args_is_help=True)
 
+NO_ANSWER: Final = {
+    "file": "written, and on the disk",
+    "stdout": "written",
+    "syslog_tcp": "read to the end (syslog has no answers)",
+    "syslog_udp": "sent (nobody says whether a datagram arrives)",
+}
+"""What is known after a success where the receiver says nothing."""
+
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
 ]
+OneSink: TypeAlias = Annotated[str | None, typer.Option("--sink", help="Only this one.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 class TestAlertError(Exception):
     """A test alert did not arrive; the message says where and why."""
 
 
+class ReplayError(Exception):
+    """Dead letters could not be sent again; the message says which and why."""
+
+
 @app.callback()
 def alerts() -> None:
-    """Try out where alerts go."""
+    """Try sinks and routes out, and send dead letters again."""
 
 
 @app.command("test")
-def send_test(
-    config: ConfigFile,
-    sink: Annotated[str | None, typer.Option("--sink", help="Only this one.")] = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Send one test alert to every configured sink, now and without the spool.
+def send_test(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = False) -> None:
+    """Send one test alert to every configured sink, now and without the spool; show what the other side answered.
 
-    It is an incident of the lowest severity of a model called tocsin-test, and says that it is a test.
+    It is an incident of the lowest severity of a model called tocsin-test, and says that it is a test. A sink that gets
+    vetting requests is sent one of these. Routes and mute times do not count. Fails where one did not arrive.
 
     Example: tocsin alerts test --config tocsin.yaml
     """
-    sinks = load_config(config, os.environ).sinks
-    if not sinks:
-        raise ConfigError(config, [Problem("sinks", "missing: no sink is configured")])
-    if sink is not None and sink not in sinks:
-        raise ConfigError(config, [Problem(f"sinks.{sink}", unknown(sink, sinks))])
-    line = sample_incident(time.time())
-    rows = [_try(name, one, line) for name, one in sinks.items() if sink in (None, name)]
+    at = time.time()
+    rows = [_try(name, one, at) for name, one in _chosen(config, sink).items()]
     show(rows, as_json=as_json)
     if failed := [row["sink"] for row in rows if not row["sent"]]:
         raise TestAlertError(f"the test alert did not get to {', '.join(failed)}")
 
 
-def _try(name: str, config: SinkConfig, line: bytes) -> dict[str, Any]:
-    message = read_incident(line)
-    alert = incident_alert(message, open_encoder(config, version()).incident(message))
-    receiver = open_sink(config, time.monotonic)
-    error = ""
+@app.command("replay")
+def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = False) -> None:
+    """Send the alerts again that a receiver had refused for good, after the reason was mended.
+
+    They lie in state_dir/spool/SINK/dead.ndjson. Each is encoded anew, as the configuration says now, where
+    incidents.ndjson still holds it. What arrives is taken out of the file, the rest stays with its new reason. The
+    daemon may run meanwhile.
+
+    Example: tocsin alerts replay --config tocsin.yaml --sink siem
+    """
+    state = load_config(config, os.environ).state_dir
+    rows = []
+    for name, one in _chosen(config, sink).items():
+        path = state / SPOOL / name / DEAD_LETTERS
+        if path.exists() and one.gets == "incidents":
+            rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS)})
+    show(rows, as_json=as_json, text=None if rows else "there are no dead letters")
+    if left := [f"{row['sink']} ({row['left']}: {row['why']})" for row in rows if row["left"]]:
+        raise ReplayError(f"not all could be sent: {', '.join(left)}")
+
+
+@app.command("routes")
+def show_routes(
+    config: ConfigFile,
+    incident: Annotated[
+        Path, typer.Option("--incident", help="A tocsin.incident.v1, or a file of them: the last.", show_default=False)
+    ],
+    at: Annotated[str | None, typer.Option("--at", help="At this time (RFC 3339) instead of now.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show where an incident would go, by which routes, until when it is muted, and why it goes nowhere else.
+
+    Example: tocsin alerts routes --config tocsin.yaml --incident incident.json --at 2026-01-03T02:00:00+01:00
+    """
+    settings = load_config(config, os.environ)
+    now = time.time() if at is None else event_time(at, "--at")
+    message = read_incident(msgspec.json.encode(read_incident_file(incident)))
+    found = report(settings, message, now)
+    show(found, as_json=as_json, text="\n".join(in_words(found)))
+
+
+def _chosen(config: Path, sink: str | None) -> dict[str, SinkConfig]:
+    sinks = load_config(config, os.environ).sinks
+    if not sinks:
+        raise ConfigError(config, [Problem("sinks", "missing: no sink is configured")])
+    if sink is not None and sink not in sinks:
+        raise ConfigError(config, [Problem(f"sinks.{sink}", unknown(sink, sinks))])
+    return {name: one for name, one in sinks.items() if sink in (None, name)}
+
+
+def _sample(config: SinkConfig, at: float) -> Alert:
+    if config.gets == "vetting":
+        request = sample_request(at)
+        return request_alert(request, request_body(request, body_limit(config)))
+    message = read_incident(sample_incident(at))
+    return incident_alert(message, open_encoder(config, version()).incident(message))
+
+
+def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
+    alert = _sample(config, at)
+    heard: list[str] = []
+    receiver = open_sink(config, time.monotonic, heard=heard.append)
+    error, began = "", time.monotonic()
     try:
         receiver.send([alert])
         # a receiver that refuses this client's certificate says so only after it was written to
         receiver.close()
     except (SinkRetryableError, SinkPermanentError) as failure:
         error = str(failure)
-    return {"sink": name, "type": config.type, "sent": not error, "alert": alert.id, "error": error}
+    seconds = round(time.monotonic() - began, 3)
+    answer = printable(heard[-1]) if heard else NO_ANSWER.get(config.type, "") if not error else ""
+    found = {"sink": name, "type": config.type, "sent": not error, "seconds": seconds}
+    return {**found, "answer": answer, "alert": alert.id, "error": error}
+
+
+def _replayed(path: Path, config: SinkConfig, incidents: Path) -> dict[str, Any]:
+    try:
+        with DeadLetters(path).taken() as letters:
+            done = replay(letters, open_sink(config, time.monotonic), open_encoder(config, version()), incidents)
+            why = done.away or (printable(letters[0].reason) if letters else "")
+            return {"sent": done.sent, "left": len(letters), "why": why}
+    except msgspec.DecodeError as error:
+        raise ReplayError(f"{path}: holds a line that is no dead letter: {error}; take it out") from error

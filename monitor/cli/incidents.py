@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
+import msgspec
 import typer
 
+from monitor.charges import house
 from monitor.cli.output import show, table
+from monitor.cli.response import signing_key
+from monitor.cli.who import user_name
+from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.daemon import open_configured
-from monitor.explain import INCIDENTS, Explanation, explain, read_lines, timeline
+from monitor.dismissals import Dismissal
+from monitor.explain import INCIDENTS, Explanation, explain, printable, read_lines, timeline
+from monitor.messages import Incident
 from monitor.settings.config import load_config
+
+LONGEST_REASON: Final = 500
+"""Characters."""
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,9 +36,13 @@ Uid: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+class CloseError(Exception):
+    """An incident cannot be closed; the message says why."""
+
+
 @app.callback()
 def incidents() -> None:
-    """List incidents, and explain one."""
+    """List incidents, explain one, and close one by hand."""
 
 
 @app.command("list")
@@ -65,6 +81,39 @@ def explain_incident(config: ConfigFile, uid: Uid, *, as_json: AsJson = False) -
     found = _found(config, uid)
     result: dict[str, Any] = found.as_json() if as_json else {}
     show(result, as_json=as_json, text="\n".join(timeline(found)))
+
+
+@app.command("close")
+def close_incident(
+    config: ConfigFile,
+    uid: Uid,
+    reason: Annotated[str, typer.Option("--reason", help="Why; every sink and the audit log are told.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who closes it; the user who runs this, unless said.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key", help="Your private key (PEM), where the configuration names approvers.")
+    ] = None,
+) -> None:
+    """Close an incident by hand; a running daemon follows at its next turn, any other when it starts.
+
+    The same finding opens no new incident until it was away for as long as closes one (incidents.quiet_windows), or is
+    another one. What Tocsin does about the incident goes on: tocsin response decline ends that.
+
+    Example: tocsin incidents close 4f2a --config tocsin.yaml --reason "a test of ours"
+    """
+    settings = load_config(config, os.environ)
+    last = msgspec.convert(_found(config, uid).messages[-1], Incident)
+    if last.activity == "close":
+        raise CloseError(f"incident {last.uid} is closed already: {last.close_reason or last.status}")
+    if not (why := printable(reason.strip())[:LONGEST_REASON]):
+        raise CloseError("--reason must say why: it is what others will read later")
+    who = (by or user_name()).strip()
+    signing = signing_key(house(settings), who, key_file)
+    order = Dismissal(secrets.token_hex(16), last, who, why, round(time.time(), 3))
+    ClosingDesk(settings.state_dir / CLOSINGS).give(order, signing)
+    typer.echo(f"close incident {last.uid} ({last.family} in model {last.model}): {why}")
+    typer.echo("The daemon follows at its next turn.")
+    if any(action.result in {"proposed", "running", "halted"} for action in last.action):
+        typer.echo("What is being done about it goes on; tocsin response list shows it.")
 
 
 def _found(config: Path, uid: str) -> Explanation:

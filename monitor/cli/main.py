@@ -84,11 +84,13 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "tocsin response list --config tocsin.yaml",
     ),
     "alerts": Command(
-        "monitor.cli.alerts:app", "Sends a test alert to every sink.", "tocsin alerts test --config tocsin.yaml"
+        "monitor.cli.alerts:app",
+        "Tries sinks and routes, replays dead letters.",
+        "tocsin alerts test --config tocsin.yaml",
     ),
     "incidents": Command(
         "monitor.cli.incidents:app",
-        "Lists incidents, and explains one.",
+        "Lists, explains and closes incidents.",
         "tocsin incidents explain 4f2a --config tocsin.yaml",
     ),
     "audit": Command(

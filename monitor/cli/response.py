@@ -160,7 +160,7 @@ def _answer(
     if known_good and case.kind != "promotion":
         raise AnswerError(f"{case.key} is no promotion: --known-good means nothing to it")
     who = (by or user_name()).strip()
-    signing = _signing(house(settings), who, key_file)
+    signing = signing_key(house(settings), who, key_file)
     answer = Answer(case.key, decision, who, known_good, reason)
     if signing is not None:
         answer = msgspec.structs.replace(answer, given_at=time.time(), log=name_of(folder / FILE_NAME))
@@ -168,8 +168,8 @@ def _answer(
     typer.echo(f"{decision}: {_line(case)}\nThe daemon takes it up at its next turn.")
 
 
-def _signing(asked: House, who: str, key_file: Path | None) -> SigningKey | None:
-    """What an answer is signed with, which must be whose answer it is."""
+def signing_key(asked: House, who: str, key_file: Path | None) -> SigningKey | None:
+    """What an answer is signed with, which must be whose answer it is. Raises `AnswerError`."""
     signing = None if key_file is None else read_signing_key(key_file)
     if not asked.approvers:
         return None

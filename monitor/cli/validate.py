@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.alerts.send.syslog_tls import tls_context
+from monitor.alerts.route_notes import routing_notes
+from monitor.alerts.sink_files import check_files
+from monitor.alerts.template import TemplateError
 from monitor.audit_keys import objection
 from monitor.charges import house
 from monitor.cli.output import show
@@ -36,7 +38,7 @@ def validate(
     """
     loaded = load_config(config, os.environ)
     check_for_run(loaded, config)
-    notes = [*key_notes(loaded, datetime.now(UTC))]
+    notes = [*key_notes(loaded, datetime.now(UTC)), *routing_notes(loaded)]
     text = "\n".join([_in_words(loaded), *(f"note: {note}" for note in notes)])
     show({"valid": True, **summary(loaded), "notes": notes}, as_json=as_json, text=text)
 
@@ -130,11 +132,10 @@ def _unusable_secrets(config: Config) -> Iterator[Problem]:
         except ConfigError as error:
             yield from error.problems
     for name, sink in config.sinks.items():
-        if sink.type == "syslog_tls":
-            try:
-                tls_context(sink)
-            except OSError as error:
-                yield Problem(f"sinks.{name}", str(error))
+        try:
+            check_files(sink)
+        except (OSError, TemplateError) as error:
+            yield Problem(f"sinks.{name}", str(error))
     for name, model in config.models.items():
         for field, path in _files_of_servers(model.serving):
             yield from _unusable_credential(f"models.{name}.serving.{field}", path)
@@ -170,12 +171,18 @@ def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
     yield from ((f"approvers.{name}", path) for name, path in config.approvers.items())
     if config.admin.token_file is not None:
         yield "admin.token_file", config.admin.token_file
-    for name, sink in config.sinks.items():
-        for field in ("cafile", "certfile", "keyfile", "key_password_file"):
-            if (path := getattr(sink, field)) is not None:
-                yield f"sinks.{name}.{field}", path
+    yield from _files_of_sinks(config)
     for name, model in config.models.items():
         yield from ((f"models.{name}.serving.{field}", path) for field, path in _files_of_servers(model.serving))
+
+
+def _files_of_sinks(config: Config) -> Iterator[tuple[str, Path]]:
+    """All but the file that alerts are written to."""
+    for name, sink in config.sinks.items():
+        for prefix, section in ((f"sinks.{name}", sink), (f"sinks.{name}.kafka", sink.kafka)):
+            for field, value in section or ():
+                if isinstance(value, Path) and field != "path":
+                    yield f"{prefix}.{field}", value
 
 
 def _files_of_servers(serving: ServingConfig) -> Iterator[tuple[str, Path]]:

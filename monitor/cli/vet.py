@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 import typer
@@ -13,7 +16,9 @@ from kafka.errors import KafkaError
 
 from monitor.cli.output import show
 from monitor.daemon import kafka_settings
-from monitor.open_requests import open_requests
+from monitor.explain import printable
+from monitor.messages import Value
+from monitor.open_requests import CHECKPOINTS, OpenRequest, open_requests
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.kafka_connect import connect_producer
 
@@ -32,21 +37,23 @@ class VettingError(Exception):
 def list_requests(
     config: ConfigFile, *, as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 ) -> None:
-    """List the events whose true label would decide an open question, most wanted first.
+    """List the events whose true label would decide an open question, those that were asked about first on top.
+
+    Whatever an event's names hold, it is shown in one line of printable characters. What was answered is gone from the
+    list once the daemon has taken the answer and written its next checkpoint.
 
     Example: tocsin vet list --config tocsin.yaml
     """
-    requests = [found.request for found in open_requests(load_config(config, os.environ).state_dir)]
+    state_dir = load_config(config, os.environ).state_dir
+    requests = open_requests(state_dir)
     if as_json:
-        show(msgspec.to_builtins(requests), as_json=True)
+        show([msgspec.to_builtins(found.request) for found in requests], as_json=True)
         return
     if not requests:
-        typer.echo("no open requests")
-    for request in requests:
-        typer.echo(f"{request.id}  (incident {request.incident})\n  why: {request.why}")
-        typer.echo(f"  scores: {_pairs(request.scores)}\n  features: {_pairs(request.features)}")
-        if request.ref:
-            typer.echo(f"  see: {request.ref}")
+        begun = (state_dir / CHECKPOINTS).exists()
+        typer.echo("no open requests" if begun else f"no open requests: nothing has run yet with state_dir {state_dir}")
+    for found in requests:
+        typer.echo("\n".join(printable(line) for line in _in_words(found, config)))
 
 
 @app.command()
@@ -65,15 +72,38 @@ def label(
     Example: tocsin vet label --config tocsin.yaml --id 7f3a --label attack --origin analyst
     """
     settings = load_config(config, os.environ)
-    found = next((r for r in open_requests(settings.state_dir) if r.request.id == ident), None)
-    if found is None:
-        raise VettingError(f"no open request for event {ident!r}; tocsin vet list shows them")
+    found = _found(open_requests(settings.state_dir), ident)
     if answer not in found.request.scores:
         raise VettingError(f"{answer!r} is no class of the model; it knows {', '.join(found.request.scores)}")
     who = _origin(settings, found.model, origin)
-    event = {"id": ident, "ts": round(time.time(), 3), "label": answer, "origin": who, "model": found.model}
+    event = {"id": found.request.id, "ts": round(time.time(), 3), "label": answer, "origin": who, "model": found.model}
     topic = _publish(settings, msgspec.json.encode(event))
-    typer.echo(f"{ident} is {answer}, says {who} (written to {topic})")
+    typer.echo(printable(f"{ident} is {answer}, says {who} (written to {topic})"))
+
+
+def _in_words(found: OpenRequest, config: Path) -> Iterator[str]:
+    request = found.request
+    yield f"{request.id}  (model {found.model}, incident {request.incident})"
+    yield f"  why: {request.why}"
+    yield f"  scores: {_pairs(request.scores)}"
+    yield f"  features: {_pairs(request.features)}"
+    if request.ref:
+        yield f"  see: {request.ref}"
+    if request.deadline is not None:
+        yield f"  open until {datetime.fromtimestamp(request.deadline, UTC):%Y-%m-%d %H:%M} UTC, by the events' clock"
+    said = shlex.join(["tocsin", "vet", "label", "--config", str(config), "--id", printable(request.id)])
+    yield f"  answer: {said} --label {'|'.join(request.scores)}"
+
+
+def _found(requests: list[OpenRequest], ident: str) -> OpenRequest:
+    """The request of that id, as it is or as it is shown."""
+    meant = [found for found in requests if ident in (found.request.id, printable(found.request.id))]
+    if not meant:
+        raise VettingError(f"no open request for event {ident!r}; tocsin vet list shows them")
+    if len({found.request.id for found in meant}) > 1:
+        # somebody chose an id that looks like another one
+        raise VettingError(f"several open requests look like {ident!r}: answer on the trusted feedback topic instead")
+    return meant[0]
 
 
 def _origin(config: Config, model: str, named: str | None) -> str:
@@ -100,7 +130,7 @@ def _publish(config: Config, message: bytes) -> str:
     return topic
 
 
-def _pairs(values: dict[str, Any]) -> str:
+def _pairs(values: Mapping[str, Value]) -> str:
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
     )

@@ -28,7 +28,9 @@ from monitor.settings.config_sections import (
 )
 from monitor.settings.detector_parameters import parameter_problems
 from monitor.settings.explain import explain
+from monitor.settings.incident_section import IncidentsConfig
 from monitor.settings.problems import ConfigError, Problem, unknown
+from monitor.settings.route_sections import RoutingConfig, routing_problems
 from monitor.settings.schedule_section import ScheduleConfig
 from monitor.settings.sink_sections import SinkConfig, SinkName
 from monitor.settings.strict_yaml import read_yaml
@@ -90,8 +92,12 @@ class Config(BaseSettings):
     """Keys."""
     bundles: BundlesConfig = BundlesConfig()
     """Limits of what is read from the registry."""
+    incidents: IncidentsConfig = IncidentsConfig()
+    """When an incident is updated, and when it is closed by itself."""
     sinks: dict[SinkName, SinkConfig] = {}
     """Where alerts go, by name."""
+    routing: RoutingConfig = RoutingConfig()
+    """Which incidents go to which of them, how often, and when not."""
     schedule: ScheduleConfig = ScheduleConfig()
     """What is done from time to time."""
     checkpoint_every_seconds: float = Field(default=10.0, gt=0)
@@ -121,7 +127,12 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         config = Config(**_overlay(values, _from_environment(environ, values, path)))
     except ValidationError as error:
         raise ConfigError(path, explain(error, Config)) from error
-    if problems := [*parameter_problems(config.models), *serving_problems(config.models)]:
+    found = (
+        parameter_problems(config.models),
+        serving_problems(config.models),
+        routing_problems(config.routing, config.sinks),
+    )
+    if problems := [problem for each in found for problem in each]:
         raise ConfigError(path, problems)
     return _anchored(config, path.parent) if path else config
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from monitor.settings.kafka_connection import KafkaConnection, read_secret
 from monitor.settings.problems import ConfigError, Problem
 from monitor.settings.response_sections import ResponseConfig, RetrainConfig, ServingConfig
-from monitor.settings.section import Address, Addresses, Paths, Section, Strings, Topic
-from monitor.settings.strict_yaml import reason
+from monitor.settings.section import Address, Paths, Section, Strings, Topic
 from rollback.limits import MIB, BundleLimits
 
 SHORTEST_TOKEN = 16
 
-_LOGIN = {"sasl_mechanism", "sasl_username", "sasl_password_file"}
-_TLS = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"}
 
-
-class KafkaConfig(Section):
+class KafkaConfig(KafkaConnection):
     """Where events and feedback come from."""
 
-    bootstrap_servers: Annotated[Addresses, Field(min_length=1)]
-    """Brokers to start from, each host:port."""
     inference_topic: Topic
     """Topic of `tocsin.inference.v1` events."""
     feedback_topic: Topic | None = None
@@ -40,24 +35,6 @@ class KafkaConfig(Section):
     """Where to start in a partition for which neither checkpoint nor broker knows an offset."""
     max_message_bytes: int = Field(default=1_048_576, ge=1024)
     """A longer message is quarantined."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How to speak to the brokers."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """How to log in."""
-    sasl_username: str | None = None
-    """Who logs in."""
-    sasl_password_file: Path | None = None
-    """File that holds the password."""
-    ssl_cafile: Path | None = None
-    """Certificates of the authorities to believe (PEM); by default the system's."""
-    ssl_certfile: Path | None = None
-    """This client's certificate (PEM)."""
-    ssl_keyfile: Path | None = None
-    """Its private key (PEM)."""
-    ssl_password_file: Path | None = None
-    """File that holds the private key's password."""
-    ssl_check_hostname: bool = True
-    """Whether the broker's certificate must name the broker's host."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -65,27 +42,7 @@ class KafkaConfig(Section):
         topics = [topic for topic in named if topic]
         if len(set(topics)) != len(topics):
             raise ValueError("the inference, feedback, trusted feedback and audit topics must differ from each other")
-        self._check_login()
         return self
-
-    def _check_login(self) -> None:
-        login = {name for name in _LOGIN if getattr(self, name) is not None}
-        tls = {name for name in _TLS if getattr(self, name) is not None}
-        needed = _LOGIN if self.security_protocol.startswith("SASL_") else set()
-        allowed = needed | (_TLS if self.security_protocol.endswith("SSL") else set())
-        if missing := needed - login:
-            raise ValueError(f"security_protocol {self.security_protocol} also needs {', '.join(sorted(missing))}")
-        if idle := (login | tls) - allowed:
-            said = ", ".join(sorted(idle))
-            raise ValueError(f"{said} would not be used: security_protocol is {self.security_protocol}")
-
-    def sasl_password(self) -> SecretStr | None:
-        """The password, read now; `ConfigError` where the file cannot be read."""
-        return _secret("kafka.sasl_password_file", self.sasl_password_file)
-
-    def ssl_password(self) -> SecretStr | None:
-        """The private key's password, read now; `ConfigError` where the file cannot be read."""
-        return _secret("kafka.ssl_password_file", self.ssl_password_file)
 
 
 class ModelConfig(Section):
@@ -160,7 +117,7 @@ class AdminConfig(Section):
 
     def token(self) -> str:
         """The token, read now; `ConfigError` where the file cannot be read or holds too little."""
-        secret = _secret("admin.token_file", self.token_file)
+        secret = read_secret("admin.token_file", self.token_file)
         if secret is None or len(secret.get_secret_value()) < SHORTEST_TOKEN:
             why = f"{self.token_file} must hold at least {SHORTEST_TOKEN} characters"
             raise ConfigError(None, [Problem("admin.token_file", why)])
@@ -187,15 +144,3 @@ class BundlesConfig(Section):
     def limits(self) -> BundleLimits:
         """As registries take them."""
         return BundleLimits(self.max_model_mib * MIB, self.max_file_mib * MIB)
-
-
-def _secret(field: str, path: Path | None) -> SecretStr | None:
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(None, [Problem(field, f"{path} cannot be read: {reason(error)}")]) from error
-    if not text:
-        raise ConfigError(None, [Problem(field, f"{path} is empty")])
-    return SecretStr(text)

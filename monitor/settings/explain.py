@@ -58,6 +58,8 @@ def _fields_at(root: type[BaseModel], place: Sequence[str]) -> list[str]:
     """The keys that are valid below ``place``."""
     kind: Any = root
     for step in place:
+        if step.isdigit() and _is_section(kind):
+            continue  # an item of a list of sections
         inner = _keys(kind)[step] if _is_section(kind) else get_args(kind)[1]
         kind = next((k for k in (inner, *get_args(inner)) if _is_section(k) or get_origin(k) is dict), None)
         if kind is None:
@@ -70,7 +72,7 @@ def _keys(section: Any) -> Mapping[str, Any]:
     if is_dataclass(section):
         types = get_type_hints(section)
         return {field.name: types[field.name] for field in fields(section)}
-    return {name: field.annotation for name, field in section.model_fields.items()}
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 
 def _is_section(kind: Any) -> bool:

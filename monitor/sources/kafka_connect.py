@@ -24,10 +24,11 @@ def connect(settings: KafkaSettings) -> KafkaConsumer:
     return _connected(KafkaConsumer, settings, settings.consumer())
 
 
-def connect_producer(settings: KafkaSettings) -> KafkaProducer:
-    """A producer that waits for all replicas; raises as `connect`."""
+def connect_producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
+    """A producer that waits for all replicas; raises as `connect`. ``options`` are further ones of kafka-python."""
     wait = milliseconds(settings.connect_timeout)
-    return _connected(KafkaProducer, settings, {**settings.connection(), "acks": "all", "max_block_ms": wait})
+    chosen = {**settings.connection(), "acks": "all", "max_block_ms": wait, **options}
+    return _connected(KafkaProducer, settings, chosen)
 
 
 def _connected(kind: Callable[..., Any], settings: KafkaSettings, chosen: Mapping[str, Any]) -> Any:

@@ -6,12 +6,15 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-DropReason = Literal["queue_full", "spool_full", "spool_failed", "flood", "refused", "unreadable"]
+from monitor.alerts.breaker import STATES, State
+
+DropReason = Literal["queue_full", "spool_full", "spool_failed", "flood", "muted", "refused", "unreadable"]
 DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "queue_full",
     "spool_full",
     "spool_failed",
     "flood",
+    "muted",
     "refused",
     "unreadable",
 )
@@ -30,19 +33,23 @@ class AlertMetrics:
         self._sent = counter("sent", "Alerts that the receiver took.")
         self._failed = counter("failed_attempts", "Attempts that failed; the alerts are sent again.")
         self._dropped = counter("dropped", "Alerts that will not be sent.", "reason")
+        self._folded = counter("folded", "Messages held back: muted, or too soon after the last of their incident.")
         self._waiting = gauge("waiting", "Alerts that wait to be sent.")
         self._spool = gauge("spool_bytes", "Bytes on disk that wait to be sent.")
+        self._circuit = gauge("circuit_state", "Circuit breaker: 0 closed, 1 half open (one alert as a probe), 2 open.")
         self._success = gauge("last_success_timestamp_seconds", "When the receiver last took alerts; 0 for never.")
 
     def known(self, sink: str) -> None:
         """A sink: its figures are there from the start, so that a rate over them sees the first change."""
         self._sent.labels(sink)
         self._failed.labels(sink)
+        self._folded.labels(sink)
         for reason in DROP_REASONS:
             self._dropped.labels(sink, reason)
         self._waiting.labels(sink)
         self._spool.labels(sink)
         self._success.labels(sink)
+        self._circuit.labels(sink)
 
     def sent(self, sink: str, n: int, at: float) -> None:
         """``n`` alerts were taken, at ``at`` seconds since the epoch."""
@@ -53,9 +60,17 @@ class AlertMetrics:
         """An attempt failed."""
         self._failed.labels(sink).inc()
 
+    def folded(self, sink: str, n: int) -> None:
+        """Messages are held back; the newest of each incident is told later."""
+        self._folded.labels(sink).inc(n)
+
     def dropped(self, sink: str, reason: DropReason, n: int = 1) -> None:
         """Alerts were given up."""
         self._dropped.labels(sink, reason).inc(n)
+
+    def circuit(self, sink: str, state: State) -> None:
+        """What the circuit breaker lets pass."""
+        self._circuit.labels(sink).set(STATES.index(state))
 
     def waiting(self, sink: str, n: int, spool_bytes: int) -> None:
         """What waits now."""

@@ -70,6 +70,7 @@ class Metrics:
         self._sure = gauge("verdict_family_confidence_ratio", "Probability of its family: what is acted on.", *which)
         self._open = gauge("incidents_open", "Open incidents.", "model")
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
+        self._folded = counter("incident_findings_folded", "Windows whose finding an open incident says.", "model")
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
         self._waiting = gauge("responses_waiting", "Responses that wait for approval or are halted.", "model")
         self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
@@ -142,6 +143,10 @@ class Metrics:
         """An incident message was sent."""
         self._incidents.labels(model, family, activity).inc()
 
+    def folded(self, model: str) -> None:
+        """A window showed what is told already."""
+        self._folded.labels(model).inc()
+
     def action(self, model: str, action: str, outcome: str, waiting: int) -> None:
         """A response came to stand so; ``waiting`` is how many of the model's wait for a person now."""
         self._actions.labels(model, action, outcome).inc()
@@ -171,7 +176,7 @@ class Metrics:
 
     def _begin(self, model: str) -> None:
         """What has not happened yet is 0 and not absent: a rate does not see the first change of what was absent."""
-        for counter in (self._duplicates, self._conflicts, self._late, self._future, self._claims):
+        for counter in (self._duplicates, self._conflicts, self._late, self._future, self._claims, self._folded):
             counter.labels(model)
         for gauge in (self._pending, self._open, self._waiting):
             gauge.labels(model)

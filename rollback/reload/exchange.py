@@ -8,24 +8,21 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import socket
 import ssl
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from rollback.reload.reloader import ReloadRefusedError, ReloadRetryableError
 from rollback.reload.v2_tensors import BAD_JSON
+from rollback.timed_http import AnswerTooLongError, TimedConnection
 
 JSON: Final = "application/json"
-READ_BYTES: Final = 65_536
 MAX_ANSWER_BYTES: Final = 1 << 20
 Said = TypeVar("Said")
 RETRYABLE: Final = frozenset(
@@ -153,19 +150,18 @@ class Server:
         """Whatever it answers; ``kind`` is the media type of ``body``."""
         headers = {"Content-Type": kind, "Accept": JSON, "Connection": "close", **self._credentials.headers()}
         sent = None if body is None else msgspec.json.encode(body)
-        with _Deadline(self._connection(seconds), seconds) as deadline:
-            return deadline.exchange(method, self._address.prefix + path, sent, headers, self._limit)
+        with _failures(f"{method} {self._address.prefix}{path}"), self._connection(seconds) as timed:
+            answer = timed.exchange(method, self._address.prefix + path, sent, headers, self._limit)
+        return Reply(answer.status, answer.body)
 
     def reach(self, seconds: float) -> None:
         """Connect, and send nothing. Raises as every call does."""
-        with _Deadline(self._connection(seconds), seconds) as deadline:
-            deadline.connect()
+        with _failures("it takes no connection"), self._connection(seconds) as timed:
+            timed.connect()
 
-    def _connection(self, seconds: float) -> http.client.HTTPConnection:
-        host, port = self._address.host, self._address.port
-        if self._address.secure:
-            return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._credentials.context())
-        return http.client.HTTPConnection(host, port, timeout=seconds)
+    def _connection(self, seconds: float) -> TimedConnection:
+        context = self._credentials.context() if self._address.secure else None
+        return TimedConnection(self._address.host, self._address.port, seconds, context)
 
 
 def refusal(method: str, path: str, reply: Reply) -> ReloadRetryableError | ReloadRefusedError:
@@ -183,72 +179,19 @@ def decode(decoder: msgspec.json.Decoder[Said], body: bytes) -> Said:
         raise AnswerError(f"its answer is not what the protocol says: {error}") from error
 
 
-class _Deadline:
-    """One exchange over a connection that is cut when the time is over, however slowly the other end drips."""
-
-    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
-        self._connection = connection
-        self._seconds = seconds
-        self._ends = time.monotonic() + seconds
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._connection.close()
-
-    def connect(self) -> None:
-        """Open the connection. Raises as `Server` says."""
-        with self._failures("it takes no connection"):
-            self._connection.connect()
-
-    def exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], limit: int) -> Reply:
-        """The answer. Raises as `Server` says; `AnswerError` for a body beyond ``limit``."""
-        with self._failures(f"{method} {path}"):
-            self._connection.connect()
-            self._socket = self._connection.sock  # http.client forgets it once the answer has begun
-            self._connection.request(method, path, body, dict(headers))
-            response = self._connection.getresponse()
-            answer = self._read(response, limit)
-        if self._over():  # what was read may have been cut
-            raise self._late()
-        return Reply(response.status, answer)
-
-    @contextlib.contextmanager
-    def _failures(self, what: str) -> Iterator[None]:
-        """Those of a connection, as `Server` raises them."""
-        try:
-            yield
-        except ssl.SSLCertVerificationError as error:
-            raise ReloadRefusedError(f"its certificate is not trusted: {error.verify_message}") from error
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, TimeoutError) or self._over():
-                raise self._late() from error
-            raise ReloadRetryableError(f"{what}: {_in_words(error)}") from error
-
-    def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
-        answer = bytearray()
-        while part := response.read(READ_BYTES):
-            answer += part
-            if len(answer) > limit:
-                raise AnswerError(f"its answer is longer than {limit} bytes")
-        return bytes(answer)
-
-    def _late(self) -> ReloadRetryableError:
-        return ReloadRetryableError(f"no whole answer within {self._seconds:g} s")
-
-    def _over(self) -> bool:
-        return time.monotonic() >= self._ends
-
-    def _cut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # it has ended by itself
-                self._socket.shutdown(socket.SHUT_RDWR)
+@contextlib.contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """Those of a connection, as `Server` raises them."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise ReloadRefusedError(f"its certificate is not trusted: {error.verify_message}") from error
+    except TimeoutError as error:
+        raise ReloadRetryableError(str(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise ReloadRetryableError(f"{what}: {_in_words(error)}") from error
+    except AnswerTooLongError as error:
+        raise AnswerError(str(error)) from error
 
 
 def _reason(answer: bytes) -> str:

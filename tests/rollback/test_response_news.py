@@ -12,7 +12,8 @@ from theatre import PASSED, POISONED, Theatre
 
 from detectors.evidence import Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.incidents import Sighting
+from monitor.dismissals import Dismissal
+from monitor.incident_fields import Sighting
 from monitor.messages import WindowItem
 from monitor.sources.memory import MemoryLog
 from monitor.sources.source import Partition
@@ -158,3 +159,35 @@ def test_an_audit_log_that_was_cut_off_is_found_before_anything_is_done(
     with pytest.raises(AuditError, match="the end of the log was cut off or it was replaced"):
         second.run()
     assert (t.moves(), second.told, len(list(read_records(t.path)))) == (moves, [], 2)
+
+
+def test_an_operators_order_is_followed_also_where_a_crash_took_it_back_and_once(
+    theatre: Callable[..., Theatre], start: Start
+) -> None:
+    t = theatre(Behaviour("honest"), mode="observe")
+    first = start(t)
+    uid = open_incident(first, t)
+    message = first.book.message(uid)
+    assert message is not None
+    order = Dismissal("order-1", message, "ada", "a test of ours", 1.0)
+    first.news.append(order)
+    first.run(1)
+    first.kill()  # before the next checkpoint
+    t.start()
+    second = start(t)
+    second.news.append(order)  # as the next process reads the folder again
+    second.run(2)
+    second.loop.settle()
+    second.kill()
+    t.start()
+    third = start(t)
+    third.news.append(order)
+    third.run(2)
+    closes = [[i for i in process.told if i["activity"] == "close"] for process in (first, second, third)]
+    assert [len(each) for each in closes] == [1, 1, 0]
+    assert closes[0] == closes[1]
+    assert (closes[0][0]["uid"], closes[0][0]["close_reason"], closes[0][0]["closed_by"]) == (
+        uid,
+        "a test of ours",
+        "ada",
+    )

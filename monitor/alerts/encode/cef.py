@@ -14,7 +14,7 @@ from typing import Final
 from monitor.alerts.alert import IncidentMessage, Notice
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.one_line import Line, Part, fitted, listed, milliseconds, shortened, visible
-from monitor.alerts.reading import acts, fired, implicated, kind
+from monitor.alerts.reading import acts, closing, fired, implicated, kind
 
 LONGEST_MESSAGE: Final = 1023
 LONGEST_CUSTOM: Final = 4000
@@ -47,6 +47,7 @@ class CefEncoder:
             _custom("cs4", "implicatedSources", listed(implicated(message, "sources"))),
             _custom("cs5", "action", "; ".join(acts(message))),
             _custom("cs6", "detectors", ",".join(fired(message))),
+            _field("reason", shortened(closing(message), LONGEST_MESSAGE)),
             _custom("flexString2", "mitreAtlas", ",".join(message.fields.get("atlas", ()))),
         ]
         return self._line(

@@ -16,7 +16,17 @@ from monitor.alerts.encode_tables import ATLAS_TECHNIQUES
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.fit import Cut, fit
 from monitor.alerts.one_line import listed
-from monitor.alerts.reading import acts, fired, implicated, kind, pages, strongest_first, technique_page, title
+from monitor.alerts.reading import (
+    acts,
+    closing,
+    fired,
+    implicated,
+    kind,
+    pages,
+    strongest_first,
+    technique_page,
+    title,
+)
 
 SCHEMA_VERSION: Final = "9.4.0"
 DATASET: Final = "tocsin.incident"
@@ -78,6 +88,8 @@ class EcsEncoder:
                 "trigger": listed(implicated(message, "features")),
                 "implicated": {name: implicated(message, name) for name in ("sources", "origins", "labels", "events")},
                 "detectors": fired(message),
+                "folded": fields.get("folded", 0),
+                "close_reason": closing(message),
                 "evidence": [dict(item) for item in strongest_first(fields.get("evidence", ()))],
                 "alternatives": fields.get("alternatives", []),
                 "action": acts(message),

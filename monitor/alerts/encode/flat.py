@@ -12,7 +12,7 @@ from monitor.alerts.alert import IncidentMessage, Notice, grade
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.fit import Cut, fit
 from monitor.alerts.one_line import listed
-from monitor.alerts.reading import acts, fired, implicated, kind, pages, title
+from monitor.alerts.reading import acts, closing, fired, implicated, kind, pages, title
 
 INTEGRATION: Final = "tocsin"
 EXPENDABLE: Final = tuple(
@@ -57,6 +57,8 @@ class FlatEncoder:
                 "detectors": ",".join(fired(message)),
                 "atlas": ",".join(message.fields.get("atlas", ())),
                 "decider": message.fields.get("decider", ""),
+                "folded": message.fields.get("folded", 0),
+                "close_reason": closing(message),
             }
         )
 

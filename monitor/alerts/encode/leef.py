@@ -1,7 +1,9 @@
 """IBM Log Event Extended Format 2.0, for QRadar, with ``^`` between attributes (a tab does not survive every relay).
 
 The format knows no escapes. So nothing may hold what ends a field: `|` in the header and `^` in the attributes are
-written out like characters that are not seen. QRadar's own keys are ``cat``, ``sev``, ``devTime`` and ``resource``.
+written out like characters that are not seen. So is `=` in a value, and a quote that it begins with: there are relays
+that read ``key=value`` pairs wherever they see them, and quotes around them. QRadar's own keys are ``cat``, ``sev``,
+``devTime`` and ``resource``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Final
 from monitor.alerts.alert import IncidentMessage, Notice
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.one_line import Line, Part, fitted, listed, milliseconds, visible
-from monitor.alerts.reading import acts, fired, implicated, kind, title
+from monitor.alerts.reading import acts, closing, fired, implicated, kind, title
 
 DELIMITER: Final = "^"
 LINE: Final = Line(DELIMITER, Part("truncated=", "yes"))
@@ -48,6 +50,7 @@ class LeefEncoder:
             "action": "; ".join(acts(message)),
             "detectors": ",".join(fired(message)),
             "mitreAtlas": ",".join(message.fields.get("atlas", ())),
+            "closeReason": closing(message),
         }
         return self._line(kind(message), attributes)
 
@@ -76,11 +79,23 @@ def make(version: str, limit: int) -> Encoder:
 
 
 def _parts(attributes: dict[str, str]) -> Sequence[Part]:
-    return [Part(f"{key}=", _without(value, DELIMITER)) for key, value in attributes.items() if value]
+    return [Part(f"{key}=", _unquoted(_without(value, f"{DELIMITER}="))) for key, value in attributes.items() if value]
 
 
-def _without(text: str, character: str) -> str:
-    return visible(text).replace(character, f"<U+{ord(character):04X}>")
+def _without(text: str, characters: str) -> str:
+    text = visible(text)
+    for character in characters:
+        text = text.replace(character, _written_out(character))
+    return text
+
+
+def _unquoted(value: str) -> str:
+    begin = value.lstrip(" ")
+    return value[: -len(begin)] + _written_out(begin[0]) + begin[1:] if begin.startswith(('"', "'")) else value
+
+
+def _written_out(character: str) -> str:
+    return f"<U+{ord(character):04X}>"
 
 
 def _severity(severity: int) -> str:

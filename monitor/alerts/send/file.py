@@ -1,9 +1,9 @@
-"""One line an alert, appended to a file that another program may rotate or remove at any time."""
+"""One line an alert, appended to a file that is rotated by size, or by another program, or removed at any time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -13,10 +13,16 @@ from monitor.settings.sink_sections import SinkConfig
 
 
 class FileSink:
-    """A `Sink`. Lines are on the disk when `send` returns; after a full disk a torn line is ended, and sent again."""
+    """A `Sink`. Lines are on the disk when `send` returns; after a full disk a torn line is ended, and sent again.
 
-    def __init__(self, path: Path) -> None:
+    Before the file grows beyond ``rotate_bytes`` it is renamed to ``.1``, that one to ``.2``, and so on;
+    ``rotate_keep`` of them are kept.
+    """
+
+    def __init__(self, path: Path, rotate_bytes: int | None = None, rotate_keep: int = 5) -> None:
         self._path = path
+        self._rotate_bytes = rotate_bytes
+        self._rotate_keep = rotate_keep
         self._file: FileIO | None = None
 
     def send(self, alerts: Sequence[Alert]) -> int:
@@ -24,11 +30,8 @@ class FileSink:
         if not alerts:
             return 0
         try:
-            file = self._current()
-            rest = memoryview(b"".join(alert.body + b"\n" for alert in alerts))
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
+            for lines in self._shares(alerts):
+                self._append(lines)
         except OSError as error:
             self._let_go()
             raise SinkRetryableError(f"{self._path} cannot be written: {error.strerror or error}") from error
@@ -37,6 +40,37 @@ class FileSink:
     def close(self) -> None:
         """See `Sink`."""
         self._let_go()
+
+    def _append(self, lines: bytes) -> None:
+        file = self._current()
+        if self._rotate_bytes is not None and 0 < file.seek(0, os.SEEK_END) > self._rotate_bytes - len(lines):
+            self._let_go()
+            self._rotate()
+            file = self._current()
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+    def _shares(self, alerts: Sequence[Alert]) -> Iterator[bytes]:
+        """All lines at once, or, where the file is rotated, no more of them than one file holds."""
+        share = b""
+        for alert in alerts:
+            line = alert.body + b"\n"
+            if share and self._rotate_bytes is not None and len(share) + len(line) > self._rotate_bytes:
+                yield share
+                share = b""
+            share += line
+        yield share
+
+    def _rotate(self) -> None:
+        for number in range(self._rotate_keep, 0, -1):
+            older = self._path if number == 1 else self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
 
     def _current(self) -> FileIO:
         """The file of that name now: after a rotation it is another one."""
@@ -70,4 +104,4 @@ class FileSink:
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:  # noqa: ARG001 - every sender is made so; a file needs no surroundings
     """The sink."""
-    return FileSink(config.file())
+    return FileSink(config.file(), config.rotate_bytes, config.rotate_keep)

@@ -1,0 +1,89 @@
+"""Sends dead letters again: as they would be told now where the incident is still known, else as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from monitor.alerts.alert import Alert, IncidentMessage, UnreadableIncidentError, read_incident
+from monitor.alerts.dead_letters import Letter
+from monitor.alerts.encoder import Encoder
+from monitor.alerts.outgoing import incident_alert
+from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
+
+
+@dataclass(slots=True)
+class Replayed:
+    """``sent`` alerts got there. ``away`` says why the receiver could not be reached to the end; empty if it was."""
+
+    sent: int = 0
+    refused: int = 0
+    away: str = ""
+
+
+def replay(letters: list[Letter], sink: Sink, encoder: Encoder, published: Path) -> Replayed:
+    """Send what can be sent; what cannot stays in ``letters``, with the newest reason. Closes the sink.
+
+    ``published`` is `incidents.ndjson`: an alert of an incident that is found there is encoded anew, so that a format
+    or a greatest length that was changed since counts.
+    """
+    wanted = {letter.head["id"] for letter in letters if letter.head is not None}
+    known = _published(published, wanted)
+    result, kept, sent = Replayed(), list[Letter](), list[Letter]()
+    for letter in letters:
+        if result.away:
+            kept.append(letter)
+            continue
+        try:
+            sink.send([_alert(letter, known, encoder)])
+        except SinkRetryableError as error:
+            result.away = str(error)
+            kept.append(letter)
+        except (SinkPermanentError, UnreadableIncidentError) as error:
+            result.refused += 1
+            kept.append(msgspec.structs.replace(letter, reason=str(error)))
+        else:
+            sent.append(letter)
+    try:
+        sink.close()
+    except SinkRetryableError as error:
+        result.away = result.away or str(error)
+    if result.away:
+        kept, sent = sent + kept, []  # without an answer nobody knows which of them were read: again is better
+    result.sent = len(sent)
+    letters[:] = kept
+    return result
+
+
+def _alert(letter: Letter, known: Mapping[str, IncidentMessage], encoder: Encoder) -> Alert:
+    """Raises `UnreadableIncidentError` where no alert can be made of it."""
+    before = letter.as_alert()
+    if before is not None and before.id not in known:
+        return before
+    message = read_incident(letter.alert.encode()) if before is None else known[before.id]
+    try:
+        return incident_alert(message, encoder.incident(message))
+    except Exception as error:
+        raise UnreadableIncidentError(f"{type(error).__name__}: {error}") from error
+
+
+def _published(path: Path, wanted: set[str]) -> dict[str, IncidentMessage]:
+    """The messages with these alert ids."""
+    if not wanted or not path.exists():
+        return {}
+    uids = {ident.split("-")[0].encode() for ident in wanted}
+    found: dict[str, IncidentMessage] = {}
+    with path.open("rb") as file:
+        for line in file:
+            if not any(uid in line for uid in uids):
+                continue
+            try:
+                message = read_incident(line)
+            except UnreadableIncidentError:
+                continue  # the loop's business, and half a line at the end is usual
+            if message.id in wanted:
+                found[message.id] = message
+    return found

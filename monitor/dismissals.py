@@ -1,0 +1,87 @@
+"""Incidents that an operator has closed: the orders, and what must not be told again because of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from detectors.evidence import State
+from monitor.incident_fields import Face, Sighting
+from monitor.messages import Incident
+
+MOST_ORDERS: Final = 1000
+"""Orders that were followed are remembered, as they are read again at each start."""
+
+
+class Dismissal(msgspec.Struct, frozen=True):
+    """An order to close ``incident``, given with its last message as it was published then.
+
+    ``given_at`` is seconds since the epoch; ``id`` tells one order from the other.
+    """
+
+    id: str
+    incident: Incident
+    by: str
+    reason: str
+    given_at: float
+
+
+@dataclass(slots=True)
+class _Muted:
+    family: str
+    hypothesis: str | None
+    quiet: int = 0
+
+
+class Dismissed:
+    """What was closed by hand, by (model, version), until it is over by itself or something else is found."""
+
+    def __init__(self, quiet_windows: int) -> None:
+        self._quiet_windows = quiet_windows
+        self._muted: dict[tuple[str, str], _Muted] = {}
+        self._followed: dict[str, None] = {}
+
+    def is_new(self, order: Dismissal) -> bool:
+        """Whether this order was not followed yet."""
+        return order.id not in self._followed
+
+    def note(self, order: Dismissal) -> None:
+        """This order is followed."""
+        self._followed[order.id] = None
+        while len(self._followed) > MOST_ORDERS:
+            del self._followed[next(iter(self._followed))]
+
+    def add(self, order: Dismissal, keys: Sequence[tuple[str, str]], face: Face) -> None:
+        """The same: from now on nothing is told of such findings."""
+        self.note(order)
+        self._muted |= {key: _Muted(face.family, face.hypothesis) for key in keys}
+
+    def covers(self, key: tuple[str, str], seen: Sighting) -> bool:
+        """Whether this window shows no more than what was dismissed; another finding ends that."""
+        muted = self._muted.get(key)
+        if muted is None:
+            return False
+        if not seen.finding:
+            muted.quiet += 1
+            if muted.quiet >= self._quiet_windows:
+                del self._muted[key]
+            return True
+        same = (seen.family, seen.verdict.hypothesis) == (muted.family, muted.hypothesis)
+        if same or seen.family == "inconclusive":
+            muted.quiet = 0
+            return True
+        del self._muted[key]
+        return False
+
+    def state(self) -> State:
+        """For the checkpoint."""
+        muted = [[*key, each.family, each.hypothesis, each.quiet] for key, each in self._muted.items()]
+        return {"muted": muted, "followed": list(self._followed)}
+
+    def restore(self, state: State) -> None:
+        """Take back `state`."""
+        self._muted = {(model, version): _Muted(*each) for model, version, *each in state.get("muted", ())}
+        self._followed = dict.fromkeys(state.get("followed", ()))
