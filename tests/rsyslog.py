@@ -24,6 +24,10 @@ TCP = """
 module(load="imptcp")
 input(type="imptcp" address="127.0.0.1" port="{port}" ruleset="keep")
 """
+UDP = """
+module(load="imudp")
+input(type="imudp" address="127.0.0.1" port="{port}" ruleset="keep")
+"""
 TLS = """
 module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="{auth}")
 input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="keep")
@@ -56,9 +60,14 @@ def free_port() -> int:
 
 
 class Rsyslog:
-    """Starts, dies and comes back on the same port. ``certificates`` is a folder; without one it speaks plain TCP."""
+    """Starts, dies and comes back on the same port. ``certificates`` is a folder; without one it speaks plain TCP.
 
-    def __init__(self, folder: Path, certificates: Path | None = None, auth: str = "anon") -> None:
+    With ``udp`` it takes datagrams as well.
+    """
+
+    def __init__(
+        self, folder: Path, certificates: Path | None = None, auth: str = "anon", *, udp: bool = False
+    ) -> None:
         self._program = require(tls=certificates is not None)
         folder.mkdir()
         self._folder = folder
@@ -67,7 +76,7 @@ class Rsyslog:
         tls = TLS_FILES.format(certificates) if certificates else ""
         text = GLOBAL.format(work=folder, out=self._out, tls=tls)
         text += TLS.format(port=self.port, auth=auth) if certificates else TCP.format(port=self.port)
-        (folder / "rsyslog.conf").write_text(text)
+        (folder / "rsyslog.conf").write_text(text + (UDP.format(port=self.port) if udp else ""))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alerts.alert import read_incident
-from monitor.alerts.breaker import LONGEST_WAIT_SECONDS, WELL_SECONDS
+from monitor.alerts.breaker import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS
 from monitor.alerts.courier import BATCH
 from monitor.alerts.flood import LONGEST_SECONDS, QUIET_SECONDS, FloodLimit
 from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted
@@ -364,3 +364,53 @@ def test_a_refused_alert_waits_for_those_before_it(way: Way, sink: MemorySink) -
     run(way, 3)
     assert (numbers(sink.received), way.dropped("refused")) == ([0, 2], 1)
     assert (way.value("sent_total"), len(way.spool)) == (2, 0)
+
+
+def test_what_was_read_before_a_failure_is_not_sent_again(way: Way, sink: MemorySink) -> None:
+    way.courier.take([line(i) for i in range(5)])
+    sink.failures.append(SinkRetryableError("slow", read=2))
+    way.courier.work()
+    assert (len(way.spool), way.value("sent_total")) == (3, 2)
+    run(way, 3)
+    assert numbers(sink.received) == list(range(5))
+
+
+def test_a_receiver_is_left_alone_as_long_as_it_asks_but_not_for_ever(way: Way, sink: MemorySink) -> None:
+    way.courier.take([line(1)])
+    sink.failures.append(SinkRetryableError("slow down", wait_seconds=30))
+    way.courier.work()
+    way.clock.now += 29
+    way.courier.work()
+    assert sink.attempts == 1
+    way.clock.now += 1
+    sink.failures.append(SinkRetryableError("slow down", wait_seconds=1e9))
+    way.courier.work()
+    way.clock.now += LONGEST_ASKED_SECONDS
+    way.courier.work()
+    assert numbers(sink.received) == [1]
+
+
+@given(refused=st.sets(st.integers(0, 11)))
+def test_a_sink_that_says_which_is_refused_gets_every_other_alert_once(
+    refused: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sink = MemorySink()
+    sink.says_which = True
+    way = Way(tmp_path_factory.mktemp("way") / "spool", sink)
+    way.courier.take([line(i) for i in range(12)])
+    ids = [alert.id for alert in way.spool.peek(12)]
+    sink.refused = {ids[i]: SinkPermanentError("siem: too odd") for i in refused}
+    run(way, 2)
+    assert numbers(sink.received) == [i for i in range(12) if i not in refused]
+    assert (way.dropped("refused"), len(way.spool)) == (len(refused), 0)
+
+
+def test_one_that_is_said_to_be_refused_waits_for_those_before_it(way: Way, sink: MemorySink) -> None:
+    way.courier.take([line(i) for i in range(3)])
+    sink.says_which, sink.unread = True, 1
+    sink.refused = {way.spool.peek(1, skip=1)[0].id: SinkPermanentError("siem: too odd")}
+    way.courier.work()
+    assert (numbers(sink.received), way.dropped("refused"), len(way.spool)) == ([0], 0, 3)
+    sink.unread = 0
+    run(way, 3)
+    assert (numbers(sink.received), way.dropped("refused"), len(way.spool)) == ([0, 2], 1, 0)

@@ -52,7 +52,7 @@ class AlertmanagerSink:
         self._monotonic = monotonic
         self._wall = wall
         self._open: dict[str, _Posted] = {}
-        self._again_at = monotonic()
+        self._again_at = monotonic() + AGAIN_SECONDS
 
     def send(self, alerts: Sequence[Alert]) -> int:
         """See `Sink`."""

@@ -59,7 +59,7 @@ class KafkaSink:
         except (RetryableSourceError, PermanentSourceError, ConfigError) as error:
             # what a person must mend is mended while the alerts wait
             raise SinkRetryableError(str(error)) from error
-        except SinkRetryableError:
+        except (SinkRetryableError, SinkPermanentError):
             self.close()
             raise
         return 0
@@ -151,6 +151,10 @@ def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
         return connect_producer(
             producer_settings(kafka, topic, seconds),
             delivery_timeout_ms=milliseconds(seconds),
+            # one message that is too large would end an idempotent producer, and those beside it in its batch
+            enable_idempotence=False,
+            max_in_flight_requests_per_connection=1,
+            batch_size=0,
             max_request_size=2 * config.message_limit(),
         )
 

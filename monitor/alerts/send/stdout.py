@@ -19,14 +19,17 @@ PATIENCE_SECONDS: Final = 5.0
 class StdoutSink:
     """A `Sink`. A line of at most `select.PIPE_BUF` bytes is written at once; a torn one is ended, and sent again."""
 
-    def __init__(self, descriptor: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, descriptor: int, monotonic: Callable[[], float], patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._descriptor = descriptor
         self._monotonic = monotonic
+        self._patience = patience_seconds
         self._torn = False
 
     def send(self, alerts: Sequence[Alert]) -> int:
         """See `Sink`."""
-        until = self._monotonic() + PATIENCE_SECONDS
+        until = self._monotonic() + self._patience
         for i, alert in enumerate(alerts):
             try:
                 self._write((b"\n" if self._torn else b"") + alert.body + b"\n", until)
@@ -44,7 +47,7 @@ class StdoutSink:
         while rest:
             _, ready, _ = select.select([], [self._descriptor], [], max(0.0, until - self._monotonic()))
             if not ready:
-                raise TimeoutError(f"nobody reads it for {PATIENCE_SECONDS:g} s")
+                raise TimeoutError(f"nobody reads it for {self._patience:g} s")
             rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
             self._torn = bool(rest)
 
