@@ -14,6 +14,7 @@ from detectors.evidence import Ask, Evidence
 from detectors.verdict import judge
 from monitor.incidents import IncidentBook
 from monitor.response import NoResponse
+from monitor.state.checkpoint import decode, encode
 from monitor.teller import Outlets, Teller
 from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Judged
@@ -25,6 +26,33 @@ def suspicious(asks: int, asked: int) -> Evidence:
     """Suspicion below the alarm: ``asks`` in this window, ``asked`` altogether, none of it answered."""
     wanted = tuple(Ask(f"{asked}-{i}", "is it?") for i in range(asks))
     return Evidence("version_disagreement", "ok", suspects=True, asks=wanted, llr=0.0, facts={"asked": asked})
+
+
+def test_incidents_of_a_model_that_was_taken_out_of_the_configuration_are_closed_at_the_next_start() -> None:
+    around: Any = Surroundings()
+    metrics = Metrics(CollectorRegistry(), "test", lambda: 0.0)
+
+    def teller(*models: str) -> tuple[Teller, Lines]:
+        incidents = Lines()
+        desk = VettingDesk({model: VettingSettings() for model in models})
+        book = IncidentBook(models=frozenset(models))
+        return Teller(book, desk, NoResponse(), Outlets(Lines(), incidents, Lines()), metrics, around), incidents
+
+    before, told = teller("m", "gone")
+    batch: Batch = window(np.random.default_rng(0), 0, 20).batch
+    made = window(np.random.default_rng(0), 0, 20)
+    evidence = [suspicious(8, 8)]
+    for model in ("m", "gone"):
+        before.tell(
+            ClosedWindow(model, "2", 0, batch, {}, "count", 0, 0), Judged(made, evidence, judge(evidence)), around
+        )
+    assert len(told.lines) == 2
+    after, told = teller("m")
+    after.restore(decode(encode(before.state())))
+    assert after.respond()
+    (line,) = told.lines
+    assert b'"close_reason":"model gone is not watched any more"' in line
+    assert not after.respond()
 
 
 def test_suspicion_that_asks_no_more_and_waits_for_nothing_is_retracted_once_and_opens_no_second_incident() -> None:

@@ -113,13 +113,14 @@ class Admission:
         """It was admitted, and is not sent for another reason: it counts as never having come."""
         self._sent.setdefault(message.head.uid, set()).add(NEVER)
 
-    def settle(self, kept: Collection[str], now: float) -> int:
-        """The alerts with these ids are on the disk. Returns how many messages are held back. May raise `OSError`."""
+    def settle(self, kept: Collection[str], now: float) -> None:
+        """The alerts with these ids are on the disk. After a `sqlite3.Error` it is tried again the next time."""
         lost = {uid for uid, ids in self._sent.items() if not ids <= set(kept)}
         again = [replace(self._released[uid], due=now + RETRY_SECONDS) for uid in lost if uid in self._released]
         rows = [row for uid, row in self._rows.items() if row is not None and uid not in lost]
         gone = [uid for uid, row in self._rows.items() if row is None and uid not in lost]
-        self._rows, self._sent, self._released = {}, {}, {}
-        if rows or again or gone:
+        self._rows = {row.uid: row for row in (*rows, *again)} | dict.fromkeys(gone)
+        self._sent, self._released = {}, {}
+        if self._rows:
             self._ledger.write([*rows, *again], gone, now)
-        return self._ledger.held()
+            self._rows = {}
