@@ -48,6 +48,13 @@ def test_the_summary_comes_as_json(file: Path, capsys: pytest.CaptureFixture[str
     assert summary["topics"] == {"inference": "soc.inference", "feedback": None, "trusted": "soc.vetted"}
 
 
+HEC = "sinks: {{siem: {{type: splunk_hec, url: 'http://a:8088', token_file: {}}}}}"
+HOOK = "sinks: {{siem: {{type: webhook, url: 'http://a/b', {}}}}}"
+TOPIC = (
+    "sinks: {siem: {type: kafka, topic: a, kafka: {bootstrap_servers: ['a:1'], security_protocol: SSL, ssl_cafile: b}}}"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -66,6 +73,12 @@ def test_the_summary_comes_as_json(file: Path, capsys: pytest.CaptureFixture[str
         (GOOD + "admin: {listen: '127.0.0.1:0', token_file: short}", "must hold at least"),
         (GOOD.replace("{boot", f"{{{LOGIN} empty, boot"), "kafka.sasl_password_file: "),
         (GOOD + "sinks: {siem: {type: syslog_tls, address: 'a:1', cafile: short}}", "sinks.siem: cafile "),
+        (GOOD + HEC.format("nowhere"), "sinks.siem.token_file: "),
+        (GOOD + HEC.format("empty"), "sinks.siem: token_file "),
+        (GOOD + HOOK.format("template_file: short"), "sinks.siem: template_file "),
+        (GOOD + HOOK.format("secret_file: empty"), "sinks.siem: secret_file "),
+        (GOOD + "sinks: {siem: {type: webhook, url_file: short}}", "must hold http(s)://host[:port]/path"),
+        (GOOD + TOPIC, "sinks.siem.kafka.ssl_cafile: "),
         (GOOD.replace("sandbox]", SERVERS.format("token_file")), "models.nids.serving.mlflow.token_file: "),
         (GOOD.replace("sandbox]", SERVERS.format("ca_file")), "models.nids.serving.mlflow.ca_file: "),
         ("kafka: [", "line 1, column 9"),

@@ -347,6 +347,36 @@ def test_a_receiver_without_tls_where_tls_is_asked_for_is_a_problem(site: Site) 
     assert found.message.startswith(f"{address}: ")
 
 
+def test_receivers_of_every_kind_are_reached(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (site.root / "url").write_text(f"http://{address}/services/s3cret")
+        found = [
+            sink(site, type="alertmanager", url=f"http://{address}"),
+            sink(site, type="webhook", url_file=str(site.root / "url")),
+            sink(site, type="kafka", topic="alerts", kafka={"bootstrap_servers": [address]}),
+            sink(site, type="syslog_udp", address=address),
+            sink(site, type="stdout"),
+        ]
+    assert {each.status for each in found} == {"ok"}
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"type": "elastic", "url": "http://127.0.0.1:1"}, "127.0.0.1:1: Connection refused"),
+        ({"type": "kafka", "topic": "t", "kafka": {"bootstrap_servers": ["127.0.0.1:1"]}}, "no Kafka broker can be"),
+        ({"type": "webhook", "url_file": "nowhere"}, "nowhere cannot be read: No such file"),
+        ({"type": "syslog_udp", "address": "no-such-host.invalid:514"}, "no-such-host.invalid:514: "),
+    ],
+)
+def test_a_receiver_that_is_not_reached_is_a_problem(site: Site, settings: dict[str, Any], words: str) -> None:
+    found = sink(site, **settings)
+    assert found.status == "problem"
+    assert words in found.message
+
+
 def test_a_file_of_alerts_needs_its_folder(site: Site) -> None:
     assert sink(site, type="file", path=str(site.root / "alerts.ndjson")).status == "ok"
     found = sink(site, type="file", path=str(site.root / "nowhere" / "alerts.ndjson"))

@@ -11,7 +11,7 @@ def as_json(body: bytes) -> bytes:
     r"""JSON that is or holds the body; an alert that was spooled in another format counts for what it is.
 
     >>> as_json(b'{"a":1}'), as_json(b'CEF:0|"')
-    (b'{"a":1}', b'"CEF:0|\\\\""')
+    (b'{"a":1}', b'"CEF:0|\\""')
     """
     try:
         msgspec.json.decode(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +229,12 @@ def test_a_success_that_is_not_a_collectors_is_none(body: bytes, http: HttpRecei
         opened().send([alert()])
 
 
-def test_closing_says_what_was_not_acknowledged(splunk: FakeSplunk, opened: Opened) -> None:
+def test_closing_waits_for_the_indexers_and_says_what_they_did_not_acknowledge(
+    splunk: FakeSplunk, opened: Opened
+) -> None:
     splunk.ack = True
-    sink = opened(acknowledge=True)
+    seconds = count()
+    sink = opened(lambda: float(next(seconds)), acknowledge=True)
     sink.send([alert()])
     splunk.index(0)
     sink.close()

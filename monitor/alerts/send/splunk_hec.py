@@ -38,7 +38,8 @@ TOO_LARGE: Final = 413
 ACK_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 1.0
 """How often acknowledgements are asked for."""
-CLOSE_SECONDS: Final = 4.0
+CLOSE_SECONDS: Final = 15.0
+"""Indexers take their time; a process that ends does not wait for it, but one that tries a sink out does."""
 MOST_UNREAD: Final = 10_000
 """More alerts than that are not sent without an acknowledgement."""
 
