@@ -144,6 +144,8 @@ class IncidentBook:
         last = self._last(uid)
         if last is None or last["missed"] == missed:
             return []
+        if found := self._find(uid):
+            last["folded"] = _unfolded(found[1])
         summary = f"{last['summary'].removesuffix(last['missed']).rstrip()} {missed}"
         last |= {"missed": missed, "summary": summary, "at": max(last["at"], at)}
         if last["activity"] == "create":
@@ -177,9 +179,11 @@ class IncidentBook:
             self._dismissed.note(order)
             return [] if last["activity"] == "close" else [_ended(last, "resolved", at, order.reason, order.by)]
         # one that only the published messages know: told before a cold start, or not yet again after a crash
-        incident = order.incident
-        self._dismissed.add(order, [(incident.model, incident.version)], Face(incident.family, incident.hypothesis, ""))
-        last = self._closed[incident.uid] = _fields(incident)
+        incident, key = order.incident, (order.incident.model, order.incident.version)
+        unknown = [key] if key not in self._open else []  # what is open there by now is another one
+        self._dismissed.add(order, unknown, Face(incident.family, incident.hypothesis, ""))
+        last = _fields(incident)
+        self._remember(last)
         return [_ended(last, "resolved", at, order.reason, order.by)]
 
     def unwatched(self, at: float) -> list[Incident]:
@@ -284,13 +288,15 @@ class IncidentBook:
     def _close(self, key: Key, status: str, at: float, reason: str, by: str = "") -> Incident:
         case = self._open.pop(key)
         self._shared = {other: uid for other, uid in self._shared.items() if uid != case.uid}
-        case.last["folded"] = _unfolded(case)
-        closed = _ended(case.last, status, at, reason, by)
-        self._closed[case.uid] = case.last
+        closed = _ended(case.last, status, at, reason, by, _unfolded(case))
+        self._remember(case.last)
+        return closed
+
+    def _remember(self, last: dict[str, Any]) -> None:
+        self._closed[last["uid"]] = last
         if len(self._closed) > MOST_CLOSED:
             quiet = [uid for uid, last in self._closed.items() if not last["action"]]
             del self._closed[(quiet or list(self._closed))[0]]
-        return closed
 
     def state(self) -> State:
         """Open incidents, and closed ones that are remembered, for the checkpoint."""
@@ -326,8 +332,9 @@ class IncidentBook:
         self._dismissed.restore(state.get("dismissed", {}))
 
 
-def _ended(last: dict[str, Any], status: str, at: float, reason: str, by: str = "") -> Incident:
-    last |= {"activity": "close", "status": status, "at": max(at, last["at"]), "close_reason": reason, "closed_by": by}
+def _ended(last: dict[str, Any], status: str, at: float, reason: str, by: str = "", folded: int = 0) -> Incident:
+    last |= {"activity": "close", "status": status, "at": max(at, last["at"])}
+    last |= {"close_reason": reason, "closed_by": by, "folded": folded}
     return Incident(**last)
 
 

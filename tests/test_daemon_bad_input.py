@@ -320,6 +320,33 @@ def test_incidents_come_out_on_stdout(place: Place, world: World, samples: Sampl
         assert daemon.stop() == 0
 
 
+def test_an_incident_is_closed_by_hand_while_the_daemon_runs_and_stays_closed_after_a_restart(
+    place: Place, world: World, samples: Samples
+) -> None:
+    flip_byte(place.registry / NAME / "2" / "model.onnx")
+    daemon = place.daemon().start()
+    events = world.served("2", samples)
+    place.send(events[:200])
+    wait_until(daemon.incidents, "an incident")
+    config = ("--config", place.folder / "first" / "tocsin.yaml")
+    done = tocsin("incidents", "close", daemon.incidents()[0]["uid"], *config, "--reason", "we know", "--by", "ada")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: len(daemon.incidents()) == 2, "the close")
+    opened, closed = daemon.incidents()
+    assert (closed["uid"], closed["activity"], closed["close_reason"]) == (opened["uid"], "close", "we know")
+    place.send(events[200:400])
+    wait_until(lambda: daemon.counted() == 400, "another window")
+    daemon.kill()
+    daemon.start()
+    place.send(events[400:600])
+    wait_until(lambda: daemon.counted() == 600, "all windows after the restart")
+    assert {(i["uid"], i["activity"]) for i in daemon.incidents()} == {(opened["uid"], a) for a in ("create", "close")}
+    assert daemon.stop() == 0
+    told = tocsin("incidents", "explain", opened["uid"], *config).stdout
+    assert "incident_closed" in told
+    assert "we know" in told
+
+
 def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "monitor", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

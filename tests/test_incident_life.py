@@ -226,6 +226,28 @@ def test_an_order_is_followed_where_only_the_published_messages_know_the_inciden
     assert book.consider(sighting(POISON, 0)) == []
 
 
+def test_an_order_about_an_incident_of_long_ago_lets_the_one_that_is_open_now_go_on() -> None:
+    (old,) = IncidentBook().consider(sighting(POISON, 0))
+    book = IncidentBook(quiet_windows=1)
+    (now,) = book.consider(sighting(POISON, 50))
+    (closed,) = book.dismiss(order(old), 51.0)
+    assert closed.uid == old.uid
+    (end,) = book.consider(sighting(STABLE, 52))
+    assert (end.uid, end.activity) == (now.uid, "close")
+
+
+def test_a_hunt_and_an_action_count_windows_once() -> None:
+    book = IncidentBook(quiet_windows=1)
+    (created,) = book.consider(sighting(POISON, 0))
+    for at in (1, 2, 3):
+        book.consider(sighting(POISON, at))
+    (hunted,) = book.hunted(created.uid, "17 passed.", 3.0)
+    (acted,) = book.acted(created.uid, ActionTaken("rollback", "1", "k", "done"), 4.0)
+    book.consider(sighting(POISON, 5))
+    (closed,) = book.remedied(created.uid, 6.0)
+    assert [i.folded for i in (hunted, acted, closed)] == [3, 0, 1]
+
+
 def test_a_book_of_an_older_version_is_taken_back() -> None:
     book = IncidentBook()
     (created,) = book.consider(sighting(POISON, 0))

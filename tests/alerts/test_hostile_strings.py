@@ -13,12 +13,15 @@ from alert_parsers import read, read_cef, read_leef
 from hostile_strings import SURROGATES, escaped_incident, hostile, hostile_incident
 from hypothesis import given
 from hypothesis import strategies as st
+from vetting_material import request
 
 from monitor.alerts.alert import UnreadableIncidentError, read_incident
 from monitor.alerts.encoder import Encoder
 from monitor.alerts.open_sinks import encoders
 from monitor.alerts.outgoing import incident_alert
 from monitor.alerts.syslog_frame import message
+from monitor.alerts.vetting_requests import request_body
+from monitor.messages import VettingRequest
 
 STRINGS = 10_000
 SEED = 8
@@ -112,6 +115,19 @@ def test_syslog_ng_finds_our_fields_and_no_others_in_syslog_messages_and_leef(tm
             wrong.append((text[:60], record["pairs"]))
         if names(record["_SDATA"]) != names(mild["_SDATA"]) or record["MSGID"] != mild["MSGID"]:
             wrong.append((text[:60], record["_SDATA"]))
+    assert wrong[:3] == []
+
+
+def test_no_text_makes_a_field_or_a_record_in_a_question_and_an_answer_can_always_name_the_event() -> None:
+    wrong = []
+    for text in hostile(STRINGS, SEED):
+        asked = request(text[:200], incident=text[:200], why=text, features={text: text}, ref=text, model=text[:200])
+        body = request_body(asked, LIMIT)
+        told = json.loads(body)
+        marks = {"alert_id", "truncated"} if len(text) > 1000 else {"alert_id"}
+        named = all(told[name] == getattr(asked, name) for name in ("id", "incident", "model", "scores", "deadline"))
+        if told.keys() - set(VettingRequest.__struct_fields__) - marks or not named or not body.decode().isprintable():
+            wrong.append((text[:60], sorted(told)))
     assert wrong[:3] == []
 
 

@@ -21,6 +21,7 @@ from monitor.alerts.sample import sample_incident
 from monitor.alerts.vetting_requests import request_body
 from monitor.messages import FeedbackEvent, Incident, VettingRequest
 from monitor.settings.config import load_config
+from monitor.settings.sink_sections import SinkConfig
 
 DOCS = siem_pages.ROOT / "docs"
 RULES = WazuhRules(DOCS / "siem" / "wazuh" / "tocsin_rules.xml")
@@ -59,6 +60,16 @@ def test_the_overview_links_to_every_page_and_no_link_is_dead() -> None:
 @pytest.mark.parametrize(("page", "name"), OF_ALERTS.items())
 def test_what_a_page_shows_is_part_of_the_sample(page: str, name: str) -> None:
     assert part_of(json.loads(named(page, "json")), sample(name))
+
+
+def test_what_the_overview_shows_is_part_of_the_sample() -> None:
+    (shown,) = (b.text for b in every("json") if b.page == "siem.md" and "class_uid" in b.text)
+    assert part_of(json.loads(shown), sample("ocsf"))
+
+
+def test_every_key_of_a_sink_is_documented() -> None:
+    text = "".join((DOCS / page).read_text() for page in ("siem.md", "siem/routing.md"))
+    assert [key for key in SinkConfig.model_fields if f"`{key}`" not in text] == []
 
 
 @pytest.mark.parametrize(("page", "name"), [("sentinel.md", "cef"), ("qradar.md", "leef")])

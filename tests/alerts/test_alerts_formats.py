@@ -162,6 +162,6 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def test_the_samples_that_are_published_are_what_is_sent(tmp_path: Path) -> None:
-    published = Path(__file__).parents[1] / "docs" / "siem" / "samples"
+    published = Path(__file__).parents[2] / "docs" / "siem" / "samples"
     found = {path.name: path.read_bytes() for path in published.iterdir()}
     assert {path.name: path.read_bytes() for path in write(tmp_path)} == found, "run: make schemas"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alerts.alert import read_incident
-from monitor.alerts.route_notes import route_notes
+from monitor.alerts.route_notes import configured_routing, route_notes, routing_notes
 from monitor.alerts.routes import Route, Routing, Subject, placement, placements, refusal, routing_of, taken, walk
 from monitor.cli.main import main
 from monitor.settings.config import ConfigError, load_config
@@ -327,3 +327,14 @@ def test_the_command_says_where_an_incident_goes_and_why_not_elsewhere(
     assert "routing.routes.0 (grave): no: family drift is none of poisoning" in out
     assert "routing.routes.1: no: model a\\x1b[2Jb is none of nids" in out
     assert msgspec.json.decode(line(1))["uid"] in out
+
+
+def test_a_configuration_without_routing_has_no_tree_and_one_with_it_is_noted_upon(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("sinks: {siem: {type: file, path: a.ndjson}}\nrouting: {time_zone: UTC}\n")
+    assert configured_routing(load_config(plain, {})) is None
+    assert routing_notes(load_config(plain, {})) == []
+    odd = load_config(configured(tmp_path, "routes: [{}, {match: {min_severity: 8}}]"), {})
+    assert routing_notes(odd) == [
+        "routing.routes.0.routes.1: is never reached: routing.routes.0.routes.0 takes all that it matches"
+    ]

@@ -133,7 +133,10 @@ print([one.id for one in kept.peek(9)])
 
 
 def test_half_a_write_to_a_full_disk_leaves_no_trace(tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environ = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in [str(Path(__file__).parent), *sys.path] if path),
+    }
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.splitlines() == ["File too large", "['1', '4']"]
