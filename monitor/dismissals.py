@@ -11,6 +11,7 @@ import msgspec
 from detectors.evidence import State
 from monitor.incident_fields import Face, Sighting
 from monitor.messages import Incident
+from monitor.severity import MOST
 
 MOST_ORDERS: Final = 1000
 """Orders that were followed are remembered, as they are read again at each start."""
@@ -31,9 +32,12 @@ class Dismissal(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Muted:
+    """What was closed, how grave it was then, and for how many windows it was away."""
+
     family: str
     hypothesis: str | None
     quiet: int = 0
+    severity: int = MOST
 
 
 class Dismissed:
@@ -54,13 +58,16 @@ class Dismissed:
         while len(self._followed) > MOST_ORDERS:
             del self._followed[next(iter(self._followed))]
 
-    def add(self, order: Dismissal, keys: Sequence[tuple[str, str]], face: Face) -> None:
-        """The same: from now on nothing is told of such findings."""
+    def add(self, order: Dismissal, keys: Sequence[tuple[str, str]], face: Face, severity: int) -> None:
+        """The same: from now on nothing is told of such findings, as long as they are no graver than ``severity``."""
         self.note(order)
-        self._muted |= {key: _Muted(face.family, face.hypothesis) for key in keys}
+        self._muted |= {key: _Muted(face.family, face.hypothesis, severity=severity) for key in keys}
 
-    def covers(self, key: tuple[str, str], seen: Sighting) -> bool:
-        """Whether this window shows no more than what was dismissed; another finding ends that."""
+    def covers(self, key: tuple[str, str], seen: Sighting, severity: int) -> bool:
+        """Whether this window shows no more than what was dismissed; another finding or a graver one ends that.
+
+        Else whoever gets something harmless dismissed could do the same on any scale, unseen.
+        """
         muted = self._muted.get(key)
         if muted is None:
             return False
@@ -70,7 +77,7 @@ class Dismissed:
                 del self._muted[key]
             return True
         same = (seen.family, seen.verdict.hypothesis) == (muted.family, muted.hypothesis)
-        if same or seen.family == "inconclusive":
+        if (same and severity <= muted.severity) or seen.family == "inconclusive":
             muted.quiet = 0
             return True
         del self._muted[key]
@@ -78,7 +85,7 @@ class Dismissed:
 
     def state(self) -> State:
         """For the checkpoint."""
-        muted = [[*key, each.family, each.hypothesis, each.quiet] for key, each in self._muted.items()]
+        muted = [[*key, each.family, each.hypothesis, each.quiet, each.severity] for key, each in self._muted.items()]
         return {"muted": muted, "followed": list(self._followed)}
 
     def restore(self, state: State) -> None:

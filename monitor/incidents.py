@@ -24,6 +24,8 @@ WORLD: Final = frozenset(
 """What happens to the events and not to a version: seen at two versions of a model, it is one incident."""
 UNDER_WAY: Final = frozenset({"proposed", "running", "halted"})
 """Results of a response that is not over."""
+OVER: Final = frozenset({"done", "declined", "withdrawn", "rejected"})
+"""Results after which nobody needs to look: they open no incident again that is closed."""
 
 Key = tuple[str, str]
 
@@ -97,7 +99,7 @@ class IncidentBook:
         case = self._open.get(key)
         if case is not None:
             case.seen_at, case.others = seen.at, 0
-        if self._dismissed.covers(key, seen):
+        if self._dismissed.covers(key, seen, _grade(seen)):
             return gone
         if not seen.finding:
             return gone + self._calm(key, seen)
@@ -109,7 +111,8 @@ class IncidentBook:
     def acted(self, uid: str, action: ActionTaken, at: float) -> list[Incident]:
         """An update that tells how a response to an incident stands; none where that was told before.
 
-        An incident that is closed is updated as well: what was done about it may come undone.
+        An incident that is closed is updated as well: what was done about it may come undone. Where its response only
+        comes to its end, it stays closed: its last message is said again, with this.
         """
         last = self._last(uid)
         if last is None:
@@ -119,16 +122,12 @@ class IncidentBook:
         if before is not None and (before.result, before.target) == (action.result, action.target):
             return []
         actions = list((told | {action.key: action}).values())
-        last |= {"action": actions, "activity": "update", "at": max(last["at"], at), "status": "confirmed"}
         found = self._find(uid)
+        last |= {"action": actions, "at": max(last["at"], at), "folded": _unfolded(found[1] if found else None)}
+        if last["activity"] != "close" or action.result not in OVER:
+            last |= {"activity": "update", "status": "confirmed", "close_reason": "", "closed_by": ""}
         sure = found[1].sure if found else last["family_confidence"]
-        grave = severity(last["family"], "confirmed", sure, last["share"], response_of(actions))
-        last |= {
-            "severity": grave,
-            "close_reason": "",
-            "closed_by": "",
-            "folded": _unfolded(found[1] if found else None),
-        }
+        last["severity"] = severity(last["family"], "confirmed", sure, last["share"], response_of(actions))
         return [Incident(**last)]
 
     def hunted(self, uid: str, missed: str, at: float) -> list[Incident]:
@@ -172,7 +171,7 @@ class IncidentBook:
         found = self._find(order.incident.uid)
         if found:
             about = [found[0], *(key for key, uid in self._shared.items() if uid == order.incident.uid)]
-            self._dismissed.add(order, about, found[1].face)
+            self._dismissed.add(order, about, found[1].face, found[1].last["severity"])
             return [self._close(found[0], "resolved", at, order.reason, order.by)]
         last = self._closed.get(order.incident.uid)
         if last is not None:
@@ -181,7 +180,7 @@ class IncidentBook:
         # one that only the published messages know: told before a cold start, or not yet again after a crash
         incident, key = order.incident, (order.incident.model, order.incident.version)
         unknown = [key] if key not in self._open else []  # what is open there by now is another one
-        self._dismissed.add(order, unknown, Face(incident.family, incident.hypothesis, ""))
+        self._dismissed.add(order, unknown, Face(incident.family, incident.hypothesis, ""), incident.severity)
         last = _fields(incident)
         self._remember(last)
         return [_ended(last, "resolved", at, order.reason, order.by)]
@@ -336,6 +335,12 @@ def _ended(last: dict[str, Any], status: str, at: float, reason: str, by: str = 
     last |= {"activity": "close", "status": status, "at": max(at, last["at"])}
     last |= {"close_reason": reason, "closed_by": by, "folded": folded}
     return Incident(**last)
+
+
+def _grade(seen: Sighting) -> int:
+    """The severity that an incident of this window alone would have."""
+    share = touched(seen.evidence, seen.verdict.detectors)
+    return severity(seen.family, face_of(seen, None).status, seen.verdict.confidence, share, "none")
 
 
 def _over(case: _Open) -> str:

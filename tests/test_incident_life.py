@@ -197,6 +197,29 @@ def test_after_an_operator_has_closed_an_incident_another_finding_opens_one() ->
     assert (poison.activity, poison.family) == ("create", "poisoning")
 
 
+def test_the_same_finding_that_is_graver_than_what_an_operator_has_closed_is_told() -> None:
+    probing = Verdict("evasion", "probing", 0.9, detectors=("version_disagreement",))
+    book = IncidentBook()
+    (created,) = book.consider(sighting(probing, 0, share=0.005))
+    book.dismiss(order(created), 1.0)
+    assert book.consider(sighting(probing, 2, share=0.009)) == []
+    (fresh,) = again(book).consider(sighting(probing, 3, share=0.7))
+    assert (created.severity, fresh.activity, fresh.severity) == (7, "create", 9)
+    assert fresh.uid != created.uid
+
+
+def test_a_response_that_comes_to_its_end_opens_no_incident_again_that_an_operator_has_closed() -> None:
+    book = IncidentBook()
+    (created,) = book.consider(sighting(POISON, 0))
+    book.acted(created.uid, ActionTaken("rollback", "1", "k", "proposed"), 1.0)
+    book.dismiss(order(created), 2.0)
+    (again_closed,) = book.acted(created.uid, ActionTaken("rollback", "1", "k", "declined"), 3.0)
+    assert (again_closed.activity, again_closed.status, again_closed.closed_by) == ("close", "resolved", "ada")
+    assert [act.result for act in again_closed.action] == ["declined"]
+    (halted,) = book.acted(created.uid, ActionTaken("retraining", "2", "m", "halted"), 4.0)
+    assert (halted.activity, halted.close_reason) == ("update", "")
+
+
 def test_what_an_operator_has_closed_may_come_again_once_it_was_away() -> None:
     book = IncidentBook(quiet_windows=2)
     (created,) = book.consider(sighting(POISON, 0))

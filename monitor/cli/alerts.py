@@ -89,7 +89,7 @@ def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = F
     rows = []
     for name, one in _chosen(config, sink).items():
         path = state / SPOOL / name / DEAD_LETTERS
-        if path.exists() and one.gets == "incidents":
+        if path.exists():
             rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS)})
     show(rows, as_json=as_json, text=None if rows else "there are no dead letters")
     if left := [f"{row['sink']} ({row['left']}: {row['why']})" for row in rows if row["left"]]:
