@@ -134,7 +134,7 @@ def _admission(name: str, wanted: Wanted, routing: Routing | None, path: Path, n
         return None
 
     def place(message: IncidentMessage, at: float) -> Placement | None:
-        if not wanted.takes(message):
+        if not wanted.introduces(message):
             return None
         return Placement(()) if routing is None else placement(routing, name, message, at)
 

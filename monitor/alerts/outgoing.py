@@ -27,6 +27,10 @@ class Wanted:
         head = message.head
         return head.severity >= self.min_severity and (self.send_suspected or head.status != "suspected")
 
+    def introduces(self, message: IncidentMessage) -> bool:
+        """Whether it is sent, too, to who was told nothing of its incident: the end of a mere suspicion is not."""
+        return self.takes(message) and (self.send_suspected or message.head.status != "retracted")
+
 
 @dataclass(frozen=True, slots=True)
 class Unsendable:

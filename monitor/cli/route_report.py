@@ -42,7 +42,7 @@ def _sink(name: str, config: Config, routing: Routing, message: IncidentMessage,
         return {**found, "why": "it gets vetting requests, no incidents"}
     if place is None:
         return {**found, "why": "no route that takes it leads there"}
-    if not Wanted(sink.send_suspected, sink.min_severity).takes(message):
+    if not Wanted(sink.send_suspected, sink.min_severity).introduces(message):
         return {**found, "why": f"send_suspected or min_severity of sinks.{name} leaves it out"}
     if place.muted_until is not None:
         zone = ZoneInfo(config.routing.time_zone)

@@ -116,8 +116,9 @@ def test_a_failure_that_nobody_thought_of_does_not_end_the_thread(tmp_path: Path
     assert numbers(sink.received) == [1]
 
 
-def open_file(tmp_path: Path) -> Delivery:
-    sinks = {"local": SinkConfig(type="file", path=tmp_path / "alerts.ndjson", format="incident")}
+def open_file(tmp_path: Path, *, send_suspected: bool = True) -> Delivery:
+    local = SinkConfig(type="file", path=tmp_path / "alerts.ndjson", format="incident", send_suspected=send_suspected)
+    sinks = {"local": local}
     metrics = AlertMetrics(CollectorRegistry())
     [delivery] = open_sinks(sinks, tmp_path / "state", metrics, CLOCKS, random.SystemRandom(), "1")
     return delivery
@@ -133,6 +134,18 @@ def test_what_a_crash_kept_from_the_spool_is_sent_at_the_next_start(tmp_path: Pa
     sent = (tmp_path / "alerts.ndjson").read_bytes()
     assert sent.count(b"\n") == 2
     assert sent.index(f"{1:032x}".encode()) < sent.index(f"{2:032x}".encode())
+
+
+def test_who_wants_no_suspicions_is_not_told_the_end_of_one_but_of_what_was_told(tmp_path: Path) -> None:
+    delivery = open_file(tmp_path, send_suspected=False)
+    suspected = {"status": "suspected", "family": "inconclusive", "severity": 2}
+    delivery.append(line(1, **suspected))
+    delivery.append(line(1, **suspected | {"activity": "close", "status": "retracted"}))
+    delivery.append(line(2))
+    delivery.append(line(2, activity="close", status="retracted"))
+    delivery.close(60)
+    sent = [json.loads(row) for row in (tmp_path / "alerts.ndjson").read_text().splitlines()]
+    assert [(row["uid"], row["activity"]) for row in sent] == [(f"{2:032x}", "create"), (f"{2:032x}", "close")]
 
 
 def test_a_new_sink_is_not_told_old_stories_ever(tmp_path: Path) -> None:

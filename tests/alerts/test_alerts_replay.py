@@ -138,6 +138,16 @@ def test_the_command_sends_them_and_says_what_is_left(
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
 
 
+def test_questions_to_labellers_that_were_refused_are_sent_again_as_well(
+    tmp_path: Path, dead: DeadLetters, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(tmp_path, "{type: file, gets: vetting, path: out.ndjson}")
+    assert run("replay", "--config", config, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["sent"], row["left"]) == (3, 0)
+    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+
+
 def test_no_dead_letters_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("replay", "--config", configured(tmp_path, "{type: file, path: out.ndjson}")) == 0
     assert capsys.readouterr().out == "there are no dead letters\n"
