@@ -118,7 +118,13 @@ def assemble(config: Config, around: Surroundings) -> Assembly:
         Tee([outputs["vetting"], *around.vetting_outlets]),
     )
     life = config.incidents
-    book = IncidentBook(life.quiet_windows, life.update_seconds, life.silent_seconds, frozenset(config.models))
+    book = IncidentBook(
+        life.quiet_windows,
+        life.update_seconds,
+        life.silent_seconds,
+        life.dismissed_seconds,
+        frozenset(config.models),
+    )
     teller = Teller(book, desk, around.responding, outlets, around.metrics, intake)
     return Assembly(intake, watches, teller, desk, quarantine, outputs)
 

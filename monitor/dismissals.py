@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import msgspec
@@ -32,19 +32,25 @@ class Dismissal(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Muted:
-    """What was closed, how grave it was then, and for how many windows it was away."""
+    """What was closed, how grave it was then, for how many windows it was away, and how long nothing is told of it."""
 
     family: str
     hypothesis: str | None
     quiet: int = 0
     severity: int = MOST
+    until: float = 0.0
 
 
 class Dismissed:
-    """What was closed by hand, by (model, version), until it is over by itself or something else is found."""
+    """What was closed by hand, by (model, version), until it is over by itself or something else is found.
 
-    def __init__(self, quiet_windows: int) -> None:
+    At the longest for ``seconds`` of event time after the last message before the order: what goes on for longer
+    is told again, and an order that a cold start reads once more silences nothing of today.
+    """
+
+    def __init__(self, quiet_windows: int, seconds: float) -> None:
         self._quiet_windows = quiet_windows
+        self._seconds = seconds
         self._muted: dict[tuple[str, str], _Muted] = {}
         self._followed: dict[str, None] = {}
 
@@ -61,7 +67,8 @@ class Dismissed:
     def add(self, order: Dismissal, keys: Sequence[tuple[str, str]], face: Face, severity: int) -> None:
         """The same: from now on nothing is told of such findings, as long as they are no graver than ``severity``."""
         self.note(order)
-        self._muted |= {key: _Muted(face.family, face.hypothesis, severity=severity) for key in keys}
+        until = order.incident.at + self._seconds
+        self._muted |= {key: _Muted(face.family, face.hypothesis, 0, severity, until) for key in keys}
 
     def covers(self, key: tuple[str, str], seen: Sighting, severity: int) -> bool:
         """Whether this window shows no more than what was dismissed; another finding or a graver one ends that.
@@ -70,6 +77,9 @@ class Dismissed:
         """
         muted = self._muted.get(key)
         if muted is None:
+            return False
+        if seen.at >= muted.until:
+            del self._muted[key]
             return False
         if not seen.finding:
             muted.quiet += 1
@@ -85,7 +95,7 @@ class Dismissed:
 
     def state(self) -> State:
         """For the checkpoint."""
-        muted = [[*key, each.family, each.hypothesis, each.quiet, each.severity] for key, each in self._muted.items()]
+        muted = [[*key, *astuple(each)] for key, each in self._muted.items()]
         return {"muted": muted, "followed": list(self._followed)}
 
     def restore(self, state: State) -> None:

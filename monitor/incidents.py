@@ -66,6 +66,7 @@ class IncidentBook:
         quiet_windows: int = 20,
         update_seconds: float = 14_400.0,
         silent_seconds: float = 86_400.0,
+        dismissed_seconds: float = 259_200.0,
         models: Collection[str] | None = None,
     ) -> None:
         self._quiet_windows = quiet_windows
@@ -76,7 +77,7 @@ class IncidentBook:
         self._shared: dict[Key, str] = {}
         self._closed: dict[str, dict[str, Any]] = {}
         self._hunts: dict[str, str] = {}
-        self._dismissed = Dismissed(quiet_windows)
+        self._dismissed = Dismissed(quiet_windows, dismissed_seconds)
 
     def open_for(self, model: str) -> int:
         """How many incidents of a model are open."""
@@ -161,10 +162,12 @@ class IncidentBook:
             return []
         return [_ended(last, "resolved", at, reason)]  # it had come undone, and is mended
 
-    def dismiss(self, order: Dismissal, at: float) -> list[Incident]:
+    def dismiss(self, order: Dismissal) -> list[Incident]:
         """Close an incident as an operator orders; an order is followed once, also over restarts.
 
-        The same finding opens no other incident until it was away for as long as closes one, or is another one.
+        The same finding opens no other incident until it was away for as long as closes one, is another one or graver,
+        or has gone on for ``dismissed_seconds`` since. The close repeats the message that the operator saw, so that it
+        is the same where an order is followed again because of a crash.
         """
         if not self._dismissed.is_new(order):
             return []
@@ -172,18 +175,22 @@ class IncidentBook:
         if found:
             about = [found[0], *(key for key, uid in self._shared.items() if uid == order.incident.uid)]
             self._dismissed.add(order, about, found[1].face, found[1].last["severity"])
-            return [self._close(found[0], "resolved", at, order.reason, order.by)]
+            self._close(found[0], "resolved", order.incident.at, order.reason, order.by)
+            return [_closed_by(order)]
         last = self._closed.get(order.incident.uid)
         if last is not None:
             self._dismissed.note(order)
-            return [] if last["activity"] == "close" else [_ended(last, "resolved", at, order.reason, order.by)]
+            if last["activity"] == "close":
+                return []
+            _ended(last, "resolved", order.incident.at, order.reason, order.by)
+            return [_closed_by(order)]
         # one that only the published messages know: told before a cold start, or not yet again after a crash
         incident, key = order.incident, (order.incident.model, order.incident.version)
         unknown = [key] if key not in self._open else []  # what is open there by now is another one
         self._dismissed.add(order, unknown, Face(incident.family, incident.hypothesis, ""), incident.severity)
-        last = _fields(incident)
-        self._remember(last)
-        return [_ended(last, "resolved", at, order.reason, order.by)]
+        closed = _closed_by(order)
+        self._remember(_fields(closed))
+        return [closed]
 
     def unwatched(self, at: float) -> list[Incident]:
         """Close the incidents of models that are not configured any more."""
@@ -335,6 +342,10 @@ def _ended(last: dict[str, Any], status: str, at: float, reason: str, by: str = 
     last |= {"activity": "close", "status": status, "at": max(at, last["at"])}
     last |= {"close_reason": reason, "closed_by": by, "folded": folded}
     return Incident(**last)
+
+
+def _closed_by(order: Dismissal) -> Incident:
+    return _ended(_fields(order.incident), "resolved", order.incident.at, order.reason, order.by)
 
 
 def _grade(seen: Sighting) -> int:

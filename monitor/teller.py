@@ -139,7 +139,7 @@ class Teller:
 
     def dismissed(self, order: Dismissal) -> bool:
         """Close an incident as an operator orders; whether there was anything to tell."""
-        return self._publish_all(self._book.dismiss(order, self._at))
+        return self._publish_all(self._book.dismiss(order))
 
     def _publish_all(self, incidents: list[Incident]) -> bool:
         for incident in incidents:

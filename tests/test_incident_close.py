@@ -48,7 +48,7 @@ def test_the_command_puts_the_order_where_the_daemon_looks(config: Path, capsys:
     (given,) = orders(config)
     assert (given.incident, given.by, given.reason) == (incident(1), "ada", "a test\\nof ours")
     assert "next turn" in capsys.readouterr().out
-    (closed,) = IncidentBook().dismiss(given, 0.0)
+    (closed,) = IncidentBook().dismiss(given)
     assert (closed.uid, closed.activity, closed.close_reason) == (uid, "close", "a test\\nof ours")
 
 

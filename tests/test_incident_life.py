@@ -64,8 +64,8 @@ def test_updates_of_an_incident_that_stays_the_same_are_an_interval_apart_and_no
         told += book.consider(sighting(POISON, at))
     times = [i.at for i in told]
     assert all(later - earlier >= interval for earlier, later in pairwise(times))
-    closed = book.dismiss(order(told[-1]), at)
-    assert sum(i.folded + 1 for i in told) + closed[0].folded == len(gaps)
+    (last,) = book.acted(told[-1].uid, ActionTaken("rollback", "1", "k", "halted"), at)
+    assert sum(i.folded + 1 for i in told) + last.folded == len(gaps)
 
 
 def test_a_change_of_family_hypothesis_or_severity_is_told_at_once() -> None:
@@ -181,7 +181,7 @@ def test_incidents_of_a_model_that_is_not_configured_any_more_are_closed() -> No
 def test_an_operator_closes_an_incident_with_a_reason_and_the_same_finding_opens_no_other() -> None:
     book = IncidentBook(quiet_windows=2)
     (created,) = book.consider(sighting(POISON, 0))
-    (closed,) = book.dismiss(order(created), 1.0)
+    (closed,) = book.dismiss(order(created))
     assert (closed.uid, closed.activity, closed.status) == (created.uid, "close", "resolved")
     assert (closed.close_reason, closed.closed_by) == ("a test of ours", "ada")
     assert [i for at in range(2, 9) for i in book.consider(sighting(POISON, at))] == []
@@ -191,7 +191,7 @@ def test_an_operator_closes_an_incident_with_a_reason_and_the_same_finding_opens
 def test_after_an_operator_has_closed_an_incident_another_finding_opens_one() -> None:
     book = IncidentBook()
     (drift,) = book.consider(sighting(DRIFT, 0))
-    book.dismiss(order(drift), 1.0)
+    book.dismiss(order(drift))
     assert book.consider(sighting(DOUBT, 2)) == []
     (poison,) = book.consider(sighting(POISON, 3))
     assert (poison.activity, poison.family) == ("create", "poisoning")
@@ -201,7 +201,7 @@ def test_the_same_finding_that_is_graver_than_what_an_operator_has_closed_is_tol
     probing = Verdict("evasion", "probing", 0.9, detectors=("version_disagreement",))
     book = IncidentBook()
     (created,) = book.consider(sighting(probing, 0, share=0.005))
-    book.dismiss(order(created), 1.0)
+    book.dismiss(order(created))
     assert book.consider(sighting(probing, 2, share=0.009)) == []
     (fresh,) = again(book).consider(sighting(probing, 3, share=0.7))
     assert (created.severity, fresh.activity, fresh.severity) == (7, "create", 9)
@@ -212,7 +212,7 @@ def test_a_response_that_comes_to_its_end_opens_no_incident_again_that_an_operat
     book = IncidentBook()
     (created,) = book.consider(sighting(POISON, 0))
     book.acted(created.uid, ActionTaken("rollback", "1", "k", "proposed"), 1.0)
-    book.dismiss(order(created), 2.0)
+    book.dismiss(order(created))
     (again_closed,) = book.acted(created.uid, ActionTaken("rollback", "1", "k", "declined"), 3.0)
     assert (again_closed.activity, again_closed.status, again_closed.closed_by) == ("close", "resolved", "ada")
     assert [act.result for act in again_closed.action] == ["declined"]
@@ -220,10 +220,36 @@ def test_a_response_that_comes_to_its_end_opens_no_incident_again_that_an_operat
     assert (halted.activity, halted.close_reason) == ("update", "")
 
 
+def test_what_an_operator_has_closed_is_told_again_when_it_goes_on_for_days() -> None:
+    book = IncidentBook(dismissed_seconds=10)
+    (created,) = book.consider(sighting(POISON, 5))
+    book.dismiss(order(created))
+    assert [i for at in range(6, 15) for i in again(book).consider(sighting(POISON, at))] == []
+    (fresh,) = again(book, dismissed_seconds=10).consider(sighting(POISON, 15))
+    assert (fresh.activity, fresh.uid == created.uid) == ("create", False)
+
+
+def test_an_old_order_that_a_cold_start_reads_again_silences_no_new_attack() -> None:
+    (old,) = IncidentBook().consider(sighting(POISON, 0))
+    book = IncidentBook(dismissed_seconds=10)
+    book.dismiss(order(old))
+    (fresh,) = book.consider(sighting(POISON, 11))
+    assert fresh.activity == "create"
+
+
+def test_an_order_that_is_followed_again_after_a_crash_gives_the_same_close() -> None:
+    book = IncidentBook()
+    (created,) = book.consider(sighting(POISON, 0))
+    before = again(book)
+    for at in (1, 2, 3):
+        book.consider(sighting(POISON, at))
+    assert book.dismiss(order(created)) == before.dismiss(order(created)) == IncidentBook().dismiss(order(created))
+
+
 def test_what_an_operator_has_closed_may_come_again_once_it_was_away() -> None:
     book = IncidentBook(quiet_windows=2)
     (created,) = book.consider(sighting(POISON, 0))
-    book.dismiss(order(created), 1.0)
+    book.dismiss(order(created))
     for at in (2, 3):
         book.consider(sighting(STABLE, at))
     (fresh,) = book.consider(sighting(POISON, 4))
@@ -233,18 +259,18 @@ def test_what_an_operator_has_closed_may_come_again_once_it_was_away() -> None:
 def test_an_order_is_followed_once_also_by_the_next_process() -> None:
     book = IncidentBook()
     (created,) = book.consider(sighting(POISON, 0))
-    book.dismiss(order(created), 1.0)
+    book.dismiss(order(created))
     book.acted(created.uid, ActionTaken("rollback", "1", "k", "halted"), 2.0)
     after = again(book)
-    assert after.dismiss(order(created), 3.0) == []
-    (closed,) = after.dismiss(order(created, "order-2"), 3.0)
+    assert after.dismiss(order(created)) == []
+    (closed,) = after.dismiss(order(created, "order-2"))
     assert (closed.activity, closed.closed_by) == ("close", "ada")
 
 
 def test_an_order_is_followed_where_only_the_published_messages_know_the_incident() -> None:
     (created,) = IncidentBook().consider(sighting(POISON, 0))
     book = IncidentBook()
-    (closed,) = book.dismiss(order(created), 0.0)
+    (closed,) = book.dismiss(order(created))
     assert (closed.uid, closed.activity, closed.at) == (created.uid, "close", created.at)
     assert book.consider(sighting(POISON, 0)) == []
 
@@ -253,7 +279,7 @@ def test_an_order_about_an_incident_of_long_ago_lets_the_one_that_is_open_now_go
     (old,) = IncidentBook().consider(sighting(POISON, 0))
     book = IncidentBook(quiet_windows=1)
     (now,) = book.consider(sighting(POISON, 50))
-    (closed,) = book.dismiss(order(old), 51.0)
+    (closed,) = book.dismiss(order(old))
     assert closed.uid == old.uid
     (end,) = book.consider(sighting(STABLE, 52))
     assert (end.uid, end.activity) == (now.uid, "close")

@@ -9,7 +9,9 @@ from typing import Final
 from monitor.alerts.routes import Route, Routing, routing_of
 from monitor.settings.config import Config
 from monitor.settings.route_sections import MatchConfig
+from rollback.response.maintenance import over_at
 
+WEEK_SECONDS: Final = 7 * 86_400
 LISTS: Final = ("models", "families", "statuses", "atlas", "sources")
 
 
@@ -32,6 +34,7 @@ def routing_notes(config: Config) -> list[str]:
 def route_notes(routing: Routing, sinks: Collection[str]) -> Iterator[str]:
     """Sentences about what is probably not meant, each with the field path."""
     yield from _unreachable(routing.root, [routing.root.match])
+    yield from _silent(routing)
     reached = {sink for route in _every(routing.root) for sink in route.sinks}
     for sink in sinks:
         if sink not in reached:
@@ -47,6 +50,13 @@ def _unreachable(route: Route, above: Sequence[MatchConfig]) -> Iterator[str]:
         elif any(_exclude(outer, branch.match) for outer in above):
             yield f"{branch.path}: never matches: what is above it takes nothing of the kind"
         yield from _unreachable(branch, [*above, branch.match])
+
+
+def _silent(routing: Routing) -> Iterator[str]:
+    for route in _every(routing.root):
+        windows = [window for name in route.mute for window in routing.mutes.get(name, ())]
+        if (over_at(windows, 0.0) or 0.0) > WEEK_SECONDS:
+            yield f"{route.path}: is muted at all times, so that it tells nobody anything: leave out its sinks instead"
 
 
 def _covers(earlier: MatchConfig, later: MatchConfig) -> bool:

@@ -16,3 +16,5 @@ class IncidentsConfig(Section):
     """It is closed after so many windows without a finding ..."""
     silent_seconds: float = Field(default=86_400.0, gt=0)
     """... or when no event of its version came for so long, while others do, and nothing is being done about it."""
+    dismissed_seconds: float = Field(default=259_200.0, gt=0)
+    """What an operator has closed is told again when it still goes on after so long."""

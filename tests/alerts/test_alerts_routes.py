@@ -243,6 +243,20 @@ def test_notes_name_what_is_never_reached_and_where_nothing_goes() -> None:
     ]
 
 
+def test_a_route_that_is_muted_at_all_times_is_noted() -> None:
+    day_and_night = {"days": ["daily 06:00-18:00"], "nights": ["daily 18:00-06:00"], "always": ["daily 00:00-00:00"]}
+    routes = [
+        {"match": {"families": ["drift"]}, "mute": ["days", "nights"]},
+        {"match": {"families": ["fault"]}, "mute": ["always"]},
+        {"mute": ["nights"], "continue": True},
+    ]
+    notes = [*route_notes(routing(mute_times=day_and_night, routes=routes), [])]
+    assert [note.split(",")[0] for note in notes] == [
+        "routing.routes.0: is muted at all times",
+        "routing.routes.1: is muted at all times",
+    ]
+
+
 CONFIG = """
 sinks:
   siem: {{type: file, path: siem.ndjson}}
