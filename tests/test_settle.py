@@ -11,8 +11,8 @@ import pytest
 from detectors.schema import Feature, Schema
 from rollback.retraining.about import About
 from rollback.retraining.decisions import Decided, Ruled, overrule, rule
-from rollback.retraining.vetting import ALONE, MOST_SLICES, Answered, Settled, requests, settle
-from rollback.sanitise.rows import Rows, Sanitised, Slice
+from rollback.retraining.vetting import ALONE, MOST_SLICES, Answered, Settled, requests, settle, withdraw
+from rollback.sanitise.rows import Rows, Sanitised, Slice, Suspects
 from rollback.sanitise.slice_judge import family_remark
 
 SCHEMA = Schema((Feature("a"), Feature("b")), ("attack", "benign"))
@@ -160,7 +160,10 @@ def test_of_such_a_slice_the_rows_that_went_return_when_it_is_a_confirmed_attack
     done = settle(found, new, Answered(right, given), np.random.default_rng(0), benign="benign")
     assert (np.flatnonzero(done.returned).tolist(), done.holds) == ([0, 1, 2, 3, 4], False)
     done = settle(found, new, Answered(wrong, given), np.random.default_rng(0), benign="benign")
-    assert (done.returned.any(), done.holds) == (False, True)
+    assert (done.returned.any(), done.holds) == (False, False)
+    assert withdraw(
+        found, done.withdrawn
+    ).removed.all()  # most answers deny it: too many honest rows is no reason any more
 
 
 def test_what_a_person_has_accepted_is_not_held_against_the_candidate() -> None:
@@ -236,3 +239,33 @@ def test_nothing_is_asked_alone_that_is_answered_or_decided() -> None:
     answers = Answered(NONE, NONE.y)
     done = settle(found, new, answers, np.random.default_rng(0), benign="benign", vouched=vouched, decided=decided)
     assert done.alone == (2, 3)
+
+
+@pytest.mark.parametrize(("false", "suspects", "taken"), [(8, 30, 30), (8, 3, 0), (4, 30, 0), (7, 30, 0)])
+def test_suspects_go_where_answers_call_most_rows_like_them_false_and_they_are_more_than_of_clean_rows(
+    false: int, suspects: int, taken: int
+) -> None:
+    new = rows([7.0] * 200, BENIGN)
+    number = np.arange(200)
+    found = replace(found_in(new, 0, "benign"), removed=number < 20)
+    found = replace(found, suspects=Suspects((number >= 20) & (number < 20 + suspects), 0.0375))
+    told = rows([7.0] * 15, BENIGN, [str(i) for i in range(15)])
+    given, told = told.y, replace(told, y=np.where(np.arange(15) < false, ATTACK, BENIGN))
+    done = settle(found, new, Answered(told, given), np.random.default_rng(0), benign="benign")
+    after = withdraw(found, done.withdrawn)
+    assert np.count_nonzero(after.removed & (number >= 20)) == taken
+    assert np.all(after.screen[after.removed & (number >= 20)] == "answers")
+    assert [*done.remarks] == [
+        f"{taken} more rows are left out, because answers say that most rows like them are false"
+    ] * (taken > 0)
+
+
+def test_what_a_person_has_accepted_or_a_labeller_confirmed_does_not_go_because_of_answers_about_others() -> None:
+    new = rows([7.0] * 100, BENIGN)
+    number = np.arange(100)
+    found = replace(found_in(new, 0, "benign"), removed=number < 10, suspects=Suspects(number >= 10, 0.0375))
+    told = rows([7.0] * 6, BENIGN, [str(i) for i in range(6)])
+    answers = Answered(replace(told, y=np.full(6, ATTACK)), told.y)
+    vouched, decided = number == 50, number == 60
+    done = settle(found, new, answers, np.random.default_rng(0), benign="benign", vouched=vouched, decided=decided)
+    assert np.flatnonzero(~withdraw(found, done.withdrawn).removed).tolist() == [50, 60]

@@ -24,7 +24,7 @@ from rollback.retraining.judging import doubted, verdict
 from rollback.retraining.rehearsal import Remembered
 from rollback.retraining.training_input import with_more
 from rollback.retraining.unlearned import Earlier
-from rollback.retraining.vetting import Answered, Settled, members, settle
+from rollback.retraining.vetting import Answered, Settled, members, settle, withdraw
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.sanitise.sanitise import Settings, sanitise
@@ -72,6 +72,7 @@ def cleaned(case: Attacked, benign: int, seed: int, hint: Hint | None = None) ->
     # as `Data.screened`: the answers change nothing of what screens find
     rest, told = found.take(left), Answered(data.answered, data.given.y)
     settled = settle(rest, data.new, told, rng, benign=name, vouched=data.vouched)
+    rest = withdraw(rest, settled.withdrawn)
     # an answered row is trained on with its true label: it is kept where that is the one it has
     kept = case.new.y == case.before.rows.y
     kept[left] = ~rest.removed | settled.returned

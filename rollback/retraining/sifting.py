@@ -13,7 +13,7 @@ from detectors.batch import Strings
 from rollback.retraining.answers import Answer, read_bound_answers
 from rollback.retraining.data import Data
 from rollback.retraining.decisions import Decided, Ruled, overrule, read_decisions, rule
-from rollback.retraining.vetting import Answered, Settled, settle
+from rollback.retraining.vetting import Answered, Settled, settle, withdraw
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
 from rollback.sanitise.sanitise import Settings
@@ -91,6 +91,7 @@ def sift(data: Data, found: Sanitised, word: Word, rng: np.random.Generator) -> 
     answered = Answered(data.answered, data.given.y)
     decided = ruled.accepted | ruled.rejected
     settled = settle(found, data.new, answered, rng, benign=data.benign.name, decided=decided, vouched=data.vouched)
+    found = withdraw(found, settled.withdrawn)
     found = overrule(found, ruled, data.new)  # last: what a person has accepted weighs what it weighs
     # a confirmed benign row may be a clean-label attack's: no pattern is forgotten for it
     honest = ruled.accepted | (settled.returned if data.vouched is None else settled.returned & ~data.vouched)

@@ -7,7 +7,7 @@ trusted labeller has said what its rows are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +20,10 @@ from rollback.sanitise.cover import covered, doubtful
 from rollback.sanitise.rows import Rows, Sanitised, Slice
 from rollback.sanitise.slice_judge import describe
 
-__all__ = ["Question", "Settled", "VettingFileError", "covered", "members", "request", "requests", "settle"]
+__all__ = ["Question", "Settled", "VettingFileError", "covered", "members", "request", "requests", "settle", "withdraw"]
 
+SCREEN: Final = "answers"
+"""What takes rows out because of answers about others, where screens are named."""
 ASKED: Final = 16
 """So many rows of each slice are asked for; all of them have to be confirmed."""
 MOSTLY: Final = 0.5
@@ -30,6 +32,10 @@ MOST_SLICES: Final = 8
 """Rows of at most so many slices are asked for, of the largest."""
 ALONE: Final = 16
 """So many rows that went one by one are asked for as well."""
+FEWEST_FALSE: Final = 5
+"""So many of them have to have a false label before others are taken for false because of it ..."""
+TIMES: Final = 2
+"""... and the others have to be so many times as many as of clean rows."""
 WHY_ALONE: Final = (
     "went by itself, because the trusted base knows nothing like it: poison, or what a model learns most from"
 )
@@ -50,7 +56,8 @@ class Settled:
 
     ``returned`` bool[n]: rows of the ``confirmed`` slices, and confirmed ones of none, whatever screens say of them.
     ``remarks`` say what a person should know of the answers. ``alone`` are rows (positions among the new ones) of no
-    slice whose labels are worth asking for; nothing waits for them.
+    slice whose labels are worth asking for; nothing waits for them. ``withdrawn`` bool[n] go because of answers about
+    others (None: none do).
     """
 
     returned: Bools
@@ -58,6 +65,7 @@ class Settled:
     confirmed: tuple[Slice, ...] = ()
     remarks: tuple[str, ...] = ()
     alone: tuple[int, ...] = ()
+    withdrawn: Bools | None = None
 
     @property
     def holds(self) -> bool:
@@ -107,16 +115,20 @@ def settle(
       so does a trigger on honest rows. Nobody is asked; it is open to a review unless all answers deny it.
 
     While a slice labelled benign has not enough answers, the candidate waits. It waits for any slice whose rows were
-    ``kept``, unless all answers confirm another label than benign. ``decided`` [n] rows were accepted or
-    rejected by a person: nothing is asked about a slice that has no others. ``vouched`` [n] rows were confirmed as
-    benign: they return unless they are of a slice with that label, with which they wait, or a person has decided.
+    ``kept``, unless all answers confirm another label than benign, or most deny it: then its rows go after all.
+    ``decided`` [n] rows were accepted or rejected by a person: nothing is asked about a slice that has no others.
+    ``vouched`` [n] rows were confirmed as benign: they return unless they are of a slice with that label, with which
+    they wait, or a person has decided.
 
     Of the rows of no slice 16 are asked for too, drawn at random. Most are honest, and the hardest of their class: they
-    went because the base knows nothing like them, and a model learns more of each than of any other row.
+    went because the base knows nothing like them, and a model learns more of each than of any other row. Where answers
+    say that half of those with a label are false, the ``suspects`` of that label go, too, if they are twice as many as
+    of clean rows: then more than half of them are poison.
     """
     none = np.zeros(len(new), dtype=np.bool_)
     vouched, decided = (none if mask is None else mask for mask in (vouched, decided))
     returned = vouched & ~decided & ~_of_any(benign, found, new)
+    withdrawn = none.copy()
     still: list[Question] = []
     confirmed: list[Slice] = []
     remarks: list[str] = []
@@ -144,23 +156,56 @@ def settle(
         if right.all() and not wary:
             returned |= own & found.removed
             confirmed.append(piece)
-        elif own.any() and (right.any() or piece.kept):
-            holds = piece.kept or (wary and float(right.mean()) >= MOSTLY)
-            still.append(Question(piece, (), holds))
-            remarks.append(_remark(piece, int(right.sum()), len(right), int(np.count_nonzero(unknown))))
-    alone = _alone(found, new, answers, vouched | decided, rng)
-    return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks), alone)
+            continue
+        mostly = float(right.mean()) >= MOSTLY
+        withdrawn |= unknown & np.bool_(piece.kept and not mostly)
+        if own.any() and right.any():
+            still.append(Question(piece, (), mostly and (piece.kept or wary)))
+            told = _remark(piece, int(right.sum()), len(right), int(np.count_nonzero(unknown)), stays=mostly)
+            remarks.append(told)
+    loose, free = _loose(found, new, answers), ~(vouched | decided)
+    alone = _alone(found.removed & loose.rows & free, loose.answers, answers, rng)
+    withdrawn |= _also_false(found, new, answers, loose) & free
+    if count := int(np.count_nonzero(withdrawn & ~found.removed)):
+        remarks.append(f"{count} more rows are left out, because answers say that most rows like them are false")
+    return Settled(returned, tuple(still), tuple(confirmed), tuple(remarks), alone, withdrawn)
 
 
-def _alone(found: Sanitised, new: Rows, answers: Answered, settled: Bools, rng: np.random.Generator) -> tuple[int, ...]:
-    """Which of the rows that went one by one are asked for, those that are ``settled`` [n] left out."""
-    loose, about = found.removed & ~settled, np.zeros(len(answers.rows), np.bool_)
+@dataclass(frozen=True, slots=True)
+class _Loose:
+    """Of no slice: the new ``rows`` bool[n], and the ``answers`` bool[a]."""
+
+    rows: Bools
+    answers: Bools
+
+
+def _loose(found: Sanitised, new: Rows, answers: Answered) -> _Loose:
+    rows, told = np.ones(len(new), np.bool_), np.ones(len(answers.rows), np.bool_)
     for piece in found.slices:
-        loose &= ~members(piece, found, new)
-        about |= answers.about(piece, found)
-    rows = np.flatnonzero(loose)
-    count = answers.count(~about)
-    return tuple(np.sort(rng.permutation(rows)[: max(0, ALONE - count)]).tolist())
+        rows &= ~members(piece, found, new)
+        told &= ~answers.about(piece, found)
+    return _Loose(rows, told)
+
+
+def _alone(gone: Bools, told: Bools, answers: Answered, rng: np.random.Generator) -> tuple[int, ...]:
+    """Which of the rows that have ``gone`` [n] one by one are asked for; answers [a] were ``told`` about such ones."""
+    asked = rng.permutation(np.flatnonzero(gone))[: max(0, ALONE - answers.count(told))]
+    return tuple(np.sort(asked).tolist())
+
+
+def _also_false(found: Sanitised, new: Rows, answers: Answered, loose: _Loose) -> Bools:
+    """The suspects bool[n] of labels that answers call false mostly, where clean rows do not explain their number."""
+    out = np.zeros(len(new), np.bool_)
+    if found.suspects is None:
+        return out
+    for label in np.unique(answers.given[loose.answers]).tolist():
+        told = loose.answers & (answers.given == label)
+        false, own = answers.count(told & (answers.rows.y != label)), new.y == label
+        own_suspects = found.suspects.rows & own & loose.rows
+        many = np.count_nonzero(own_suspects) >= TIMES * found.suspects.rate * np.count_nonzero(own)
+        if many and false >= FEWEST_FALSE and false >= MOSTLY * answers.count(told):
+            out |= own_suspects
+    return out
 
 
 def _denied(piece: Slice, inside: Bools, answers: Answered) -> bool:
@@ -181,10 +226,10 @@ def _of_any(label: str, found: Sanitised, new: Rows) -> Bools:
     return np.asarray(np.any(own, axis=0), np.bool_) if own else np.zeros(len(new), np.bool_)
 
 
-def _remark(piece: Slice, right: int, told: int, rows: int) -> str:
+def _remark(piece: Slice, right: int, told: int, rows: int, *, stays: bool) -> str:
     said = "all" if right == told else f"{right} of"
     now = "stay out until a person accepts them"
-    if piece.kept:
+    if piece.kept and stays:
         now = (
             "are too many to take out and wait for a person: those that did not go one by one are trained on meanwhile"
         )
@@ -192,6 +237,20 @@ def _remark(piece: Slice, right: int, told: int, rows: int) -> str:
     return (
         f"{said} {told} answers confirm that rows of a slice are {piece.label} ({describe(piece)}); {which} {now}: "
         "tocsin review list"
+    )
+
+
+def withdraw(found: Sanitised, rows: Bools | None) -> Sanitised:
+    """The findings with these rows [n] removed as well, because of answers."""
+    if rows is None:
+        return found
+    fresh = rows & ~found.removed
+    return replace(
+        found,
+        removed=found.removed | fresh,
+        screen=np.where(fresh, SCREEN, found.screen),
+        reason=np.where(fresh, "answers say that most rows like it are false", found.reason),
+        weight=np.where(fresh, 0.0, found.weight),
     )
 
 

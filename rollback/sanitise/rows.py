@@ -81,6 +81,14 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspects:
+    """``rows`` bool[n] that stay although their labels are doubtful; ``rate``: the share of clean rows that are so."""
+
+    rows: Bools
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sanitised:
     """What the screens said of n new rows.
 
@@ -90,7 +98,7 @@ class Sanitised:
     trusted base alone (each on other parts of it): what they disagree about among themselves is noise.
     ``counterexamples`` are more rows to train on: trusted ones with the found pattern stamped on, of their own class.
     ``held_back`` are slices of which none were made, so that a gate can test a candidate by patterns that it was not
-    trained against.
+    trained against. ``suspects`` are rows that only answers about others can tell from honest ones.
     """
 
     removed: np.ndarray[Any, np.dtype[np.bool_]]
@@ -104,6 +112,7 @@ class Sanitised:
     counterexamples: Rows | None = None
     remarks: tuple[str, ...] = field(default=())
     held_back: tuple[Slice, ...] = ()
+    suspects: Suspects | None = None
 
     def take(self, rows: Bools) -> Self:
         """What was said of some of the rows bool[n]; slices and all else as they are."""
@@ -114,4 +123,5 @@ class Sanitised:
             reason=self.reason[rows],
             score=self.score[rows],
             weight=self.weight[rows],
+            suspects=None if self.suspects is None else replace(self.suspects, rows=self.suspects.rows[rows]),
         )

@@ -13,7 +13,7 @@ from rollback.benign import BenignClassError, benign_class
 from rollback.sanitise.case import Case, Hint
 from rollback.sanitise.conformal import cross_fit, p_values
 from rollback.sanitise.left_over import left_over
-from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised
+from rollback.sanitise.rows import Fit, Progress, Rows, Sanitised, Suspects
 from rollback.sanitise.screen import Findings, Screen, make_screens, screen_classes
 from rollback.sanitise.session_share import session_share
 
@@ -92,6 +92,7 @@ def sanitise(
         counterexamples=_joined([f.counterexamples for f in findings if f.counterexamples is not None]),
         remarks=(*(r for f in findings for r in f.remarks), *large),
         held_back=tuple(s for f in findings for s in f.held_back),
+        suspects=_suspects(findings, removed, back),
     )
 
 
@@ -155,6 +156,15 @@ def _explained(findings: Sequence[Findings]) -> Bools | None:
     """The rows that are in a slice of a screen so far."""
     named = [f.removed for f in findings if f.slices]
     return np.asarray(np.any(named, axis=0), np.bool_) if named else None
+
+
+def _suspects(findings: Sequence[Findings], removed: Bools, back: Ints) -> Suspects | None:
+    """What any screen suspects and none removes, in the order of the rows that were given."""
+    named = [f.suspects for f in findings if f.suspects is not None]
+    if not named:
+        return None
+    rows = np.any([one.rows for one in named], axis=0) & ~removed
+    return Suspects(np.asarray(rows[back], np.bool_), sum(one.rate for one in named))
 
 
 def _joined(parts: list[Rows]) -> Rows | None:

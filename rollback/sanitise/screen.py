@@ -14,14 +14,15 @@ import numpy as np
 
 from detectors.batch import Bools, Floats, Strings
 from rollback.sanitise.case import Case
-from rollback.sanitise.rows import Progress, Rows, Slice
+from rollback.sanitise.rows import Progress, Rows, Slice, Suspects
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What one screen says of n new rows: ``removed`` bool[n], ``score`` and ``reason`` [n] of those it removes.
 
-    ``held_back`` are slices that no counterexamples were made of.
+    ``held_back`` are slices that no counterexamples were made of. ``suspects`` are rows that it would remove if it knew
+    that rows like those it removes are poison.
     """
 
     removed: Bools
@@ -31,6 +32,7 @@ class Findings:
     counterexamples: Rows | None = None
     remarks: tuple[str, ...] = ()
     held_back: tuple[Slice, ...] = ()
+    suspects: Suspects | None = None
 
     @classmethod
     def of(cls, removed: Bools, score: Floats, reason: Strings, **more: Any) -> Findings:

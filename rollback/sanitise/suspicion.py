@@ -15,7 +15,7 @@ from rollback.sanitise.conformal import Suspicion as Rated
 from rollback.sanitise.conformal import calibrate, session_weights
 from rollback.sanitise.material import Material
 from rollback.sanitise.pair_excess import excess
-from rollback.sanitise.rows import Progress, Slice
+from rollback.sanitise.rows import Progress, Slice, Suspects
 from rollback.sanitise.scores.score import Score, make_scores, score_names
 from rollback.sanitise.screen import Findings, Screen
 from rollback.sanitise.session_rank import calibrate_sessions
@@ -119,7 +119,9 @@ class Suspicion(Screen):
                 )
         progress("suspicious rows", 1.0)
         told = (*_unknown(case, p.level), *remarks)
-        return Findings.of(removed, np.where(own_p <= p.level, own_p, new_p), reason, slices=tuple(held), remarks=told)
+        score = np.where(own_p <= p.level, own_p, new_p)
+        suspects = Suspects((new_p <= p.source_level) & ~removed, p.source_level - p.level)
+        return Findings.of(removed, score, reason, slices=tuple(held), remarks=told, suspects=suspects)
 
 
 def _unexplained(
