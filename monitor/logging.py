@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
+
+from monitor.explain import printable
 
 LIBRARY_LEVEL = logging.WARNING
 """Libraries (kafka-python above all) tell more than anyone reads; their warnings are kept."""
@@ -49,4 +53,16 @@ def set_up_logging(stream: TextIO, *, as_json: bool, level: int = logging.INFO) 
 def _renderers(stream: TextIO, *, as_json: bool) -> list[Any]:
     if as_json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    return [_all_seen, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_traceback)]
+
+
+def _all_seen(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Foreign text moves no cursor and clears no screen; JSON escapes it by itself."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _traceback(stream: TextIO, failure: Any) -> None:
+    """Without local variables, which the default shows: among them are tokens and passwords."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, failure)
+    stream.write("\n".join(printable(each) for each in text.getvalue().split("\n")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -58,3 +59,33 @@ def test_text_for_people_has_no_colours_outside_a_terminal(stream: io.StringIO) 
     structlog.get_logger().info("ready", port=9464)
     assert "ready" in stream.getvalue()
     assert "\x1b[" not in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("stream")
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_a_failure_shows_no_local_variable_of_the_code(kind: type[io.StringIO]) -> None:
+    out = kind()
+    set_up_logging(out, as_json=False)
+    secret = uuid.uuid4().hex
+    try:
+        int("odd\x1b[2J" if secret else "")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert "ValueError" in out.getvalue()
+    assert secret not in out.getvalue()
+    assert "\x1b[2J" not in out.getvalue()
+
+
+def test_foreign_text_cannot_move_the_cursor_of_a_terminal(stream: io.StringIO) -> None:
+    set_up_logging(stream, as_json=False)
+    structlog.get_logger().warning("odd", model="a\x1b[2J\u202eb")
+    assert "\x1b" not in stream.getvalue()
+    assert "\u202e" not in stream.getvalue()
+    assert "a" in stream.getvalue()

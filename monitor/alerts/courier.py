@@ -14,7 +14,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.breaker import Breaker
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.losses import Losses
-from monitor.alerts.outgoing import Choice, Chosen
+from monitor.alerts.outgoing import Choice, Chosen, Unsendable
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
 from monitor.alerts.spool import Spool
 from monitor.watching.alert_metrics import AlertMetrics, DropReason
@@ -70,6 +70,7 @@ class Courier:
         self._clocks = clocks
         self._lock = threading.RLock()  # of the spool, and of what goes into it
         self._unread = 0  # alerts at the head of the spool that were sent, and may not have been read
+        self._spoilt = 0  # places of the spool that could not be read, as far as they were counted
         now = clocks.monotonic()
         self._breaker = Breaker(rng, now)
         self._looked_at = now
@@ -81,7 +82,13 @@ class Courier:
     def take(self, lines: Sequence[bytes]) -> None:
         """Put what is to be sent of ``lines`` on the disk."""
         with self._lock:
-            self._keep(self._outgoing.choose(lines))
+            try:
+                chosen = self._outgoing.choose(lines)
+            except Exception:
+                log.exception("lines are looked at one by one: together they could not be", sink=self._name)
+                self._take_singly(lines)
+            else:
+                self._keep(chosen)
 
     def overflowed(self, n: int) -> None:
         """So many lines found no room on their way here; they are counted already."""
@@ -128,6 +135,17 @@ class Courier:
         if len(self._spool):
             log.warning("alerts wait for the next start", sink=self._name, waiting=len(self._spool))
 
+    def _take_singly(self, lines: Sequence[bytes]) -> None:
+        """Nothing can be made of one of them: the others must not be lost with it."""
+        for line in lines:
+            self._outgoing.settled((), ())  # what was decided before the failure does not count
+            try:
+                chosen = self._outgoing.choose([line])
+            except Exception as error:
+                log.exception("no alert can be made of a line", sink=self._name)
+                chosen = Chosen(unsendable=[Unsendable(line, f"{type(error).__name__}: {error}")])
+            self._keep(chosen)
+
     def _idle(self) -> bool:
         return len(self._spool) == self._unread
 
@@ -139,8 +157,9 @@ class Courier:
             self._drop("muted", chosen.muted)
         self._metrics.folded(self._name, chosen.folded)
         for item in chosen.unsendable:
-            self._dead.put_line(item.line, item.reason)
             self._metrics.dropped(self._name, "unreadable")
+            if not self._dead.put_line(item.line, item.reason):
+                self._losses.add("unreadable", 1, self._clocks.wall())
         if chosen.alerts and self._losses:
             self._tell_losses()
         kept = self._spooled(chosen)
@@ -194,13 +213,40 @@ class Courier:
             else:
                 self._unread += error.sent
                 self._refused(batch[error.sent], error)
+        except SinkRetryableError:
+            raise
+        except Exception as error:
+            log.exception("a sender failed in a way that nobody thought of", sink=self._name)
+            if not (self._breaker.probing and self._passed_by()):
+                raise SinkRetryableError(f"the sender failed: {type(error).__name__}") from error
         else:
             self._settle(len(batch), unread)
+
+    def _passed_by(self) -> bool:
+        """Whether one of those behind the oldest goes through. Then it is the fault of those before, not the sender's.
+
+        They become dead letters. Nothing is sent and unread while the receiver is only probed.
+        """
+        waiting = self._peek(BATCH)
+        for i, alert in enumerate(waiting[1:], 1):
+            try:
+                unread = self._sink.send([alert])
+            except SinkRetryableError:
+                return False
+            except Exception as error:  # noqa: BLE001 - the next one tells whose fault it is
+                log.warning("nor does the sender get on with the next alert", sink=self._name, reason=str(error))
+                continue
+            for poison in waiting[:i]:
+                self._bury(poison, "the sender fails with it, and not with others: the log says how")
+            self._settle(1, unread)
+            return True
+        return False
 
     def _send_singly(self, n: int) -> None:
         """One of them is never taken: the others must not wait for it."""
         for _ in range(n):
-            one = self._peek(1)
+            if not (one := self._peek(1)):
+                return
             try:
                 unread = self._sink.send(one)
             except SinkPermanentError as error:
@@ -217,14 +263,24 @@ class Courier:
         if self._unread:
             self._breaker.pause(self._clocks.monotonic() + LOOK_SECONDS)
         else:
-            self._dead.put(alert, str(error))
-            self._drop("refused", 1)
-            with self._lock:
-                self._spool.advance(1)
+            self._bury(alert, str(error))
+
+    def _bury(self, alert: Alert, reason: str) -> None:
+        """The oldest is given up."""
+        with self._lock:
+            if self._dead.put(alert, reason):
+                self._drop("refused", 1)
+            else:
+                self._lose("refused", 1)
+            self._spool.advance(1)
 
     def _peek(self, most: int) -> list[Alert]:
         with self._lock:
-            return self._spool.peek(most, self._unread)
+            found = self._spool.peek(most, self._unread)
+            if spoilt := self._spool.spoilt - self._spoilt:
+                self._spoilt += spoilt
+                self._lose("spool_failed", spoilt)
+            return found
 
     def _settle(self, sent: int, unread: int) -> None:
         """``sent`` more alerts are on their way; of all that are, the last ``unread`` may not have been read."""

@@ -6,7 +6,9 @@ losing each other's lines.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,9 @@ log = structlog.get_logger()
 FILE: Final = "dead.ndjson"
 """Below the sink's folder."""
 MOST_BYTES: Final = 10_485_760
+WRITING: Final = ".lock"
+REPLAYING: Final = ".replay.lock"
+"""One replay after the other; letters are put meanwhile."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -51,14 +56,14 @@ class DeadLetters:
         self._path = path
         self._most_bytes = most_bytes
 
-    def put(self, alert: Alert, reason: str) -> None:
-        """Keep an alert; a disk that does not take it is said, and holds nothing up."""
+    def put(self, alert: Alert, reason: str) -> bool:
+        """Keep an alert; whether there was room. A disk that does not take it is said, and holds nothing up."""
         fields = {name: getattr(alert, name) for name in alert.__struct_fields__ if name != "body"}
-        self._put(Letter(reason, alert.body.decode(errors="replace"), fields))
+        return self._put(Letter(reason, alert.body.decode(errors="replace"), fields))
 
-    def put_line(self, line: bytes, reason: str) -> None:
+    def put_line(self, line: bytes, reason: str) -> bool:
         """The same for a line of the loop that no alert can be made of."""
-        self._put(Letter(reason, line.decode(errors="replace")))
+        return self._put(Letter(reason, line.decode(errors="replace")))
 
     @contextmanager
     def taken(self) -> Iterator[list[Letter]]:
@@ -67,30 +72,43 @@ class DeadLetters:
         Letters that are put meanwhile stay behind them. Raises `OSError`, and `msgspec.DecodeError` for a file that
         somebody has damaged.
         """
-        with self._locked():
-            before = self._content()
-        letters = [_LETTER.decode(line) for line in before.splitlines() if line.strip()]
-        yield letters
-        left = b"".join(_line(letter) for letter in letters)
-        with self._locked():
-            replace_file(self._path, left + self._content()[len(before) :])
+        with self._locked(REPLAYING):
+            with self._locked(WRITING):
+                before = self._content()
+            letters = [_LETTER.decode(line) for line in before.splitlines() if line.strip()]
+            yield letters
+            left = b"".join(_line(letter) for letter in letters)
+            with self._locked(WRITING):
+                now = self._content()
+                # a person may have removed or changed it meanwhile
+                replace_file(self._path, left + now.removeprefix(before))
 
-    def _put(self, letter: Letter) -> None:
+    def _put(self, letter: Letter) -> bool:
         log.warning("an alert can never be sent", file=str(self._path), reason=letter.reason)
         line = _line(letter)
         try:
-            with self._locked():
-                if self._size() + len(line) > self._most_bytes:
+            with self._locked(WRITING):
+                size = self._size()
+                if size + len(line) > self._most_bytes:
                     log.warning("the file of dead letters is full: replay or remove it", file=str(self._path))
-                    return
-                with self._path.open("ab") as file:
-                    file.write(line)
+                    return False
+                self._append(line, size)
         except OSError as error:
             log.warning("a dead letter was not kept", file=str(self._path), reason=str(error))
+            return False
+        return True
+
+    def _append(self, line: bytes, size: int) -> None:
+        """All of it or nothing; on the disk, because the spool forgets it next."""
+        with self._path.open("ab", buffering=0) as file:
+            if file.write(line) < len(line):
+                os.truncate(self._path, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._path.with_suffix(".lock").open("ab") as lock:
+    def _locked(self, suffix: str) -> Iterator[None]:
+        with self._path.with_suffix(suffix).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -1,11 +1,13 @@
 """Alerts on disk until the receiver has them: segments that only grow, and a place up to which they are delivered.
 
 A record is its length, a CRC of it, and the alert as MessagePack. A crash may leave half a record at the end of the
-newest segment: it is cut off when the spool is opened. Losing the place costs nothing but repeats.
+newest segment: it is cut off when the spool is opened. A record that the disk spoilt is left out and counted, and costs
+no other. Losing the place costs nothing but repeats.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -26,6 +28,8 @@ log = structlog.get_logger()
 SEGMENT_BYTES: Final = 1_048_576
 """A segment is closed when it has so many; it is removed when all of it is delivered."""
 CURSOR: Final = "delivered.json"
+GONE: Final = frozenset({errno.ENOENT, errno.EIO})
+"""What a disk says of something that it had, and will not have again."""
 
 _HEAD: Final = struct.Struct(">II")
 _encode = msgspec.msgpack.Encoder().encode
@@ -52,6 +56,8 @@ class Spool:
         self._segment_bytes = segment_bytes
         self._waiting: deque[_Record] = deque()
         self.waiting_bytes = 0
+        self.spoilt = 0
+        """Places that could not be read so far: an alert each, or several."""
         self._newest, self._size = 1, 0
         self._recover()
 
@@ -81,12 +87,15 @@ class Spool:
         return fitting
 
     def peek(self, most: int, skip: int = 0) -> list[Alert]:
-        """The ``most`` oldest alerts that wait after the first ``skip``, without taking them away."""
-        return [self._read(record) for record in islice(self._waiting, skip, skip + most)]
+        """The ``most`` oldest alerts that wait after the first ``skip``, without taking them away.
+
+        One that cannot be read any more waits no more: it is left out, and `spoilt` counts it.
+        """
+        return self._readable(list(islice(self._waiting, skip, skip + most)))
 
     def newest(self, most: int) -> list[Alert]:
         """The ``most`` youngest alerts that wait, the youngest first."""
-        return [self._read(record) for record in islice(reversed(self._waiting), most)]
+        return self._readable(list(islice(reversed(self._waiting), most)))
 
     def advance(self, n: int) -> None:
         """The ``n`` oldest alerts are delivered: forget them."""
@@ -102,13 +111,16 @@ class Spool:
                 self._path(number).unlink(missing_ok=True)
 
     def _write(self, records: Sequence[bytes]) -> None:
-        if self._size >= self._segment_bytes:
+        if self._size >= self._segment_bytes or not self._whole():
             self._newest += 1
             self._size = 0
         path, fresh = self._path(self._newest), self._size == 0
         try:
-            with path.open("ab") as file:
+            # not at its end: there may be something that could neither be written nor cut off
+            with path.open("wb" if fresh else "r+b") as file:
+                file.seek(self._size)
                 file.write(b"".join(records))
+                file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -123,10 +135,33 @@ class Spool:
             self._size += len(record)
             self.waiting_bytes += len(record)
 
-    def _read(self, record: _Record) -> Alert:
-        with self._path(record.segment).open("rb") as file:
-            file.seek(record.offset + _HEAD.size)
-            return _decode(file.read(record.length - _HEAD.size))
+    def _whole(self) -> bool:
+        """Whether the newest segment is there; another program may have removed it."""
+        path = self._path(self._newest)
+        return self._size == 0 or (path.exists() and path.stat().st_size >= self._size)
+
+    def _readable(self, records: Sequence[_Record]) -> list[Alert]:
+        found = []
+        for record in records:
+            if (alert := self._read(record)) is not None:
+                found.append(alert)
+                continue
+            log.error("an alert that waited cannot be read any more", file=str(self._path(record.segment)))
+            self._waiting.remove(record)
+            self.waiting_bytes -= record.length
+            self.spoilt += 1
+        return found
+
+    def _read(self, record: _Record) -> Alert | None:
+        """None where it is spoilt."""
+        try:
+            with self._path(record.segment).open("rb") as file:
+                file.seek(record.offset)
+                return _alert_at(file.read(record.length), 0)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return None
 
     def _recover(self) -> None:
         """Find out what waits."""
@@ -136,7 +171,7 @@ class Spool:
             if number < segment:
                 self._path(number).unlink()
                 continue
-            found = self._scan(number)
+            found = self._scan(number, offset if number == segment else 0, last=number == numbers[-1])
             self._waiting.extend(r for r in found if number > segment or r.offset >= offset)
         self._newest = max([segment, *numbers])
         path = self._path(self._newest)
@@ -146,13 +181,21 @@ class Spool:
             self._newest, self._size = segment + 1, 0
         self.waiting_bytes = sum(record.length for record in self._waiting)
 
-    def _scan(self, number: int) -> list[_Record]:
-        """Whole records of a segment; what follows the last of them is cut off."""
+    def _scan(self, number: int, offset: int, *, last: bool) -> list[_Record]:
+        """Whole records of a segment. What follows those of the ``last`` one was being written, and is cut off.
+
+        What is no record elsewhere behind ``offset`` is `spoilt`.
+        """
         path = self._path(number)
         content = path.read_bytes()
         found = list(_whole_records(number, content))
         end = found[-1].end if found else 0
-        if end < len(content):
+        ends = [0, *(record.end for record in found)]
+        begins = [*(record.offset for record in found), *(() if last else (len(content),))]
+        if spoilt := sum(begin > max(end, offset) for end, begin in zip(ends, begins, strict=False)):
+            log.error("alerts that waited cannot be read any more", file=str(path), places=spoilt)
+            self.spoilt += spoilt
+        if last and end < len(content):
             log.warning("the end of a spool is unreadable and cut off", file=str(path), bytes=len(content) - end)
             os.truncate(path, end)
         return found
@@ -187,20 +230,26 @@ def _record(alert: Alert) -> bytes:
 
 
 def _whole_records(number: int, content: bytes) -> Iterator[_Record]:
+    """Also those behind something else."""
     offset = 0
     while offset + _HEAD.size <= len(content):
-        length, checksum = _HEAD.unpack_from(content, offset)
-        payload = content[offset + _HEAD.size : offset + _HEAD.size + length]
-        if len(payload) < length or zlib.crc32(payload) != checksum or not _readable(payload):
-            return
+        if _alert_at(content, offset) is None:
+            offset += 1
+            continue
+        length, _ = _HEAD.unpack_from(content, offset)
         yield _Record(number, offset, _HEAD.size + length)
         offset += _HEAD.size + length
 
 
-def _readable(payload: bytes) -> bool:
-    """An older or newer version may have written something else."""
+def _alert_at(content: bytes, offset: int) -> Alert | None:
+    """The alert of the record that begins there, None where none does; another version may have written another."""
+    if offset + _HEAD.size > len(content):
+        return None
+    length, checksum = _HEAD.unpack_from(content, offset)
+    begin = offset + _HEAD.size
+    if length == 0 or begin + length > len(content) or zlib.crc32(content[begin : begin + length]) != checksum:
+        return None
     try:
-        _decode(payload)
+        return _decode(content[begin : begin + length])
     except msgspec.MsgspecError:
-        return False
-    return True
+        return None
