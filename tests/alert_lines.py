@@ -96,6 +96,7 @@ class Way:
     burst: int = 1000
     spool_bytes: int = 1_000_000
     place: Place | None = None
+    began_at: float = 1767225600.0
 
     def __post_init__(self) -> None:
         self.metrics = AlertMetrics(self.registry)
@@ -128,7 +129,7 @@ class Way:
         return self.courier
 
     def wall(self) -> float:
-        return 1767225600.0 + self.clock()
+        return self.began_at + self.clock()
 
     def value(self, name: str, **labels: str) -> float:
         """A figure of the sink."""

@@ -75,6 +75,11 @@ class FakeSplunk:
         for channel in self._next:
             self._acked[channel].update(acks)
 
+    def restart(self) -> None:
+        """It has forgotten what was not indexed, and counts from the start."""
+        self._next.clear()
+        self._acked.clear()
+
     def _take(self, channel: str, body: bytes) -> Said:
         if len(body) > self.max_bytes:
             return Said(413, b"Request Entity Too Large")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import structlog
 
 from monitor.alerts.alert import IncidentMessage, digest_of
 from monitor.alerts.ledger import Ledger, Row
 from monitor.alerts.routes import Placement
+
+log = structlog.get_logger()
 
 Answer: TypeAlias = Literal["send", "hold", "pass", "muted"]
 """`pass`: it is not for this sink. `muted`: it came and went while the sink was muted."""
@@ -49,7 +53,9 @@ def decide(message: IncidentMessage, line: bytes, place: Placement | None, row: 
             return Decision("muted", None)
         return _hold(message, line, known, place.muted_until)
     changed = not told or face_of(message) != known.face
-    if over or changed or now - (known.told_at or 0.0) >= place.update_seconds:
+    # a clock that was put back: nobody can say how long ago that was
+    soon = 0 <= now - (known.told_at or 0.0) < place.update_seconds
+    if over or changed or not soon:
         return _send(message, known, now)
     return _hold(message, line, known, (known.told_at or 0.0) + place.update_seconds)
 
@@ -91,8 +97,11 @@ class Admission:
         self._released: dict[str, Row] = {}
 
     def due(self, now: float) -> list[bytes]:
-        """The lines that were held back until now; each of them is to be admitted again."""
-        rows = self._ledger.due(now)
+        """The lines that were held back until now; each of them is to be admitted again.
+
+        Not those of which the ledger does not know yet what became of them: it could not be written.
+        """
+        rows = [row for row in self._due(now) if row.uid not in self._rows]
         for row in rows:
             self._released[row.uid] = row
             self._rows[row.uid] = replace(row, held=None, due=None, weight=0)
@@ -101,7 +110,7 @@ class Admission:
     def admit(self, message: IncidentMessage, line: bytes, now: float) -> tuple[Answer, int]:
         """What becomes of it, and how many windows that were held back it stands for."""
         uid = message.head.uid
-        row = self._rows[uid] if uid in self._rows else self._ledger.get(uid)
+        row = self._rows[uid] if uid in self._rows else self._known(uid)
         decision = decide(message, line, self._place(message, now), row, now)
         if decision.answer != "pass" or decision.row != row:
             self._rows[uid] = decision.row
@@ -124,3 +133,18 @@ class Admission:
         if self._rows:
             self._ledger.write([*rows, *again], gone, now)
             self._rows = {}
+
+    def _due(self, now: float) -> list[Row]:
+        try:
+            return self._ledger.due(now)
+        except sqlite3.Error as error:
+            log.warning("what is held back cannot be read: it is told after a restart", reason=str(error))
+            return []
+
+    def _known(self, uid: str) -> Row | None:
+        """Nothing where the disk fails: an alert that comes too soon is better than none."""
+        try:
+            return self._ledger.get(uid)
+        except sqlite3.Error as error:
+            log.warning("what a sink was told cannot be read: it may be told too often", reason=str(error))
+            return None

@@ -14,6 +14,8 @@ LONGEST_SECONDS: Final = 600.0
 """... and summed up after so long even while it goes on."""
 HIGH: Final = 7
 """Severities from here on have a limit of their own: a flood of small alerts must not hide a grave one."""
+REMEMBERED: Final = 10_000
+"""Incidents that were told, and whose end is still to be."""
 
 
 @dataclass(slots=True)
@@ -41,24 +43,39 @@ class _Flood:
 
 
 class FloodLimit:
-    """Lets ``per_minute`` alerts pass, ``burst`` at once; low and high severities each. Times are of one clock."""
+    """Lets ``per_minute`` alerts pass, ``burst`` at once; low and high severities each. Times are of one clock.
+
+    The end of an incident that was told passes besides, once: who was told of it would believe it open for ever.
+    """
 
     def __init__(self, per_minute: float, burst: int, now: float) -> None:
         self._per_second = per_minute / 60
         self._burst = burst
         self._buckets = {high: _Bucket(burst, now) for high in (False, True)}
         self._flood: _Flood | None = None
+        self._told: dict[str, None] = {}
 
     def passes(self, message: IncidentMessage, now: float) -> bool:
         """Whether the alert is to be sent; if not, it is counted."""
         head = message.head
-        if self._buckets[head.severity >= HIGH].take(now, self._per_second, self._burst):
+        over = head.activity == "close"
+        told = head.uid in self._told
+        if over:
+            self._told.pop(head.uid, None)
+        if self._buckets[head.severity >= HIGH].take(now, self._per_second, self._burst) or (over and told):
+            if not over:
+                self._remember(head.uid)
             return True
         flood = self._flood = self._flood or _Flood(now, now)
         flood.latest_at = now
         flood.severity = max(flood.severity, head.severity)
         flood.by_model[head.model] += 1
         return False
+
+    def _remember(self, uid: str) -> None:
+        self._told[uid] = None
+        if len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
 
     def over(self, now: float) -> bool:
         """Whether there is something to sum up now."""

@@ -66,7 +66,9 @@ class Ledger:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript(_TABLE)
         with self._database:
-            self._database.execute("DELETE FROM incidents WHERE heard_at < ?", (now - FORGOTTEN_SECONDS,))
+            self._database.execute(
+                "DELETE FROM incidents WHERE heard_at < ? AND held IS NULL", (now - FORGOTTEN_SECONDS,)
+            )
 
     def get(self, uid: str) -> Row | None:
         """What is known of an incident."""
@@ -74,9 +76,13 @@ class Ledger:
         return None if found is None else Row(*found)
 
     def due(self, now: float) -> list[Row]:
-        """Rows that were held back until now, the longest waiting first."""
-        query = f"SELECT {_COLUMNS} FROM incidents WHERE due <= ? ORDER BY due, uid LIMIT {MOST_DUE}"  # noqa: S608 - constants
-        return [Row(*found) for found in self._database.execute(query, (now,))]
+        """Rows that were held back until now, the longest waiting first.
+
+        One that was written after ``now`` is due: the clock was put back, and its time may never come.
+        """
+        late = "due IS NOT NULL AND (due <= ? OR heard_at > ?)"
+        query = f"SELECT {_COLUMNS} FROM incidents WHERE {late} ORDER BY due, uid LIMIT {MOST_DUE}"  # noqa: S608 - constants
+        return [Row(*found) for found in self._database.execute(query, (now, now))]
 
     def held(self) -> int:
         """How many messages are held back."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from monitor.alerts.alert import Alert, IncidentMessage
+from monitor.alerts.admission import Admission
+from monitor.alerts.alert import Alert, IncidentMessage, read_incident
 from monitor.alerts.encode.incident import IncidentEncoder
-from monitor.alerts.ledger import FORGOTTEN_SECONDS, Row, open_ledger
+from monitor.alerts.ledger import FORGOTTEN_SECONDS, Ledger, Row, open_ledger
 from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted
 from monitor.alerts.routes import Placement
 from monitor.alerts.send.memory import MemorySink
@@ -190,12 +193,91 @@ def test_a_damaged_ledger_is_put_aside_and_alerts_go_on(make: Callable[..., Way]
 def test_a_ledger_forgets_what_was_not_heard_of_for_long(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path / "l", 0.0)
     ledger.write([Row("a", 1.0), Row("b", 1.0, held=b"x", due=5.0)], (), 1.0)
-    ledger.write([Row("b", 1.0, held=b"y", due=6.0)], (), FORGOTTEN_SECONDS)
+    late = FORGOTTEN_SECONDS + 10.0
+    ledger.write([Row("b", 1.0, held=b"y", due=late + 6.0)], (), FORGOTTEN_SECONDS)
     ledger.close()
-    again = open_ledger(tmp_path / "l", FORGOTTEN_SECONDS + 10.0)
+    again = open_ledger(tmp_path / "l", late)
     assert (again.get("a"), again.held()) == (None, 1)
-    assert again.due(5.5) == []
-    assert [row.held for row in again.due(6.0)] == [b"y"]
+    assert again.due(late + 5.5) == []
+    assert [row.held for row in again.due(late + 6.0)] == [b"y"]
+
+
+def test_a_ledger_does_not_forget_what_is_still_to_be_told(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "l", 0.0)
+    ledger.write([Row("a", held=b"x", due=5.0)], (), 1.0)
+    ledger.close()
+    again = open_ledger(tmp_path / "l", 10 * FORGOTTEN_SECONDS)
+    assert [row.held for row in again.due(10 * FORGOTTEN_SECONDS)] == [b"x"]
+
+
+def test_what_was_held_back_by_a_clock_that_was_wrong_is_told_when_it_is_put_right(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    muting = Muting(update_seconds=600)
+    way = make(muting)
+    come(way, line(3))
+    way.began_at += 10**8
+    muting.until = way.wall() + 3600
+    come(way, line(1))
+    come(way, line(3, activity="update", confidence=0.5))
+    muting.until = None
+    way.began_at -= 10**8
+    later(way, 1)
+    assert told(sink) == [(3, "create", 0), (1, "create", 0)]
+    later(way, 600)
+    assert told(sink)[2:] == [(3, "update", 0)]
+
+
+def test_an_update_is_told_though_the_clock_was_put_back_since_the_last(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    way = make(Muting(update_seconds=600))
+    way.began_at += 10**8
+    come(way, line(1))
+    way.began_at -= 10**8
+    come(way, line(1, activity="update", confidence=0.5))
+    assert told(sink) == [(1, "create", 0), (1, "update", 0)]
+
+
+class FullLedger(Ledger):
+    """On a disk that is full for a while."""
+
+    full = False
+
+    def write(self, rows: Iterable[Row], gone: Iterable[str], now: float) -> None:
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().write(rows, gone, now)
+
+
+def test_a_ledger_that_cannot_be_written_makes_nothing_be_told_again_and_again(tmp_path: Path) -> None:
+    muting, ledger, message = Muting(), FullLedger(tmp_path / "l", 0.0), read_incident(line(1))
+    admission = Admission(muting, ledger)
+    muting.until = 100.0
+    assert admission.admit(message, line(1), 1.0) == ("hold", 0)
+    admission.settle((), 1.0)
+    assert admission.due(101.0) == [line(1)]
+    assert admission.admit(message, line(1), 101.0) == ("send", 0)
+    ledger.full = True
+    for now in (101.0, 102.0):
+        with pytest.raises(sqlite3.OperationalError):
+            admission.settle({message.id}, now)
+        assert admission.due(now) == []
+    ledger.full = False
+    admission.settle((), 103.0)
+    assert (ledger.due(200.0), admission.due(200.0)) == ([], [])
+
+
+def test_alerts_go_on_where_the_ledger_is_damaged_at_run_time(make: Callable[..., Way], sink: MemorySink) -> None:
+    way = make(Muting())
+    come(way, line(1))
+    path = way.folder / "ledger.sqlite"
+    path.write_bytes(b"not a database" * 1000)
+    for number in (2, 3):
+        with suppress(sqlite3.DatabaseError):
+            way.courier.take([line(number)])
+    way.courier.work()
+    assert [number for number, *_ in told(sink)] == [1, 2, 3]
 
 
 class Told(MemorySink):

@@ -287,6 +287,22 @@ def test_a_flood_of_small_matters_does_not_hide_a_grave_one(make: Callable[..., 
     assert numbers(sink.received) == [0, 1, 99]
 
 
+def test_in_a_flood_the_end_of_what_was_told_is_told_and_of_what_was_not_is_not(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    way = make(per_minute=0.001, burst=2)
+    way.courier.take([line(i) for i in range(5)])
+    for _ in range(2):
+        way.courier.take([line(i, activity="close", status="resolved") for i in range(5)])
+    way.courier.work()
+    assert [(int(alert.incident, 16), alert.activity) for alert in sink.received] == [
+        (0, "create"),
+        (1, "create"),
+        (0, "close"),
+        (1, "close"),
+    ]
+
+
 @given(st.lists(st.floats(0, 30), max_size=60), st.floats(1, 120), st.integers(1, 10))
 def test_no_more_pass_than_the_limit_allows(gaps: list[float], per_minute: float, burst: int) -> None:
     limit = FloodLimit(per_minute, burst, now=0.0)

@@ -114,6 +114,39 @@ def test_an_alert_is_unread_until_the_indexers_have_it(splunk: FakeSplunk, opene
     assert sink.send([]) == 0
 
 
+def test_a_collector_that_was_restarted_does_not_acknowledge_what_died_with_it(
+    splunk: FakeSplunk, opened: Opened, tmp_path: Path
+) -> None:
+    splunk.ack = True
+    clock = Clock()
+    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    way.courier.take([line(1)])
+    way.courier.work()
+    splunk.restart()
+    splunk.events.clear()
+    way.courier.take([line(2)])
+    for _ in range(8):
+        clock.now += 1
+        way.courier.work()
+        splunk.index(0, 1)
+    assert set(told(splunk)) == {1, 2}
+    assert (way.value("sent_total"), len(way.spool)) == (2, 0)
+
+
+def test_a_collector_that_never_acknowledges_is_not_filled_with_repeats(
+    splunk: FakeSplunk, opened: Opened, tmp_path: Path
+) -> None:
+    splunk.ack = True
+    clock = Clock()
+    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    way.courier.take([line(1)])
+    for _ in range(24 * 12):
+        clock.now += 300
+        way.courier.work()
+    assert len(told(splunk)) <= 30
+    assert len(way.spool) == 1
+
+
 def test_what_the_indexers_do_not_acknowledge_is_sent_again(splunk: FakeSplunk, opened: Opened, tmp_path: Path) -> None:
     splunk.ack = True
     clock = Clock()

@@ -1,7 +1,8 @@
 """Splunk's HTTP Event Collector (https://help.splunk.com, "Set up and use HTTP Event Collector"), in batches.
 
 With ``acknowledge`` an alert counts as read when the indexers have it (`/services/collector/ack`); without it when the
-collector took it, which may be lost with the collector. What is not acknowledged in `ACK_SECONDS` is sent again.
+collector took it, which may be lost with the collector. What is not acknowledged in `ACK_SECONDS` is sent again, and
+later each time, so that a collector that never does is not filled with repeats.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ADVICE: Final[Mapping[int, str]] = {
 }
 TOO_LARGE: Final = 413
 ACK_SECONDS: Final = 300.0
+LONGEST_ACK_SECONDS: Final = 3600.0
 POLL_SECONDS: Final = 1.0
 """How often acknowledgements are asked for."""
 CLOSE_SECONDS: Final = 15.0
@@ -70,6 +72,7 @@ class HecSink:
         self._sent: deque[_Sent] = deque()
         self._acked: set[int] = set()
         self._polled_at = -POLL_SECONDS
+        self._ack_seconds = ACK_SECONDS
 
     def send(self, alerts: Sequence[Alert]) -> int:
         """See `Sink`."""
@@ -112,6 +115,12 @@ class HecSink:
         ack = said.get("ackId")
         if not isinstance(ack, int) or isinstance(ack, bool):
             raise SinkRetryableError(f"{self._hec.where()}: it gives no ackId: {ADVICE[14]}")
+        if any(sent.ack == ack for sent in self._sent):
+            # an acknowledgement would be taken for that of the older alerts, which died with the collector's memory
+            raise SinkRetryableError(
+                f"{self._hec.where()}: the collector counts from the start, it was restarted; "
+                f"the last {self._unread()} alerts go again"
+            )
         self._sent.append(_Sent(ack, len(alerts), self._monotonic()))
 
     def _event(self, alert: Alert) -> bytes:
@@ -138,17 +147,20 @@ class HecSink:
         found = _document(answer).get("acks")
         if not isinstance(found, dict):
             raise SinkRetryableError(f"{self._hec.where()}: its answer about acknowledgements cannot be read")
-        self._acked.update(ack for ack in waiting if found.get(str(ack)) is True)
+        if acked := {ack for ack in waiting if found.get(str(ack)) is True}:
+            self._acked |= acked
+            self._ack_seconds = ACK_SECONDS
         self._settle(now)
 
     def _settle(self, now: float) -> None:
         """In the order in which they were sent."""
         while self._sent and self._sent[0].ack in self._acked:
             self._acked.discard(self._sent.popleft().ack)
-        if self._sent and now - self._sent[0].at > ACK_SECONDS:
+        if self._sent and now - self._sent[0].at > self._ack_seconds:
+            waited, self._ack_seconds = self._ack_seconds, min(2 * self._ack_seconds, LONGEST_ACK_SECONDS)
             raise SinkRetryableError(
-                f"{self._hec.where()}: the indexers have not acknowledged within {ACK_SECONDS:g} s; "
-                f"the last {self._unread()} alerts go again"
+                f"{self._hec.where()}: the indexers have not acknowledged within {waited:g} s; the last "
+                f"{self._unread()} alerts go again (a load balancer needs sticky sessions)"
             )
 
     def _unread(self) -> int:
