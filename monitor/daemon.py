@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitor.alerts.courier import Clocks
+from monitor.alerts.delivery import close_all
 from monitor.alerts.open_sinks import open_sinks
 from monitor.alerts.route_notes import configured_routing, routing_notes
 from monitor.alerts.vetting_queues import open_queues
@@ -230,8 +231,7 @@ def _sinks(stack: ExitStack, config: Config, metrics: AlertMetrics, version: str
     for note in routing_notes(config):
         log.warning("routing", note=note)
     sinks = open_sinks(config.sinks, config.state_dir, metrics, clocks, rng, version, routing)
-    for sink in sinks:
-        stack.callback(sink.close)
+    stack.callback(close_all, sinks)
     return [*sinks]
 
 
@@ -240,8 +240,7 @@ def _queues(stack: ExitStack, config: Config, metrics: AlertMetrics) -> list[Out
     clocks = Clocks(time.time, time.monotonic)
     rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
     queues = open_queues(config.sinks, config.state_dir, metrics, clocks, rng)
-    for queue in queues:
-        stack.callback(queue.close)
+    stack.callback(close_all, queues)
     return [*queues]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from in_process import Run, runner
 from kafka_broker import BrokerUnavailableError, KafkaBroker, collect_sockets, jars
 from scenario import World, make_world
@@ -19,7 +19,7 @@ from monitor.sources.source import Committed, Partition
 from rollback.reload.memory import Behaviour
 
 # A machine under load is slow: that is no failure of a law.
-settings.register_profile("tocsin", deadline=None)
+settings.register_profile("tocsin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tocsin")
 
 

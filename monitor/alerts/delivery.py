@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -53,10 +54,14 @@ class Delivery:
     def flush(self) -> None:
         """See `Outlet`: they are on their way."""
 
-    def close(self, patience: float = 5.0) -> None:
-        """Put everything on disk and try once more to send it, for ``patience`` seconds at most."""
+    def stop(self) -> None:
+        """Nothing more comes: begin to end, without waiting for it."""
         self._stopping.set()
         self._fresh.set()
+
+    def close(self, patience: float = 5.0) -> None:
+        """Put everything on disk and try once more to send it, for ``patience`` seconds at most."""
+        self.stop()
         self._sender.join(patience)
         if self._sender.is_alive():
             log.warning("leaving while alerts are being sent: they are sent again at the next start", sink=self._name)
@@ -99,3 +104,12 @@ class Delivery:
             log.exception("alerts are held up", sink=self._name)
             self._stopping.wait(RETRY_SECONDS)
             return False
+
+
+def close_all(deliveries: Sequence[Delivery], patience: float = 5.0) -> None:
+    """Close them side by side: a process that ends has ``patience`` seconds for all, however many receivers hang."""
+    for delivery in deliveries:
+        delivery.stop()
+    until = time.monotonic() + patience
+    for delivery in deliveries:
+        delivery.close(max(0.0, until - time.monotonic()))

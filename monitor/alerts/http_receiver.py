@@ -40,6 +40,8 @@ ADVICE: Final[Mapping[int, str]] = {
 }
 SHORTEST_SECRET: Final = 4
 """What is shorter is no secret, and would black out half of a message."""
+SHORTEST_PART: Final = 8
+"""The same for a part of a URL's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,10 @@ class HttpReceiver:
             return float(said)
         try:
             until = parsedate_to_datetime(said)
-        except ValueError:
+            until = until if until.tzinfo else until.replace(tzinfo=UTC)
+            return max(0.0, (until - datetime.fromtimestamp(self.wall(), UTC)).total_seconds())
+        except (ValueError, OverflowError):
             return 0.0
-        until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        return max(0.0, (until - datetime.fromtimestamp(self.wall(), UTC)).total_seconds())
 
     def _secrets(self) -> list[str]:
         try:
@@ -126,7 +128,8 @@ class HttpReceiver:
             path = split_url(self.url())[1] if self.config.url_file is not None else ""
         except (OSError, ValueError):
             return []
-        return [secret for secret in (*values, path) if len(secret) >= SHORTEST_SECRET]
+        parts = [part for part in re.split(r"[/?&=]", path) if len(part) >= SHORTEST_PART]
+        return [secret for secret in (*values, path, *parts) if len(secret) >= SHORTEST_SECRET]
 
 
 def receiver(config: SinkConfig, around: SinkSurroundings, scheme: str = "Bearer") -> HttpReceiver:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,11 @@ import msgspec
 from monitor.alerts.alert import Alert, IncidentMessage, UnreadableIncidentError, read_incident
 from monitor.alerts.dead_letters import Letter
 from monitor.alerts.encoder import Encoder
+from monitor.alerts.fit import TooLongError
 from monitor.alerts.outgoing import incident_alert
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
+from monitor.alerts.vetting_requests import request_alert, request_body
+from monitor.messages import VettingRequest
 
 
 @dataclass(slots=True)
@@ -32,13 +35,22 @@ def replay(letters: list[Letter], sink: Sink, encoder: Encoder, published: Path)
     """
     wanted = {letter.head["id"] for letter in letters if letter.head is not None}
     known = _published(published, wanted)
+    return _replay(letters, sink, lambda letter: _alert(letter, known, encoder))
+
+
+def replay_requests(letters: list[Letter], sink: Sink, limit: int) -> Replayed:
+    """The same for vetting requests, of at most ``limit`` bytes each: as they were."""
+    return _replay(letters, sink, lambda letter: letter.as_alert() or _request(letter, limit))
+
+
+def _replay(letters: list[Letter], sink: Sink, alert: Callable[[Letter], Alert]) -> Replayed:
     result, kept, sent = Replayed(), list[Letter](), list[Letter]()
     for letter in letters:
         if result.away:
             kept.append(letter)
             continue
         try:
-            sink.send([_alert(letter, known, encoder)])
+            sink.send([alert(letter)])
         except SinkRetryableError as error:
             result.away = str(error)
             kept.append(letter)
@@ -68,6 +80,14 @@ def _alert(letter: Letter, known: Mapping[str, IncidentMessage], encoder: Encode
         return incident_alert(message, encoder.incident(message))
     except Exception as error:
         raise UnreadableIncidentError(f"{type(error).__name__}: {error}") from error
+
+
+def _request(letter: Letter, limit: int) -> Alert:
+    try:
+        request = msgspec.json.decode(letter.alert, type=VettingRequest)
+        return request_alert(request, request_body(request, limit))
+    except (msgspec.MsgspecError, TooLongError) as error:
+        raise UnreadableIncidentError(f"not sent as a vetting request: {error}") from error
 
 
 def _published(path: Path, wanted: set[str]) -> dict[str, IncidentMessage]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -29,8 +29,8 @@ class TemplateError(Exception):
 def read_template(text: str) -> Any:
     """The template as JSON; `TemplateError` where it is none, or asks for something that no alert has."""
     try:
-        template = json.loads(text)
-    except ValueError as error:
+        template = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise TemplateError(f"it is no JSON: {error}") from error
     for name in _names(template):
         if name not in FIELDS and name.partition(".")[0] != BODY:
@@ -49,6 +49,10 @@ def fill(template: Any, alert: Alert) -> bytes:
     body = msgspec.json.decode(as_json(alert.body))
     values = {name: getattr(alert, name) for name in FIELDS if name != "grade"} | {"grade": grade(alert.severity)}
     return to_json(_filled(template, {**values, BODY: body}))
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _names(part: Any) -> list[str]:

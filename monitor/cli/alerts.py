@@ -15,7 +15,7 @@ from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.open_sinks import INCIDENTS, SPOOL, body_limit, open_encoder, open_sink
 from monitor.alerts.outgoing import incident_alert
-from monitor.alerts.replay import replay
+from monitor.alerts.replay import replay, replay_requests
 from monitor.alerts.sample import sample_incident, sample_request
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
 from monitor.alerts.vetting_requests import request_alert, request_body
@@ -80,8 +80,8 @@ def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = F
     """Send the alerts again that a receiver had refused for good, after the reason was mended.
 
     They lie in state_dir/spool/SINK/dead.ndjson. Each is encoded anew, as the configuration says now, where
-    incidents.ndjson still holds it. What arrives is taken out of the file, the rest stays with its new reason. The
-    daemon may run meanwhile.
+    incidents.ndjson still holds it; a vetting request goes as it was. What arrives is taken out of the file, the rest
+    stays with its new reason. The daemon may run meanwhile.
 
     Example: tocsin alerts replay --config tocsin.yaml --sink siem
     """
@@ -154,7 +154,11 @@ def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
 def _replayed(path: Path, config: SinkConfig, incidents: Path) -> dict[str, Any]:
     try:
         with DeadLetters(path).taken() as letters:
-            done = replay(letters, open_sink(config, time.monotonic), open_encoder(config, version()), incidents)
+            sink = open_sink(config, time.monotonic)
+            if config.gets == "vetting":
+                done = replay_requests(letters, sink, body_limit(config))
+            else:
+                done = replay(letters, sink, open_encoder(config, version()), incidents)
             why = done.away or (printable(letters[0].reason) if letters else "")
             return {"sent": done.sent, "left": len(letters), "why": why}
     except msgspec.DecodeError as error:

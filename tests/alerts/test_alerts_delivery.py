@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks
-from monitor.alerts.delivery import Delivery
+from monitor.alerts.delivery import Delivery, close_all
 from monitor.alerts.open_sinks import last_lines, open_sinks
 from monitor.alerts.send.file import FileSink
 from monitor.alerts.send.memory import MemorySink
@@ -101,6 +101,23 @@ def test_closing_does_not_wait_for_a_stuck_receiver_and_nothing_on_disk_is_lost(
     assert numbers(Way(tmp_path / "spool").spool.peek(10)) == [1]
     sink.go.set()
     delivery.close(60)
+
+
+def test_many_stuck_receivers_hold_the_end_up_no_longer_than_one(tmp_path: Path) -> None:
+    sinks = [StuckSink() for _ in range(6)]
+    ways = [Way(tmp_path / str(i), sink) for i, sink in enumerate(sinks)]
+    deliveries = [Delivery("siem", way.courier, way.metrics) for way in ways]
+    for delivery, sink in zip(deliveries, sinks, strict=True):
+        delivery.start()
+        delivery.append(line(1))
+        assert sink.inside.wait(60)
+    begun = time.monotonic()
+    close_all(deliveries, 0.5)
+    assert time.monotonic() - begun < 2
+    for sink in sinks:
+        sink.go.set()
+    close_all(deliveries, 60)
+    assert [numbers(sink.received) for sink in sinks] == [[1]] * 6
 
 
 def test_a_failure_that_nobody_thought_of_does_not_end_the_thread(tmp_path: Path) -> None:

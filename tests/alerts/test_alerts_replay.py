@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alert_lines import line, numbers
 from http_receivers import HttpReceiverFake, Said
 from rsyslog import Rsyslog, require
+from vetting_material import request
 
 from monitor.alerts.alert import Alert, read_incident
 from monitor.alerts.dead_letters import DeadLetters, reasons
@@ -18,6 +20,7 @@ from monitor.alerts.outgoing import incident_alert
 from monitor.alerts.replay import replay
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
+from monitor.alerts.vetting_requests import request_alert, request_body
 from monitor.cli.main import main
 
 ENCODER = IncidentEncoder(99_999)
@@ -138,14 +141,21 @@ def test_the_command_sends_them_and_says_what_is_left(
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
 
 
-def test_questions_to_labellers_that_were_refused_are_sent_again_as_well(
-    tmp_path: Path, dead: DeadLetters, capsys: pytest.CaptureFixture[str]
+def test_vetting_requests_that_a_queue_refused_are_sent_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configured(tmp_path, "{type: file, gets: vetting, path: out.ndjson}")
-    assert run("replay", "--config", config, "--json") == 0
+    config = configured(tmp_path, "{type: file, path: out.ndjson, gets: vetting}")
+    dead = DeadLetters(tmp_path / "spool" / "siem" / "dead.ndjson")
+    first, second = request("e1"), request("e2")
+    dead.put(request_alert(first, request_body(first, 9000)), "status 400")
+    dead.put_line(msgspec.json.encode(second), "too long")
+    dead.put_line(b"{", "odd")
+    capsys.readouterr()
+    assert run("replay", "--config", config, "--json") == 1
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["sent"], row["left"]) == (3, 0)
-    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+    assert (row["sent"], row["left"], row["why"][:29]) == (2, 1, "not sent as a vetting request")
+    told = [json.loads(text) for text in (tmp_path / "out.ndjson").read_text().splitlines()]
+    assert [body["id"] for body in told] == ["e1", "e2"]
 
 
 def test_no_dead_letters_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

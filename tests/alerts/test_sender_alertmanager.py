@@ -19,7 +19,7 @@ from monitor.alerts.encode.incident import make as encoder
 from monitor.alerts.open_sinks import open_sink
 from monitor.alerts.outgoing import Wanted, notice_alert
 from monitor.alerts.sample import sample_incident
-from monitor.alerts.send.alertmanager import AGAIN_SECONDS, OPEN_SECONDS, SHORT_SECONDS
+from monitor.alerts.send.alertmanager import AGAIN_SECONDS, OPEN_SECONDS, REPEATED, SHORT_SECONDS
 from monitor.alerts.sink import Sink, SinkRetryableError
 from monitor.settings.sink_sections import SinkConfig
 
@@ -104,6 +104,27 @@ def test_an_alertmanager_that_forgot_is_told_again_what_is_open(alertmanager: Al
     clock.now += AGAIN_SECONDS
     way.courier.work()
     assert one(alertmanager)["labels"]["incident"] == UID
+
+
+def test_what_is_open_is_told_again_in_parts_and_one_that_is_refused_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    with HttpReceiverFake(lambda asked: Said(413 if len(json.loads(asked.body)) > REPEATED else 200)) as http:
+        way = started(tmp_path, open_sink(config(http.url), clock), clock)
+        way.courier.take([line(number, opened_at=NOW - 100, at=NOW - 50) for number in range(120)])
+        for _ in range(4):
+            way.courier.work()
+        http.asked.clear()
+        clock.now += AGAIN_SECONDS
+        way.courier.work()
+        again = {alert["labels"]["incident"] for asked in http.asked for alert in json.loads(asked.body)}
+        assert len(again) == 120
+        http.respond = lambda _: Said(400, b"label is odd")
+        clock.now += AGAIN_SECONDS
+        way.courier.work()
+        assert (len(http.asked), way.value("failed_attempts_total"), way.dropped("refused")) == (6, 0, 0)
+    assert "label is odd" in capsys.readouterr().out
 
 
 def test_alertmanager_notifies_of_an_incident_and_of_its_end(tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def test_no_value_changes_what_a_template_is_made_of(texts: list[str]) -> None:
     ("text", "words"),
     [
         ("{", "it is no JSON"),
+        ('{"a": NaN}', "it is no JSON: NaN is no number"),
+        ("[" * 100_000, "it is no JSON"),
         ('{"a": "${modell}"}', r"\$\{modell\} is nothing that an alert has: choose from id"),
         ('{"${alerts.x}": 1}', "is nothing that an alert has"),
     ],
@@ -172,6 +174,20 @@ def test_what_is_secret_is_blacked_out_where_the_receiver_echoes_it(hook: HttpRe
     with pytest.raises(SinkRetryableError, match=r"status 403 \(bad Bearer \*\*\* at \*\*\* \[2J\)") as caught:
         opened(url_file=f"{hook.url}/services/T0/s3cret", token_file=TOKEN).send([alert()])
     assert "s3cret" not in str(caught.value)
+
+
+def test_so_is_a_part_of_a_secret_address(hook: HttpReceiverFake, opened: Opened) -> None:
+    hook.respond = lambda _: Said(404, b"no hook T0KEN-OF-HOOK, no s1gnature!")
+    with pytest.raises(SinkRetryableError, match=r"status 404 \(no hook \*\*\*, no \*\*\*!\)"):
+        opened(url_file=f"{hook.url}/services/T0KEN-OF-HOOK?sig=s1gnature").send([alert()])
+
+
+@pytest.mark.parametrize("said", ["", "soon", "Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "9" * 5000, "-7"])
+def test_a_receiver_that_asks_for_an_odd_time_is_tried_again(said: str, hook: HttpReceiverFake, opened: Opened) -> None:
+    hook.respond = lambda _: Said(503, b"", {"Retry-After": said})
+    with pytest.raises(SinkRetryableError, match="status 503") as caught:
+        opened().send([alert()])
+    assert caught.value.wait_seconds == 0.0
 
 
 def test_a_file_that_holds_no_url_is_said_without_what_it_holds(opened: Opened) -> None:

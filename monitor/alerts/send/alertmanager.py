@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from monitor.alerts.alert import Alert, grade
 from monitor.alerts.fit import to_json
@@ -19,8 +20,10 @@ from monitor.alerts.http_receiver import JSON, HttpReceiver, receiver
 from monitor.alerts.one_line import listed, shortened, visible
 from monitor.alerts.outgoing import NOTICE_FAMILY
 from monitor.alerts.sample import TEST_MODEL
-from monitor.alerts.sink import Sink, SinkSurroundings
+from monitor.alerts.sink import Sink, SinkPermanentError, SinkSurroundings
 from monitor.settings.sink_sections import SinkConfig
+
+log = structlog.get_logger()
 
 PATH: Final = "/api/v2/alerts"
 INCIDENT: Final = "TocsinIncident"
@@ -31,6 +34,8 @@ OPEN_SECONDS: Final = 259_200.0
 SHORT_SECONDS: Final = 600.0
 """What has no end of its own, a notice or a test, resolves after that."""
 MOST_OPEN: Final = 1000
+REPEATED: Final = 50
+"""Open incidents that are told again at once."""
 LONGEST_TEXT: Final = 1000
 OVER: Final = frozenset({"retracted", "resolved"})
 
@@ -63,13 +68,21 @@ class AlertmanagerSink:
             self._remember(alerts, told)
         if now >= self._again_at:
             self._again_at = now + AGAIN_SECONDS
-            if self._open:
-                self._post([self._ending(posted, OPEN_SECONDS) for posted in self._open.values()])
+            self._repeat()
         return 0
 
     def close(self) -> None:
         """See `Sink`: what is open stays so there."""
         self._open.clear()
+
+    def _repeat(self) -> None:
+        """What is open, in parts that no server takes for too much. None of it waits in the spool."""
+        posted = [self._ending(posted, OPEN_SECONDS) for posted in self._open.values()]
+        for i in range(0, len(posted), REPEATED):
+            try:
+                self._post(posted[i : i + REPEATED])
+            except SinkPermanentError as error:
+                log.warning("open incidents are not told again: they end there by themselves", reason=str(error))
 
     def _post(self, told: Sequence[_Posted]) -> None:
         self._alertmanager.demand(PATH, to_json(told), {"Content-Type": JSON})
