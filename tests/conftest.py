@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from in_process import Run, runner
 from kafka_broker import BrokerUnavailableError, KafkaBroker, collect_sockets, jars
@@ -48,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _speaks_kafka(item: Any) -> bool:
     return item.get_closest_marker("kafka") is not None or "kafka" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(autouse=True)
+def logs_go_where_they_went() -> Iterator[None]:
+    """A command that a test ran in this process sent the logs to that test's own stderr, which is closed by now."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 SPOKE_KAFKA = pytest.StashKey[bool]()

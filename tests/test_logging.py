@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import uuid
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -15,12 +14,8 @@ from monitor.logging import set_up_logging
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield io.StringIO()
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+def stream() -> io.StringIO:
+    return io.StringIO()
 
 
 def test_a_line_is_one_json_object(stream: io.StringIO) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from alert_lines import Clock, Way, incident, line
 from alertmanager import Alertmanager
 from daemon_process import wait_until
@@ -106,9 +107,7 @@ def test_an_alertmanager_that_forgot_is_told_again_what_is_open(alertmanager: Al
     assert one(alertmanager)["labels"]["incident"] == UID
 
 
-def test_what_is_open_is_told_again_in_parts_and_one_that_is_refused_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_open_is_told_again_in_parts_and_one_that_is_refused_is_said(tmp_path: Path) -> None:
     clock = Clock()
     with HttpReceiverFake(lambda asked: Said(413 if len(json.loads(asked.body)) > REPEATED else 200)) as http:
         way = started(tmp_path, open_sink(config(http.url), clock), clock)
@@ -122,9 +121,11 @@ def test_what_is_open_is_told_again_in_parts_and_one_that_is_refused_is_said(
         assert len(again) == 120
         http.respond = lambda _: Said(400, b"label is odd")
         clock.now += AGAIN_SECONDS
-        way.courier.work()
+        with structlog.testing.capture_logs() as logs:
+            way.courier.work()
         assert (len(http.asked), way.value("failed_attempts_total"), way.dropped("refused")) == (6, 0, 0)
-    assert "label is odd" in capsys.readouterr().out
+    assert len(logs) == 3
+    assert all("label is odd" in each["reason"] and each["log_level"] == "warning" for each in logs)
 
 
 def test_alertmanager_notifies_of_an_incident_and_of_its_end(tmp_path: Path) -> None:
