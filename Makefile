@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 CHARTS := .venv/.charts-installed
 
-.PHONY: setup test lint soak demo bench lock schemas chart clean
+.PHONY: setup test lint soak fuzz demo bench lock schemas chart clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,14 @@ lint: setup
 
 soak: setup
 	KILLS=50 CRASH_STEPS=100000 $(BIN)/python -m pytest tests/test_daemon_act.py tests/test_daemon_crash.py tests/rollback/test_crash_steps.py
+
+# Every law with new examples, again and again; a seed that fails is in the last command that was printed.
+ROUNDS ?= 20
+fuzz: setup
+	for round in $$(seq $(ROUNDS)); do \
+	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "round $$round of $(ROUNDS): --hypothesis-seed=$$seed"; \
+	    OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m hypothesis --hypothesis-seed=$$seed || exit 1; \
+	done
 
 demo: setup
 	$(BIN)/tocsin demo --approve --out demo-out
