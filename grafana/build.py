@@ -1,7 +1,7 @@
-"""Writes dashboards/tocsin.json, which Grafana reads, from frame.yaml and rows/*.yaml, which people do.
+"""Writes dashboards/*.json, which Grafana reads, from frame.yaml and boards/*/*.yaml, which people do.
 
-`make chart` writes it, and the chart's copy. `python grafana/build.py --check` only says whether it is current, and
-fails if it is not.
+`make chart` writes them, and the chart's copies. `python grafana/build.py --check` only says whether they are current,
+and fails if one is not.
 """  # noqa: INP001 - a script, no package
 
 from __future__ import annotations
@@ -14,21 +14,38 @@ from typing import Final
 
 import yaml
 from panels import SOURCE, Json, expand, panel
+from runbooks import Runbooks
 
 HERE: Final = Path(__file__).parent
-DASHBOARD: Final = HERE / "dashboards" / "tocsin.json"
+DASHBOARDS: Final = HERE / "dashboards"
+RULES: Final = HERE.parent / "helm" / "tocsin" / "rules"
 COLUMNS: Final = 24
+INTERVALS: Final = ["5s", "10s", "30s", "1m", "5m", "15m", "1h"]
 
 
-def dashboard() -> Json:
-    """The whole dashboard, as Grafana's classic JSON model."""
+def dashboards() -> dict[Path, str]:
+    """What each file holds, by its path."""
     frame = yaml.safe_load((HERE / "frame.yaml").read_text())
-    rows = [yaml.safe_load(path.read_text()) for path in sorted((HERE / "rows").glob("*.yaml"))]
+    folders = sorted(path for path in (HERE / "boards").iterdir() if path.is_dir())
+    boards = [yaml.safe_load((folder / "board.yaml").read_text()) for folder in folders]
+    runbooks = Runbooks.read(RULES)
+    found = {}
+    for folder, board in zip(folders, boards, strict=True):
+        rows = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("[0-9]*.yaml"))]
+        of_board = {**frame, "fragments": frame["fragments"] | board.get("fragments", {})}
+        whole = dashboard(board, rows, of_board, boards, runbooks)
+        found[DASHBOARDS / f"{board['uid']}.json"] = json.dumps(whole, indent=2) + "\n"
+    return found
+
+
+def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], runbooks: Runbooks) -> Json:
+    """A whole dashboard, as Grafana's classic JSON model; it links to all ``boards``."""
+    variables = [each for each in frame["variables"] if each["name"] in board["variables"]]
     return {
         "id": None,
-        "uid": frame["uid"],
-        "title": frame["title"],
-        "description": frame["description"],
+        "uid": board["uid"],
+        "title": board["title"],
+        "description": board["description"].strip(),
         "tags": frame["tags"],
         "schemaVersion": 41,
         "version": 1,
@@ -38,17 +55,17 @@ def dashboard() -> Json:
         "weekStart": "",
         "fiscalYearStartMonth": 0,
         "preload": False,
-        "time": {"from": frame["time"], "to": "now"},
+        "time": {"from": board.get("time", frame["time"]), "to": "now"},
         "refresh": frame["refresh"],
-        "timepicker": {"refresh_intervals": ["5s", "10s", "30s", "1m", "5m", "15m", "1h"]},
-        "links": [_link(link) for link in frame["links"]],
-        "templating": {"list": [_source(), *(_variable(each, frame) for each in frame["variables"])]},
+        "timepicker": {"refresh_intervals": INTERVALS},
+        "links": [*map(_to_board, boards), *(_link(link) for link in [*frame["links"], *runbooks.all()])],
+        "templating": {"list": [_source(), *(_variable(each, frame) for each in variables), _reports(frame)]},
         "annotations": {"list": [_annotation(each, frame) for each in frame["annotations"]]},
-        "panels": list(_placed(rows, frame)),
+        "panels": list(_placed(rows, frame, runbooks)),
     }
 
 
-def _placed(rows: list[Json], frame: Json) -> Iterator[Json]:
+def _placed(rows: list[Json], frame: Json, runbooks: Runbooks) -> Iterator[Json]:
     """Rows and their panels, numbered and laid out from left to right, from top to bottom."""
     number = y = 0
     for row in rows:
@@ -60,7 +77,8 @@ def _placed(rows: list[Json], frame: Json) -> Iterator[Json]:
             if x + width > COLUMNS:
                 y, x, tallest = y + tallest, 0, 0
             number += 1
-            yield {"id": number, **panel(spec, frame), **_at(x, y, width, height)}
+            links = [runbooks.link(alert) for alert in spec.get("alerts", ())]
+            yield {"id": number, **panel(spec, frame), "links": links, **_at(x, y, width, height)}
             x, tallest = x + width, max(tallest, height)
         y += tallest
 
@@ -71,6 +89,12 @@ def _at(x: int, y: int, width: int, height: int) -> Json:
 
 def _source() -> Json:
     return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}
+
+
+def _reports(frame: Json) -> Json:
+    where = frame["reports"]
+    current = {"text": where, "value": where}
+    return {"name": "reports", "label": "Reports", "type": "textbox", "query": where, "current": current, "hide": 2}
 
 
 def _variable(spec: Json, frame: Json) -> Json:
@@ -96,28 +120,45 @@ def _annotation(spec: Json, frame: Json) -> Json:
         "name": spec["name"],
         "datasource": SOURCE,
         "enable": True,
-        "iconColor": spec["colour"],
+        "iconColor": frame["palette"][spec["colour"]],
         "expr": expand(spec["expr"], frame["fragments"]),
         "titleFormat": spec["title"],
         "tagKeys": "model",
     }
 
 
+def _to_board(board: Json) -> Json:
+    """A link to a dashboard that takes the chosen models and the range along."""
+    chosen = {"url": f"/d/{board['uid']}", "icon": "dashboard", "tooltip": board["question"]}
+    return _link({"title": board["title"].removeprefix("Tocsin / "), **chosen, "keepTime": True, "includeVars": True})
+
+
 def _link(spec: Json) -> Json:
-    return {"type": "link", "tags": [], "targetBlank": True, "keepTime": False, "includeVars": False, **spec}
+    away = not spec.get("keepTime", False)
+    return {"type": "link", "tags": [], "targetBlank": away, "keepTime": False, "includeVars": False, **spec}
+
+
+def stale(wanted: dict[Path, str]) -> list[Path]:
+    """Files that are missing or differ, and those that no board writes."""
+    left_over = [path for path in DASHBOARDS.glob("*") if path not in wanted]
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text] + left_over
 
 
 def main(arguments: list[str]) -> None:
-    """Write the dashboard, or only check it."""
-    text = json.dumps(dashboard(), indent=2) + "\n"
+    """Write the dashboards, or only check them."""
+    wanted = dashboards()
     if arguments == ["--check"]:
-        if not DASHBOARD.exists() or DASHBOARD.read_text() != text:
-            sys.exit(f"run `make chart`: {DASHBOARD.name} is not what the rows say")
+        if found := stale(wanted):
+            sys.exit(f"run `make chart`: not what the boards say: {', '.join(path.name for path in found)}")
         return
     if arguments:
         sys.exit("usage: python grafana/build.py [--check]")
-    DASHBOARD.parent.mkdir(exist_ok=True)
-    DASHBOARD.write_text(text)
+    DASHBOARDS.mkdir(exist_ok=True)
+    for path in stale(wanted):
+        if path in wanted:
+            path.write_text(wanted[path])
+        else:
+            path.unlink()
 
 
 if __name__ == "__main__":

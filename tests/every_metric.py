@@ -15,6 +15,8 @@ from monitor.watching.metrics import STATUSES, Metrics
 from monitor.watching.schedule_metrics import OUTCOMES, ScheduleMetrics
 
 MODEL, VERSION = "nids", "2"
+NEW_VERSION, APPEARS_AFTER = "new", 25.0
+"""A version that answers events only after so many seconds: what is seen of a deployment."""
 GAUGES = {
     "prediction_entropy": ("entropy_mean", "entropy_p10", "entropy_p50", "entropy_p90", "margin_p50"),
     "importance_drift": ("distance_reference", "distance_lkg", "p_reference", "p_lkg"),
@@ -40,6 +42,7 @@ class EveryMetric:
         self._metrics.features(MODEL, ["port"])
         self._alerts.known("siem")
         self._schedule.known("canary_probe")
+        self._begun = time.monotonic()
         self.touch()
 
     def touch(self) -> None:
@@ -49,9 +52,15 @@ class EveryMetric:
         self._responses()
         self._surroundings()
         self._metrics.window(record())
+        for family in set(FAMILIES) - {"poisoning"}:
+            self._metrics.window(record(f"of {family}", family))
 
     def _events(self) -> None:
         self._metrics.events(MODEL, VERSION, 5)
+        for family in set(FAMILIES) - {"poisoning"}:
+            self._metrics.events(MODEL, f"of {family}", 5)
+        if time.monotonic() - self._begun > APPEARS_AFTER:
+            self._metrics.events(MODEL, NEW_VERSION, 5)
         self._metrics.quarantined("-", "not_json", 2)
         self._metrics.duplicates(MODEL, 1)
         self._metrics.conflicts(MODEL, 1)
@@ -101,7 +110,7 @@ class EveryMetric:
         self._listener.close()
 
 
-def record() -> dict[str, Any]:
+def record(version: str = VERSION, family: str = "poisoning") -> dict[str, Any]:
     """A judged window with every detector, each in another status."""
     detectors = {
         name: {
@@ -114,5 +123,5 @@ def record() -> dict[str, Any]:
         }
         for i, (name, gauges) in enumerate(GAUGES.items())
     }
-    verdict = {"family": "poisoning", "hypothesis": "backdoor", "confidence": 0.75, "family_confidence": 0.875}
-    return {"model": MODEL, "version": VERSION, "index": 0, "events": 5, "detectors": detectors, "verdict": verdict}
+    verdict = {"family": family, "hypothesis": None, "confidence": 0.75, "family_confidence": 0.875}
+    return {"model": MODEL, "version": version, "index": 0, "events": 5, "detectors": detectors, "verdict": verdict}

@@ -1,4 +1,4 @@
-"""Every query of the dashboard and every alert, asked of a real Prometheus that watched the demonstration."""
+"""Every query of the dashboards and every rule, asked of a real Prometheus that watched the demonstration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from every_metric import EveryMetric
-from grafana_dashboard import PANELS, ROOT, Target, annotations, filled, label_values, targets
+from grafana_dashboard import ANNOTATIONS, BOARDS, PANELS, ROOT, Target, filled
+from grafana_dashboard import TARGETS as OF_PANELS
 from prometheus_server import Prometheus, Series, free_port
 
-TARGETS = [*targets(), *annotations()]
-RULES = yaml.safe_load((ROOT / "helm" / "tocsin" / "rules" / "tocsin.yaml").read_text())
-ALERTS = {rule["alert"]: rule["expr"] for group in RULES["groups"] for rule in group["rules"]}
+TARGETS = [*OF_PANELS, *ANNOTATIONS]
+CHOICES = [(board.name, *choice) for board in BOARDS for choice in board.choices()]
+RULE_FILES = sorted((ROOT / "helm" / "tocsin" / "rules").glob("*.yaml"))
+RULES = [rule for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
 STORY, EVERYTHING = "story", "everything"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENCE = 840.0
@@ -29,21 +32,22 @@ STEP = 1.0
 POISONED, GOOD, RETRAINED = "2", "1", "3"
 
 NOT_IN_THE_STORY = {
-    "Endpoints serve what they should",
-    "Agreement on canaries",
-    "Versions are what was signed",
-    "Scheduled work",
-    "Since it last succeeded",
-    "Alerts sent",
-    "Alerts that wait",
-    "Circuit breaker",
-    "Alerts dropped",
-    "Since the receiver last took alerts",
-    "On disk",
-    "Messages not yet read",
-    "Lag by partition",
-    "Messages that cannot be read",
-    "Turns of the loop",
+    "response: Endpoints serve what they should",
+    "response: Agreement on canaries",
+    "response: Versions are what was signed",
+    "response: Scheduled work",
+    "response: Since it last succeeded",
+    "pipeline: Behind by",
+    "pipeline: Lag by partition",
+    "pipeline: Messages that cannot be read",
+    "pipeline: Turns of the loop",
+    "pipeline: Alerts sent",
+    "pipeline: Alerts that wait",
+    "pipeline: Alerts dropped",
+    "pipeline: Circuit breaker",
+    "pipeline: Since the receiver last took alerts",
+    "pipeline: Alerts wait, and none was taken for",
+    "pipeline: On disk",
 }
 """It has neither sinks nor a schedule, reads everything at once, and everything in it can be read."""
 
@@ -75,7 +79,10 @@ class Told(NamedTuple):
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("story")
     port = free_port()
-    with EveryMetric() as everything, Prometheus(folder, {STORY: port, EVERYTHING: everything.port}) as prometheus:
+    with (
+        EveryMetric() as everything,
+        Prometheus(folder, {STORY: port, EVERYTHING: everything.port}, RULE_FILES) as prometheus,
+    ):
         start = time.time()
         figures = tell(folder, port, everything)
         end = prometheus.last_seen(STORY)  # a little later it is not there any more
@@ -115,17 +122,32 @@ def test_a_query_finds_what_is_there(told: Told, target: Target) -> None:
     assert all(target.named <= series.labels.keys() for series in found), "its legend has holes"
 
 
-@pytest.mark.parametrize("title", [panel["title"] for panel in PANELS if panel["title"] not in NOT_IN_THE_STORY])
+@pytest.mark.parametrize("title", [name for name, _ in PANELS if name not in NOT_IN_THE_STORY])
 def test_the_story_is_seen_on_the_panel(told: Told, title: str) -> None:
     assert finite(told.panel(title))
 
 
-@pytest.mark.parametrize("name", ["job", "instance", "model", "version"])
-def test_what_can_be_chosen_is_offered(told: Told, name: str) -> None:
-    metric, label = label_values(name)
+@pytest.mark.parametrize(("board", "name", "metric", "label"), CHOICES, ids=str)
+def test_what_can_be_chosen_is_offered(told: Told, board: str, name: str, metric: str, label: str) -> None:
     found = told.prometheus.labels(label, filled(metric, {"job": STORY}, 60), told.start, told.end)
     offered = {"job": {STORY, EVERYTHING}, "model": {"nids"}, "version": {GOOD, POISONED, RETRAINED}}
     assert set(found) == offered[name] if name in offered else len(found) == 1
+
+
+@pytest.mark.parametrize("mark", ["Deployments", "Incidents", "Rollbacks"])
+def test_the_story_is_marked_on_the_panels(told: Told, mark: str) -> None:
+    found = told.panel(f"model: annotation {mark}")
+    assert finite(found)
+    if mark == "Deployments":
+        assert {each.labels["version"] for each in found} == {POISONED, RETRAINED}, "a start is no deployment"
+
+
+def test_how_much_was_asked_and_answered(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [told.ask(target, job) for target in TARGETS for job in (STORY, EVERYTHING)]
+    asked = f"{len(TARGETS)} queries of {len(PANELS)} panels on {len(BOARDS)} dashboards, {len(CHOICES)} variables"
+    with capsys.disabled():
+        print(f"\n{asked}, {len(EXPRESSIONS)} rules: {sum(map(len, answers)):,} series")  # noqa: T201
+    assert len(BOARDS) == 4
 
 
 @pytest.mark.parametrize("chosen", [f"({STORY}|{EVERYTHING})", STORY])
@@ -137,61 +159,69 @@ def test_several_and_single_choices_are_taken(told: Told, chosen: str) -> None:
 
 def test_drift_and_poisoning_are_seen_on_the_version_that_has_them(told: Told) -> None:
     drift, poisoning = 2.0, 5.0
-    assert told.highest("Verdict by version", version=GOOD) == drift
-    assert told.highest("Verdict by version", version=POISONED) == poisoning
-    assert told.highest("Verdict") == poisoning
-    assert told.highest("Confidence", version=POISONED) >= 0.95
-    assert told.highest("Incidents by family", family="poisoning") >= 1
+    assert told.highest("model: Verdict by version", version=GOOD) == drift
+    assert told.highest("model: Verdict by version", version=POISONED) == poisoning
+    assert told.highest("model: Verdict") == poisoning
+    assert told.highest("fleet: Verdict") < poisoning, "it does not serve any more"
+    assert told.highest("model: Confidence", version=POISONED) >= 0.95
+    assert told.highest("fleet: Incidents by family", family="poisoning") >= 1
 
 
 def test_the_way_back_and_the_cure_are_seen(told: Told) -> None:
     for action in ("rollback", "retraining", "promotion"):
-        assert told.highest("Responses by outcome", action=action, outcome="done") >= 1
-    assert told.highest("Responses by outcome", action="promotion", outcome="proposed") >= 1
-    (waiting,) = told.panel("How long persons are waited for")
+        assert told.highest("response: Responses by outcome", action=action, outcome="done") >= 1
+    assert told.highest("response: Responses by outcome", action="promotion", outcome="proposed") >= 1
+    (waiting,) = told.panel("response: How long persons are waited for")
     assert waiting.values[-1] == 0
     assert told.figures["serving"] == RETRAINED
 
 
 def test_a_version_is_drawn_only_while_it_answers_events(told: Told) -> None:
-    verdicts = {each.labels["version"]: len(each.values) for each in told.panel("Verdict by version")}
+    verdicts = {each.labels["version"]: len(each.values) for each in told.panel("model: Verdict by version")}
     seconds = told.end - told.start
     assert verdicts.keys() == {GOOD, POISONED, RETRAINED}
     assert verdicts[POISONED] < 0.9 * seconds
 
 
 def test_what_changed_is_seen(told: Told) -> None:
-    entropy = [each for each in told.panel("Prediction entropy") if each.labels["gauge"] == "entropy_mean"]
+    entropy = [each for each in told.panel("model: Prediction entropy") if each.labels["gauge"] == "entropy_mean"]
     assert all(0 < value < 1 for value in finite(entropy))
-    assert told.highest("Inputs against the reference", gauge="drifted_share", version=GOOD) > 0.1
-    assert told.highest("How far each detector is from an alarm", detector="version_disagreement") >= 0
-    assert told.highest("Status of each detector", detector="input_similarity", version=GOOD) == 2.0
-    named = {each.labels["feature"] for each in told.panel("Features whose importance moved most")}
+    assert told.highest("model: Inputs against the reference", gauge="drifted_share", version=GOOD) > 0.1
+    assert told.highest("model: How far each detector is from an alarm", detector="version_disagreement") >= 0
+    assert told.highest("model: Status of each detector", detector="input_similarity", version=GOOD) == 2.0
+    named = {each.labels["feature"] for each in told.panel("model: Features whose importance moved most")}
     assert len(named) >= 3
     assert "other" not in named
 
 
 def test_the_poisoned_version_parts_from_the_last_known_good_one(told: Told) -> None:
-    deep = told.highest("Disagreement on the same events", gauge="deep_rate", version=POISONED)
-    null = told.highest("Disagreement on the same events", gauge="null_rate", version=POISONED)
+    deep = told.highest("model: Disagreement on the same events", gauge="deep_rate", version=POISONED)
+    null = told.highest("model: Disagreement on the same events", gauge="null_rate", version=POISONED)
     assert deep > null
-    assert told.highest("Evidence of deep disagreement", version=POISONED) > 1e4
-    assert told.highest("What was tried about them", gauge="swap_flip_gap", version=POISONED) > 0.5
+    assert told.highest("model: Evidence of deep disagreement", version=POISONED) > 1e4
+    assert told.highest("model: What was tried about them", gauge="swap_flip_gap", version=POISONED) > 0.5
 
 
 def test_labels_were_asked_for_and_answered(told: Told) -> None:
-    assert told.highest("Requests for labels", outcome="asked") >= 1
-    assert told.highest("Requests for labels", outcome="answered") >= 1
-    assert told.highest("Labels by outcome and trust", trust="trusted") >= 1
-    assert 0.5 < told.highest("Answered of what was asked") <= 1.1
-    assert told.highest("Claims of trust that were not believed") == 0
+    assert told.highest("model: Requests for labels", outcome="asked") >= 1
+    assert told.highest("model: Requests for labels", outcome="answered") >= 1
+    assert told.highest("model: Labels by outcome and trust", trust="trusted") >= 1
+    assert 0.5 < told.highest("model: Answered of what was asked") <= 1.1
+    assert told.highest("model: Claims of trust that were not believed") == 0
 
 
-@pytest.mark.parametrize("name", sorted(ALERTS))
-def test_an_alert_is_taken(told: Told, name: str) -> None:
-    told.prometheus.over(ALERTS[name], told.start, told.end, 5.0)
+@pytest.mark.parametrize("name", sorted(EXPRESSIONS))
+def test_a_rule_is_taken(told: Told, name: str) -> None:
+    told.prometheus.over(EXPRESSIONS[name], told.start, told.end, 5.0)
+
+
+def test_prometheus_had_no_trouble_with_a_rule(told: Told) -> None:
+    rules = told.prometheus.rules()
+    assert {rule["name"] for rule in rules} == EXPRESSIONS.keys()
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")] == []
+    assert {rule["health"] for rule in rules} == {"ok"}
 
 
 def test_the_poisoning_would_have_called_somebody(told: Told) -> None:
-    found = told.prometheus.over(f"({ALERTS['TocsinPoisoning']})", told.start, told.end, STEP)
+    found = told.prometheus.over(f"({EXPRESSIONS['TocsinPoisoning']})", told.start, told.end, STEP)
     assert {each.labels["version"] for each in found if each.labels["model"] == "nids"} == {POISONED}
