@@ -166,7 +166,12 @@ def _options(spec: Json, kind: str) -> Json:
     if kind == "bargauge":
         return BARS | {"reduceOptions": LAST, "legend": NO_LEGEND}
     if kind == "heatmap":
-        return CELLS | {"legend": {"show": True}, "tooltip": {"mode": "single", "showColorScale": True}}
+        ends = {key: spec[key] for key in ("min", "max") if key in spec}
+        return CELLS | {
+            "color": {**CELLS["color"], **ends},
+            "legend": {"show": True},
+            "tooltip": {"mode": "single", "showColorScale": True},
+        }
     if kind == "state-timeline":
         return STRIPES | {"legend": NO_LEGEND, "tooltip": TOOLTIP | {"mode": "single", "sort": "none"}}
     return {"legend": LEGEND, "tooltip": TOOLTIP}

@@ -103,13 +103,13 @@ def test_what_is_asked_for_is_chosen_above(board: Board) -> None:
     shown = [name for name, variable in board.variables.items() if variable.get("hide") != 2]
     assert shown == CHOICES + ["version"] * (board.name == "model")
     source = board.variables["datasource"]
-    assert (source["type"], source["query"]) == ("datasource", "prometheus")
+    assert (source["type"], source["query"], source["label"]) == ("datasource", "prometheus", "Data source")
     for name, _, label in board.choices():
         variable = board.variables[name]
         assert variable["datasource"] == SOURCE
         assert variable["refresh"] == 2, "versions come and go while the page is open"
         assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
-        assert label == name
+        assert (label, variable["label"]) == (name, name.capitalize())
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=by_name)
