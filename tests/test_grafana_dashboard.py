@@ -16,7 +16,34 @@ from grafana_dashboard import BOARD, PANELS, ROOT, ROWS, VARIABLES, Target, anno
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TARGETS = [*targets(), *annotations()]
 UNITS = {"none", "short", "sci", "percentunit", "s", "eps", "bytes"}
-WITHOUT_A_PANEL = {"tocsin_housekeeping_freed_bytes_total"}
+WITHOUT_A_PANEL = {
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+    "tocsin_audit_checkpoint_timestamp_seconds",
+    "tocsin_audit_last_record_timestamp_seconds",
+    "tocsin_audit_records",
+    "tocsin_audit_signed_records",
+    "tocsin_audit_size_bytes",
+    "tocsin_endpoint_canaries_timestamp_seconds",
+    "tocsin_endpoint_mismatches_total",
+    "tocsin_gate_requirement_passed",
+    "tocsin_gpu_memory_total_bytes",
+    "tocsin_gpu_memory_used_bytes",
+    "tocsin_gpu_utilization_ratio",
+    "tocsin_housekeeping_freed_bytes_total",
+    "tocsin_importance_ratio",
+    "tocsin_response_duration_seconds_bucket",
+    "tocsin_responses",
+    "tocsin_responses_held",
+    "tocsin_schedule_last_run_timestamp_seconds",
+    "tocsin_schedule_period_seconds",
+    "tocsin_window_event_timestamp_seconds",
+    "tocsin_window_judged_timestamp_seconds",
+}
 NOT_CHOSEN = {"tocsin_build_info": {"version"}, "tocsin_quarantined_total": {"model"}}
 """What is built is not a version that serves, and what cannot be read may belong to no model."""
 SELECTOR = re.compile(r"(tocsin_\w+)(?:\{([^{}]*)\})?")
