@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+from known import Known
+from meanings import Meanings
 from panels import SOURCE, Json, expand, panel
 from runbooks import Runbooks
 
@@ -28,17 +30,17 @@ def dashboards() -> dict[Path, str]:
     frame = yaml.safe_load((HERE / "frame.yaml").read_text())
     folders = sorted(path for path in (HERE / "boards").iterdir() if path.is_dir())
     boards = [yaml.safe_load((folder / "board.yaml").read_text()) for folder in folders]
-    runbooks = Runbooks.read(RULES)
+    known = Known(Runbooks.read(RULES), Meanings.of_the_code())
     found = {}
     for folder, board in zip(folders, boards, strict=True):
         rows = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("[0-9]*.yaml"))]
-        of_board = {**frame, "fragments": frame["fragments"] | board.get("fragments", {})}
-        whole = dashboard(board, rows, of_board, boards, runbooks)
+        of_board = {**frame, "title": board["title"], "fragments": frame["fragments"] | board.get("fragments", {})}
+        whole = dashboard(board, rows, of_board, boards, known)
         found[DASHBOARDS / f"{board['uid']}.json"] = json.dumps(whole, indent=2) + "\n"
     return found
 
 
-def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], runbooks: Runbooks) -> Json:
+def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], known: Known) -> Json:
     """A whole dashboard, as Grafana's classic JSON model; it links to all ``boards``."""
     variables = [each for each in frame["variables"] if each["name"] in board["variables"]]
     return {
@@ -58,14 +60,14 @@ def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], ru
         "time": {"from": board.get("time", frame["time"]), "to": "now"},
         "refresh": frame["refresh"],
         "timepicker": {"refresh_intervals": INTERVALS},
-        "links": [*map(_to_board, boards), *(_link(link) for link in [*frame["links"], *runbooks.all()])],
+        "links": [*map(_to_board, boards), *(_link(link) for link in [*frame["links"], *known.runbooks.all()])],
         "templating": {"list": [_source(), *(_variable(each, frame) for each in variables), _reports(frame)]},
         "annotations": {"list": [_annotation(each, frame) for each in frame["annotations"]]},
-        "panels": list(_placed(rows, frame, runbooks)),
+        "panels": list(_placed(rows, frame, known)),
     }
 
 
-def _placed(rows: list[Json], frame: Json, runbooks: Runbooks) -> Iterator[Json]:
+def _placed(rows: list[Json], frame: Json, known: Known) -> Iterator[Json]:
     """Rows and their panels, numbered and laid out from left to right, from top to bottom."""
     number = y = 0
     for row in rows:
@@ -77,8 +79,7 @@ def _placed(rows: list[Json], frame: Json, runbooks: Runbooks) -> Iterator[Json]
             if x + width > COLUMNS:
                 y, x, tallest = y + tallest, 0, 0
             number += 1
-            links = [runbooks.link(alert) for alert in spec.get("alerts", ())]
-            yield {"id": number, **panel(spec, frame), "links": links, **_at(x, y, width, height)}
+            yield {"id": number, **known.of(spec, panel(spec, frame), frame["title"]), **_at(x, y, width, height)}
             x, tallest = x + width, max(tallest, height)
         y += tallest
 

@@ -19,14 +19,21 @@ from grafana_dashboard import ANNOTATIONS, BOARDS, PANELS, ROOT, TARGETS, Board,
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 ASKED = [*TARGETS, *ANNOTATIONS]
 UNITS = {"none", "short", "sci", "percentunit", "s", "eps", "bytes"}
-WITHOUT_A_PANEL = {"tocsin_housekeeping_freed_bytes_total"}
+WITHOUT_A_PANEL = {
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+    "tocsin_housekeeping_freed_bytes_total",
+}
 NOT_CHOSEN = {"tocsin_build_info": {"version"}, "tocsin_quarantined_total": {"model"}}
 """What is built is not a version that serves, and what cannot be read may belong to no model."""
 OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "severity", "model"}}
 """What Prometheus itself says of its rules."""
+COUNTER = r"(?:tocsin|process)_\w+(?:_total|_bucket|_sum|_count)"
 APPEARED = re.compile(r"(tocsin_\w+_total\{[^{}]*\}) unless \1 offset \$__rate_interval")
 """A counter that is there now, and was not."""
 WAS_THERE = re.compile(r"and on \(model\) sum by \(model\) \(tocsin_\w+_total\{[^{}]*\} offset \$__rate_interval\)")
+PARTS = re.compile(r"_(bucket|count|sum)$")
+"""What a histogram is shown as."""
 CHOICES = ["datasource", "job", "instance", "model"]
 
 
@@ -141,8 +148,12 @@ def test_deployments_incidents_and_rollbacks_are_marked(board: Board) -> None:
 @pytest.mark.parametrize("panel", [pytest.param(panel, id=name) for name, panel in PANELS])
 def test_a_panel_says_what_it_shows_and_what_to_do(panel: dict[str, Any]) -> None:
     assert panel["title"]
-    assert len(panel["description"].split()) >= 12
-    assert panel["description"].endswith((".", "green."))
+    advice, _, meanings = panel["description"].partition("\n\n")
+    assert len(advice.split()) >= 12
+    assert advice.endswith(".")
+    asked = {PARTS.sub("", name) for target in panel["targets"] for name, _ in metrics_of(target["expr"])}
+    meant = re.findall(r"(?m)^`(\w+)`: \w", meanings)
+    assert set(meant) == {name for name in asked if name.startswith("tocsin_")}
     defaults = panel["fieldConfig"]["defaults"]
     assert defaults["noValue"]
     assert defaults["unit"] in UNITS
@@ -185,8 +196,10 @@ def _choices(target: Target) -> set[str]:
 @pytest.mark.parametrize("target", ASKED, ids=lambda target: target.panel)
 def test_counters_are_rates_over_an_interval_that_fits_the_scrapes(target: Target) -> None:
     expr = WAS_THERE.sub("", APPEARED.sub("", target.expr))
-    counted = len(re.findall(r"tocsin_\w+(?:_total|_bucket)\b", expr))
-    rates = re.findall(r"(rate|increase)\(tocsin_\w+(?:_total|_bucket)\{[^{}]*\}\[([^]]*)\]\)", expr)
+    counted = len(re.findall(r"(?:tocsin|process)_\w+(?:_total|_bucket|_sum|_count)\b", expr))
+    rates = re.findall(
+        r"(rate|increase)\((?:tocsin|process)_\w+(?:_total|_bucket|_sum|_count)\{[^{}]*\}\[([^]]*)\]\)", expr
+    )
     assert len(rates) == counted
     assert len(rates) + expr.count("max_over_time(") == expr.count("[$")
     for function, interval in rates:
@@ -218,8 +231,8 @@ def test_a_metric_that_is_renamed_names_the_dashboards_that_it_breaks(labels: di
 
 
 def test_every_metric_is_on_a_panel(labels: dict[str, set[str]]) -> None:
-    shown = {name for target in TARGETS for name, _ in metrics_of(target.expr)}
-    assert {re.sub(r"_(count|sum)$", "_bucket", name) for name in labels} - shown == WITHOUT_A_PANEL
+    shown = {PARTS.sub("", name) for target in TARGETS for name, _ in metrics_of(target.expr)}
+    assert {PARTS.sub("", name) for name in labels} - shown == WITHOUT_A_PANEL
 
 
 def test_what_has_a_word_has_it_for_every_value() -> None:
