@@ -61,7 +61,7 @@ def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], kn
         "refresh": frame["refresh"],
         "timepicker": {"refresh_intervals": INTERVALS},
         "links": [*map(_to_board, boards), *(_link(link) for link in [*frame["links"], *known.runbooks.all()])],
-        "templating": {"list": [_source(), *(_variable(each, frame) for each in variables), _reports(frame)]},
+        "templating": {"list": [_source(), *(_variable(each, frame) for each in variables), *_places(frame)]},
         "annotations": {"list": [_annotation(each, frame) for each in frame["annotations"]]},
         "panels": list(_placed(rows, frame, known)),
     }
@@ -92,10 +92,12 @@ def _source() -> Json:
     return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}
 
 
-def _reports(frame: Json) -> Json:
-    where = frame["reports"]
-    current = {"text": where, "value": where}
-    return {"name": "reports", "label": "Reports", "type": "textbox", "query": where, "current": current, "hide": 2}
+def _places(frame: Json) -> list[Json]:
+    """Addresses that links begin with, as variables that nobody needs to see."""
+    return [
+        {"name": name, "type": "textbox", "query": at, "current": {"text": at, "value": at}, "hide": 2}
+        for name, at in frame["places"].items()
+    ]
 
 
 def _variable(spec: Json, frame: Json) -> Json:

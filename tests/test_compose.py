@@ -191,6 +191,12 @@ def test_grafana_is_provisioned(what: str) -> None:
         assert (provisioned[str(home.parent)] / home.name).exists()
 
 
+def test_the_runbooks_lie_where_the_dashboards_lead() -> None:
+    frame = yaml.safe_load((ROOT / "grafana" / "frame.yaml").read_text())
+    provisioned = {target: ROOT / source for source, target, _ in mounts()}
+    assert provisioned[f"/usr/share/grafana{frame['places']['docs']}"] == ROOT / "docs"
+
+
 def test_the_demonstration_is_asked_for_what_it_can_do() -> None:
     command, *options = SERVICES["demo"]["command"]
     known = get_command(application([command], COMMANDS)).commands[command].params
