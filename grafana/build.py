@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+from header import annotation, link, places, source, to_board, variable
 from known import Known
 from meanings import Meanings
-from panels import SOURCE, Json, expand, panel
+from panels import Json, panel
 from runbooks import Runbooks
 
 HERE: Final = Path(__file__).parent
@@ -60,9 +61,9 @@ def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], kn
         "time": {"from": board.get("time", frame["time"]), "to": "now"},
         "refresh": frame["refresh"],
         "timepicker": {"refresh_intervals": INTERVALS},
-        "links": [*map(_to_board, boards), *(_link(link) for link in [*frame["links"], *known.runbooks.all()])],
-        "templating": {"list": [_source(), *(_variable(each, frame) for each in variables), *_places(frame)]},
-        "annotations": {"list": [_annotation(each, frame) for each in frame["annotations"]]},
+        "links": [*map(to_board, boards), *map(link, [*frame["links"], *known.runbooks.all()])],
+        "templating": {"list": [source(), *(variable(each, frame) for each in variables), *places(frame)]},
+        "annotations": {"list": [annotation(each, frame) for each in frame["annotations"]]},
         "panels": list(_placed(rows, frame, known)),
     }
 
@@ -86,59 +87,6 @@ def _placed(rows: list[Json], frame: Json, known: Known) -> Iterator[Json]:
 
 def _at(x: int, y: int, width: int, height: int) -> Json:
     return {"gridPos": {"x": x, "y": y, "w": width, "h": height}}
-
-
-def _source() -> Json:
-    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}
-
-
-def _places(frame: Json) -> list[Json]:
-    """Addresses that links begin with, as variables that nobody needs to see."""
-    return [
-        {"name": name, "type": "textbox", "query": at, "current": {"text": at, "value": at}, "hide": 2}
-        for name, at in frame["places"].items()
-    ]
-
-
-def _variable(spec: Json, frame: Json) -> Json:
-    query = expand(spec["query"], frame["fragments"])
-    return {
-        "name": spec["name"],
-        "label": spec["label"],
-        "type": "query",
-        "datasource": SOURCE,
-        "definition": query,
-        "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".+",
-        "current": {"text": ["All"], "value": ["$__all"]},
-        "refresh": 2,
-        "sort": 1,
-    }
-
-
-def _annotation(spec: Json, frame: Json) -> Json:
-    return {
-        "name": spec["name"],
-        "datasource": SOURCE,
-        "enable": True,
-        "iconColor": frame["palette"][spec["colour"]],
-        "expr": expand(spec["expr"], frame["fragments"]),
-        "titleFormat": spec["title"],
-        "tagKeys": "model",
-    }
-
-
-def _to_board(board: Json) -> Json:
-    """A link to a dashboard that takes the chosen models and the range along."""
-    chosen = {"url": f"/d/{board['uid']}", "icon": "dashboard", "tooltip": board["question"]}
-    return _link({"title": board["title"].removeprefix("Tocsin / "), **chosen, "keepTime": True, "includeVars": True})
-
-
-def _link(spec: Json) -> Json:
-    away = not spec.get("keepTime", False)
-    return {"type": "link", "tags": [], "targetBlank": away, "keepTime": False, "includeVars": False, **spec}
 
 
 def stale(wanted: dict[Path, str]) -> list[Path]:

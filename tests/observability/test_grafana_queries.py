@@ -37,6 +37,11 @@ NOT_IN_THE_STORY = {
     "response: Versions are what was signed",
     "response: Scheduled work",
     "response: Since it last succeeded",
+    "response: Since it last ran, in periods",
+    "response: Since canaries were answered",
+    "response: Canaries that did not match",
+    "pipeline: GPU memory",
+    "pipeline: GPU busy",
     "pipeline: Behind by",
     "pipeline: Lag by partition",
     "pipeline: Messages that cannot be read",
@@ -49,7 +54,7 @@ NOT_IN_THE_STORY = {
     "pipeline: Alerts wait, and none was taken for",
     "pipeline: On disk",
 }
-"""It has neither sinks nor a schedule, reads everything at once, and everything in it can be read."""
+"""It has neither sinks nor a schedule nor a GPU, reads everything at once, and everything in it can be read."""
 
 
 class Told(NamedTuple):
@@ -174,6 +179,23 @@ def test_the_way_back_and_the_cure_are_seen(told: Told) -> None:
     (waiting,) = told.panel("response: How long persons are waited for")
     assert waiting.values[-1] == 0
     assert told.figures["serving"] == RETRAINED
+
+
+def test_what_was_done_is_seen_phase_by_phase_and_can_be_proved(told: Told) -> None:
+    assert told.highest("response: Responses by phase", action="rollback", phase="done") >= 1
+    assert told.highest("response: Responses by phase", action="promotion", phase="approval") >= 1
+    assert 0 < told.highest("response: How long responses take", action="retraining") < PATIENCE
+    assert min(finite(told.panel("response: Release gate"))) == 1.0
+    assert told.highest("response: Records of the audit log") >= 3
+    (unsigned,) = told.panel("response: Records not yet signed for")
+    assert unsigned.values[-1] == 0
+
+
+def test_importances_of_both_versions_stand_side_by_side(told: Told) -> None:
+    for whose in ("serving", "last known good"):
+        found = told.panel(f"model: Importance in the {whose} version")
+        assert len({each.labels["feature"] for each in found}) >= 3
+        assert all(0 <= share <= 1 for share in finite(found))
 
 
 def test_a_version_is_drawn_only_while_it_answers_events(told: Told) -> None:
