@@ -110,7 +110,7 @@ class Stage:
         audit = AuditLog(self.state / FILE_NAME, self._clock, Keys.trial(self.state, make=True))
         self._stack.callback(audit.close)
         collector = CollectorRegistry()
-        metrics = Metrics(collector, "demo", self._clock)
+        metrics = Metrics(collector, "demo", time.time)
         watch_process(collector, gpus_of_this_machine())
         registries = {MODEL: self.registry}
         self._desk = FolderDesk(self.state / ANSWERS)
