@@ -21,7 +21,7 @@ from runbooks import Runbooks
 
 HERE: Final = Path(__file__).parent
 DASHBOARDS: Final = HERE / "dashboards"
-RULES: Final = HERE.parent / "helm" / "tocsin" / "rules"
+RULES: Final = HERE.parent / "prometheus" / "rules"
 COLUMNS: Final = 24
 INTERVALS: Final = ["5s", "10s", "30s", "1m", "5m", "15m", "1h"]
 

@@ -152,7 +152,7 @@ def test_prometheus_asks_the_demonstration_and_knows_the_alerts() -> None:
 
 def test_prometheus_takes_its_file_and_the_rules(tmp_path: Path) -> None:
     text = (ROOT / "compose" / "prometheus.yaml").read_text()
-    rules = ROOT / "helm" / "tocsin" / "rules"
+    rules = ROOT / "prometheus" / "rules"
     (tmp_path / "prometheus.yaml").write_text(text.replace("/etc/prometheus/rules", str(rules)))
     said = checked("promtool", "check", "config", str(tmp_path / "prometheus.yaml"))
     assert f"{len(list(rules.glob('*.yaml')))} rule files found" in said
@@ -168,7 +168,7 @@ def test_alertmanager_takes_its_file_and_is_told_by_prometheus() -> None:
 
 def test_alertmanager_holds_back_only_alerts_that_there_are() -> None:
     config = yaml.safe_load((ROOT / "compose" / "alertmanager.yaml").read_text())
-    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "helm" / "tocsin" / "rules").glob("*.yaml")]
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "prometheus" / "rules").glob("*.yaml")]
     alerts = {rule.get("alert") for file in files for group in file["groups"] for rule in group["rules"]}
     named = set(re.findall(r"Tocsin[A-Z]\w+", str(config["inhibit_rules"])))
     assert named

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from grafana_dashboard import PANELS, ROOT
 
-RULES = sorted((ROOT / "helm" / "tocsin" / "rules").glob("*.yaml"))
+RULES = sorted((ROOT / "prometheus" / "rules").glob("*.yaml"))
 ALERTS: dict[str, dict[str, Any]] = {
     rule["alert"]: rule
     for path in RULES

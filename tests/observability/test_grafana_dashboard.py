@@ -19,11 +19,7 @@ from grafana_dashboard import ANNOTATIONS, BOARDS, PANELS, ROOT, TARGETS, Board,
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 ASKED = [*TARGETS, *ANNOTATIONS]
 UNITS = {"none", "short", "sci", "percentunit", "s", "eps", "bytes"}
-WITHOUT_A_PANEL = {
-    "process_start_time_seconds",
-    "process_virtual_memory_bytes",
-    "tocsin_housekeeping_freed_bytes_total",
-}
+WITHOUT_A_PANEL = {"process_virtual_memory_bytes", "tocsin_housekeeping_freed_bytes_total"}
 NOT_CHOSEN = {"tocsin_build_info": {"version"}, "tocsin_quarantined_total": {"model"}}
 """What is built is not a version that serves, and what cannot be read may belong to no model."""
 OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "severity", "model"}}

@@ -22,7 +22,7 @@ from prometheus_server import Prometheus, Series, free_port
 
 TARGETS = [*OF_PANELS, *ANNOTATIONS]
 CHOICES = [(board.name, *choice) for board in BOARDS for choice in board.choices()]
-RULE_FILES = sorted((ROOT / "helm" / "tocsin" / "rules").glob("*.yaml"))
+RULE_FILES = sorted((ROOT / "prometheus" / "rules").glob("*.yaml"))
 RULES = [rule for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
 EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
 STORY, EVERYTHING = "story", "everything"
@@ -36,9 +36,9 @@ NOT_IN_THE_STORY = {
     "response: Agreement on canaries",
     "response: Versions are what was signed",
     "response: Scheduled work",
-    "response: Since it last succeeded",
-    "response: Since it last ran, in periods",
-    "response: Since canaries were answered",
+    "response: Since it last succeeded, in periods",
+    "response: Since it last ran",
+    "response: Since canaries were answered, in periods",
     "response: Canaries that did not match",
     "pipeline: GPU memory",
     "pipeline: GPU busy",
