@@ -23,8 +23,11 @@ NOT_HERE = {
     "pipeline: Alerts wait, and none was taken for",
     "pipeline: GPU memory",
     "pipeline: GPU busy",
+    "fleet: Rules that fire",
 }
-"""Nobody labels but the one who is asked, and few labels are no rate (the demonstration has it); no alert waits."""
+"""Nobody labels but the one who is asked, and few labels are no rate (the demonstration has it); no alert waits,
+there is no GPU, and this Prometheus has no rules.
+"""
 STEP = 1.0
 
 
