@@ -58,6 +58,7 @@ lock: setup
 schemas: setup
 	$(BIN)/python -m monitor.schemas docs/schemas
 	$(BIN)/python -m monitor.alerts.samples docs/siem/samples
+	$(BIN)/python -m monitor.watching.documentation docs/metrics.md
 	$(BIN)/python helm/copies.py
 
 # Helm reads nothing outside of a chart: it holds copies of the dashboards and of the configuration's schema.

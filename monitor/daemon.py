@@ -38,7 +38,7 @@ from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import ANSWERS, NoResponse, Responding
+from monitor.response import ANSWERS, RETRAININGS, NoResponse, Responding
 from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
@@ -55,6 +55,9 @@ from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
+from monitor.watching.process_metrics import gpus_of_this_machine, watch_process
+from monitor.watching.response_board import ResponseBoard
+from monitor.watching.response_metrics import ResponseMetrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
@@ -125,8 +128,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         raise ConfigError(None, [Problem("models", "no model is named: there is nothing to watch")])
     stop = Stop()
     settings = kafka_settings(config.kafka)
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, version, time.time)
+    registry, metrics = _figures(version)
     health = Health(time.monotonic)
     with ExitStack() as stack:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
@@ -175,7 +177,10 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         take = partial(take_findings, schedule.inbox, responding, news, book)
         orders = ClosingDesk(config.state_dir / CLOSINGS, house(config).approvers, _complain)
         follow = partial(take_orders, orders, news, book)
-        over = Supervision(stop, health, metrics, _in_turn(take, follow, unread.look))
+        board = ResponseBoard(
+            ResponseMetrics(registry), responding, audit, config.state_dir / RETRAININGS, config.models
+        )
+        over = Supervision(stop, health, metrics, _in_turn(take, follow, unread.look, board.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
             loop, source = _loop(parts, responding, settings, store, metrics, config, news)
@@ -183,6 +188,12 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         log.info("stopped")
         unread.close()
         audit.append("stop", {})
+
+
+def _figures(version: str) -> tuple[CollectorRegistry, Metrics]:
+    registry = CollectorRegistry()
+    watch_process(registry, gpus_of_this_machine())
+    return registry, Metrics(registry, version, time.time)
 
 
 def open_configured(config: Config, name: str, anchors: Anchors | None = None) -> FileRegistry:

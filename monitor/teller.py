@@ -172,7 +172,7 @@ class Teller:
             taken = action(case)
             news = self._book.acted(uid, taken, self._at)
             if news:
-                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model))
+                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model), uid)
                 log.warning("response", action=taken.action, target=taken.target, result=taken.result, why=taken.detail)
             told += news
         return told + (self._book.remedied(uid, self._at) if remedied(cases) else [])
@@ -191,7 +191,7 @@ class Teller:
             close_reason=incident.close_reason,
         )
         self._tell(incident)
-        self._metrics.incident(incident.model, incident.family, incident.activity)
+        self._metrics.incident(incident.model, incident.family, incident.activity, incident.uid)
         if incident.activity == "close":
             self._desk.close(incident.uid)
 

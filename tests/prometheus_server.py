@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -50,15 +50,19 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Scrapes ``targets`` (job: port on this machine) twice a second; a context manager."""
+    """Scrapes ``targets`` (job: port on this machine) twice a second, and asks ``rules`` every second.
 
-    def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
+    A context manager.
+    """
+
+    def __init__(self, folder: Path, targets: Mapping[str, int], rules: Collection[Path] = ()) -> None:
         self._folder = folder
         self.port = free_port()
         jobs = [
             {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()
         ]
-        config = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"}, "scrape_configs": jobs}
+        often = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+        config = {"global": often, "scrape_configs": jobs, "rule_files": [str(path.resolve()) for path in rules]}
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -104,6 +108,10 @@ class Prometheus:
         """The values of a label of a metric."""
         found = self._ask(f"label/{name}/values", **{"match[]": metric, "start": start, "end": end})
         return list(found)
+
+    def rules(self) -> list[dict[str, Any]]:
+        """What Prometheus says of its rules: name, health, last error."""
+        return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, **parameters: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"

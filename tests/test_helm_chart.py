@@ -231,7 +231,7 @@ def test_every_dashboard_is_a_config_map_that_grafana_finds(releases: dict[str, 
     dashboards = {path.name: path.read_text() for path in (CHART / "dashboards").glob("*.json")}
     found = [o for o in releases["minimal-values"] if o["metadata"]["labels"].get("grafana_dashboard") == "1"]
     assert {name: text for each in found for name, text in each["data"].items()} == dashboards
-    assert "tocsin.json" in dashboards
+    assert set(dashboards) == {f"tocsin-{name}.json" for name in ("fleet", "model", "response", "pipeline")}
 
 
 def test_the_chart_and_what_it_installs_have_one_version() -> None:
