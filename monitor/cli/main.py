@@ -93,6 +93,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Lists, explains and closes incidents.",
         "tocsin incidents explain 4f2a --config tocsin.yaml",
     ),
+    "report": Command("monitor.cli.report:report", "Writes all about an incident as one HTML page."),
     "audit": Command(
         "monitor.cli.audit:app", "Verifies, shows and exports the audit log.", "tocsin audit verify state"
     ),
