@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from monitor.audit_keys import keys_to_check
 from monitor.cli.output import show
-from monitor.daemon import open_configured
+from monitor.logging import set_up_logging
 from monitor.report.make import write_report
 from monitor.settings.config import load_config
 
@@ -39,6 +41,9 @@ def report(
     if state is not None:
         path = write_report(state, incident, out)
     else:
+        set_up_logging(sys.stderr, as_json=not sys.stderr.isatty(), level=logging.WARNING)
+        from monitor.daemon import open_configured  # noqa: PLC0415 - it brings all that a daemon needs
+
         settings = load_config(config, os.environ)
         path = write_report(
             settings.state_dir,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.messages import Incident
-from monitor.report.windows import Around, WindowLine, share
+from monitor.report.windows import Around, share
 from monitor.report.words import name_of, shown
+from monitor.window_lines import WindowLine
 
 MOST_FEATURES: Final = 10
 

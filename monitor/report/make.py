@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from monitor.open_incidents import INCIDENTS
+from detectors.verdict import GRAVITY
+from monitor.explain import INCIDENTS, read_lines
 from monitor.report.material import ReportError, gather
 from monitor.report.page import render
 from rollback.durable import replace_file
 from rollback.registry.registry import Registry
 from rollback.signing.keys import TRIAL_FOLDER, Keys
 
-__all__ = ["INCIDENTS", "write_report"]
 SHORT: Final = 8
 
 
@@ -45,3 +45,13 @@ def write_report(
 def trial_keys(state: Path) -> Keys | None:
     """Those that a daemon without a key of its own has made beside its log, None where there are none."""
     return Keys.trial(state) if (state / TRIAL_FOLDER).is_dir() else None
+
+
+def gravest(state: Path) -> str | None:
+    """The uid of the gravest incident that was ever told and not retracted, the newest of several; None without one."""
+    found = None
+    for line in read_lines(state / INCIDENTS):
+        rank = GRAVITY.index(line["family"])
+        if line["status"] != "retracted" and (found is None or rank <= found[0]):
+            found = (rank, line["uid"])
+    return None if found is None else str(found[1])

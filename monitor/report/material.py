@@ -89,14 +89,16 @@ def gather(
         gaps.append(f"{state / WINDOWS}: {len(around.bad)} lines are no windows and were left out: {named}")
     elif not around.own:
         gaps.append(f"{state / WINDOWS}: holds no window of this incident (any more): no figures can be shown")
-    asked = _tried(lambda: list(read_lines(state / REQUESTS)), [], gaps, "what labellers were asked")
+    nothing: list[dict[str, Any]] = []
+    asked = _tried(lambda: list(read_lines(state / REQUESTS)), nothing, gaps, "what labellers were asked")
     audit = read_audit(state / FILE_NAME, last.uid, keys)
     cases = case_keys(audit.records)
     moves: Sequence[Move] = ()
     if registry is not None:
         plain = msgspec.to_builtins(last)
         moves = _tried(lambda: moves_of(registry(last.model), plain, cases), (), gaps, "how versions were moved")
-    removed = _tried(lambda: removed_rows(state, cases), {}, gaps, "the rows that retrainings took out")
+    none: dict[str, dict[str, int]] = {}
+    removed = _tried(lambda: removed_rows(state, cases), none, gaps, "the rows that retrainings took out")
     missed = _tried(lambda: hunt_summary(state, last.uid), "", gaps, "what a hunt has found") or last.missed
     requests = [line for line in asked if line.get("incident") == last.uid]
     return Material(state, last.uid, messages, around, requests, audit, moves, removed, missed, gaps)

@@ -16,8 +16,9 @@ from markupsafe import Markup
 
 from monitor.report.contrasts import Contrast
 from monitor.report.findings import Importance
-from monitor.report.windows import Around, WindowLine, share
-from monitor.report.words import drawn
+from monitor.report.windows import Around, share
+from monitor.report.words import drawn, shown
+from monitor.window_lines import WindowLine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,9 @@ BLUE: Final = "#0072b2"
 VERMILION: Final = "#d55e00"
 GREY: Final = "#8a8a8a"
 INK: Final = "#222222"
+MOST_SAID: Final = 400
+MOST_POINTS: Final = 150
+"""Of a longer course every second window is drawn, or every third, and so on."""
 LOOK: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tocsin",
@@ -54,7 +58,7 @@ def contrast_picture(contrast: Contrast, number: int) -> Markup:
             axes.barh(place, side.value, 0.5, color=GREY if side.usual else VERMILION, hatch="///" * side.usual, lw=0)
             over = side.value > 0.8  # noqa: PLR2004 - there is no room beside it
             label = f"{side.value:.1%}" if 0 < side.value < 0.1 else f"{side.value:.0%}"  # noqa: PLR2004 - a digit more
-            x, align = (0.985, "right") if over else (side.value + 0.02, "left")
+            x, align = (side.value - 0.015, "right") if over else (side.value + 0.02, "left")
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}
             axes.text(x, place + 0.02, label, va="center", ha=align, bbox=box if over else None)
         axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.85), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
@@ -66,12 +70,14 @@ def contrast_picture(contrast: Contrast, number: int) -> Markup:
 def course(around: Around) -> Markup:
     """How far serving and last known good version part, window by window; empty where nobody compared them."""
     points = [(w, rate) for w in around.windows if w.events and (rate := _rate(w)) is not None]
+    points = points[:: 1 + len(points) // MOST_POINTS]
     if len(points) < 2:  # noqa: PLR2004 - one point is no course
         return Markup()
     with _figure(5.6, 2.4) as (figure, axes):
         places = range(len(points))
         nulls = [share(w.gauge("version_disagreement", "null_rate")) or 0.0 for w, _ in points]
-        mine = [place for place in places if points[place][0] in around.own]
+        ours = {(w.version, w.index) for w in around.own}
+        mine = [place for place in places if (points[place][0].version, points[place][0].index) in ours]
         for place in mine:
             axes.axvspan(place - 0.5, place + 0.5, color=VERMILION, alpha=0.13, lw=0)
         axes.step(places, nulls, where="mid", color=GREY, linestyle="--", label="explained by the retrain")
@@ -144,9 +150,4 @@ def _svg(figure: Figure, prefix: str, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", text)
-    return Markup('<svg role="img" aria-label="{}"').format(drawn_label(label)) + Markup(text.removeprefix("<svg"))  # noqa: S704 - Matplotlib's own, which escapes what it is given
-
-
-def drawn_label(text: str) -> str:
-    """As an attribute: what it holds is escaped when it is put in."""
-    return text[:400]
+    return Markup('<svg role="img" aria-label="{}"').format(shown(label, MOST_SAID)) + Markup(text.removeprefix("<svg"))  # noqa: S704 - Matplotlib's own, which escapes what it is given

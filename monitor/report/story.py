@@ -100,7 +100,7 @@ def _acted(found: Material) -> Iterator[Entry]:
 def done(record: Record) -> Done:
     """A record of the audit log in words."""
     body, case = record.body, _case(record)
-    kind = str(case.get("kind") or str(body.get("key", "")).rpartition("/")[0].partition("/")[2].partition("/")[0])
+    kind = str(case.get("kind") or "".join(str(body.get("key", "")).split("/")[1:2]))
     what, outcome = record.kind, str(case.get("detail") or body.get("reason") or body.get("why") or "")
     if record.kind == "plan":
         what = f"{kind} planned"

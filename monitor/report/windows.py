@@ -11,50 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from monitor.window_lines import DetectorLine, WindowLine
+
 BEFORE: Final = 24
 """Windows of the model that are kept from before the incident, to compare with."""
 AFTER: Final = 8
 """And from after its last message."""
-
-
-class DetectorLine(msgspec.Struct, frozen=True):
-    """One detector's part; older records lack some of it."""
-
-    status: str = ""
-    answers: int = 0
-    top: list[dict[str, Any]] = []
-    gauges: dict[str, float | None] = {}
-    facts: dict[str, Any] = {}
-
-
-class VerdictLine(msgspec.Struct, frozen=True):
-    """The verdict on a window."""
-
-    family: str = ""
-    hypothesis: str | None = None
-    reasons: list[str] = []
-
-
-class WindowLine(msgspec.Struct, frozen=True):
-    """One line of `windows.ndjson`, as far as a report reads it."""
-
-    model: str = ""
-    version: str = ""
-    index: int = 0
-    at: float = 0.0
-    events: int = 0
-    incident: str | None = None
-    verdict: VerdictLine = VerdictLine()
-    detectors: dict[str, DetectorLine] = {}
-
-    def gauge(self, detector: str, name: str) -> float | None:
-        """A gauge of a detector, None where it was not measured."""
-        found = self.detectors.get(detector)
-        return None if found is None else found.gauges.get(name)
-
-    def fired(self) -> list[str]:
-        """The detectors that fired."""
-        return [name for name, found in self.detectors.items() if found.status == "fired"]
 
 
 _WINDOW: Final = msgspec.json.Decoder(WindowLine)
