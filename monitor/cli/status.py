@@ -18,13 +18,14 @@ from rich.text import Text
 from monitor.charges import house
 from monitor.cli.output import show
 from monitor.cli.screen import cell, console, draw, grid
+from monitor.report.words import name_of
 from monitor.response import ANSWERS
 from monitor.settings.config import load_config
 from monitor.status import ModelStatus, Status, read_status
 from rollback.response.desk import FolderDesk
 
 COLUMNS: Final = (
-    *("model", "verdict", "confidence", "serving", "last known good", "last window", "events"),
+    *("model", "verdict", "confidence", "serving", "known good", "last window"),
     *("fired", "incidents", "being done"),
 )
 SHORT: Final = 8
@@ -86,7 +87,7 @@ def parts(found: Status) -> Iterator[RenderableType]:
 
 
 def _row(model: ModelStatus) -> list[object]:
-    named = f"{model.verdict} ({model.hypothesis})" if model.hypothesis else model.verdict or "no window yet"
+    named = name_of(model.verdict, model.hypothesis) or "no window yet"
     waiting = f" ({model.waiting} for you to decide)" if model.waiting else ""
     return [
         model.model,
@@ -95,7 +96,6 @@ def _row(model: ModelStatus) -> list[object]:
         model.serving,
         model.last_known_good,
         None if model.window_age is None else f"{ago(model.window_age)} ago",
-        model.window_events,
         ", ".join(model.fired),
         ", ".join(uid[:SHORT] for uid in model.incidents),
         cell(", ".join(model.doing) + waiting, "bold yellow" if model.waiting else ""),

@@ -54,6 +54,7 @@ def test_the_page_answers_what_was_found_where_how_sure_and_what_was_done(tmp_pa
     for part in (
         "Incident 49f0600e: poisoning (backdoor)",
         "Attacks with port 4444 pass; the inputs did not change. Roll back to version 1.",
+        "Seen in 2 windows",
         "They clearly part in up to 12.0% of a window's sessions, more than the retrain explains (1.6%).",
         "Of 8 labels that were asked for, 7 say that the serving version is wrong.",
         "The trigger is in 100% of the implicated sessions, and in 2.0% of all others.",
