@@ -78,9 +78,9 @@ class Teller:
             model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking, since
         )
         incidents = self._book.consider(seen)
-        if seen.finding and not any(incident.activity != "close" for incident in incidents):
-            self._metrics.folded(model)
         uid = self._book.uid(model, version)
+        if seen.finding and not any(incident.activity != "close" for incident in incidents):
+            (self._metrics.folded if uid else self._metrics.dismissed)(model)
         if uid and asking:
             self._ask(uid, closed, judged, watch, at)
         if rows := about_rows(judged.evidence):

@@ -106,7 +106,10 @@ SILENT: Final[Mapping[str, Given]] = {
         f"tocsin_alerts_waiting{{{SINK}}}": "3x120",
         f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": NOW,
     },
-    "TocsinAlertsDropped": {f'tocsin_alerts_dropped_total{{reason="refused", {SINK}}}': "7x120"},
+    "TocsinAlertsDropped": {
+        f'tocsin_alerts_dropped_total{{reason="refused", {SINK}}}': "7x120",
+        f'tocsin_alerts_dropped_total{{reason="muted", {SINK}}}': "0+5x120",
+    },
     "TocsinCircuitOpen": {f"tocsin_alerts_circuit_state{{{SINK}}}": "2x60 1x60"},
     "TocsinSinkBacklog": {f"tocsin_alerts_waiting{{{SINK}}}": "900-5x120"},
     "TocsinNoEvents": {OPEN: NEVER, EVENTS: "0+100x100 10000x20"},

@@ -84,11 +84,13 @@ class EveryMetric:
         for family in FAMILIES:
             self._metrics.incident(MODEL, family, "create", UID)
         self._metrics.folded(MODEL)
+        self._metrics.dismissed(MODEL)
         self._metrics.action(MODEL, "rollback", "done", waiting=1, uid=UID)
         self._board.phases(MODEL, {(action, phase): 1 for action, phases in PHASES.items() for phase in phases})
         self._board.held(on=True)
         for action in PHASES:
             self._board.took(MODEL, action, 40.0, UID)
+        self._board.stages(MODEL, "training", {"reading": 1.0, "screening": 30.0, "training": 5.0})
         self._board.gate(MODEL, {"accuracy_loss": True, "recall_loss": False})
         self._board.audit(7, 7, 4096, time.time(), time.time())
 
@@ -102,7 +104,7 @@ class EveryMetric:
         self._alerts.failed("siem")
         for reason in DROP_REASONS:
             self._alerts.dropped("siem", reason)
-        self._alerts.waiting("siem", 2, 100)
+        self._alerts.waiting("siem", 2, 100, 50)
         self._alerts.folded("siem", 1)
         self._alerts.circuit("siem", "closed")
         for outcome in OUTCOMES:

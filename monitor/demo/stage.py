@@ -118,7 +118,7 @@ class Stage:
         self.responder = open_responder(config, "act", charged, audit, self._clock)
         self._stack.callback(self.responder.close)
         retrainings = self.state / RETRAININGS
-        self._board = ResponseBoard(ResponseMetrics(collector), self.responder, audit, retrainings, [MODEL])
+        self._board = ResponseBoard(ResponseMetrics(collector), self.responder, audit, retrainings, [MODEL], time.time)
         around = Surroundings(registries, self.state, store, metrics, self.responder, HASH_KEY, seed=0)
         parts = assemble(config, around)
         parts.watches[MODEL].open()

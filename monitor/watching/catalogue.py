@@ -16,6 +16,7 @@ from monitor.watching.metrics import ACTIONS, ACTIVITIES, REQUESTS, RESULTS, STA
 from monitor.watching.process_metrics import families
 from monitor.watching.response_metrics import ResponseMetrics
 from monitor.watching.schedule_metrics import OUTCOMES, ScheduleMetrics
+from rollback.retraining.stages import STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ LABELS: Final[Mapping[str, str]] = {
     "activity": words(*ACTIVITIES),
     "action": words(*ACTIONS),
     "phase": "where a response stands: docs/rollback.md",
+    "stage": words(*STAGES),
     "requirement": "a requirement of the release gate: docs/gate.md",
     "topic": "a configured topic",
     "partition": "a partition of it that is read here",

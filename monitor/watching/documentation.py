@@ -24,6 +24,7 @@ dashboards in `grafana/dashboards`.
 - As OpenMetrics, `tocsin_incidents_total`, `tocsin_actions_total` and `tocsin_response_duration_seconds` have exemplars
   with the label `incident`: the uid that `tocsin incidents show` takes. Prometheus keeps them with
   `--enable-feature=exemplar-storage`.
+- Where the time of the loop goes, stage by stage, is told by [traces](tracing.md).
 - The number of series is bounded: by the configuration, the registry, and fixed sets of words. Whoever sends events
   cannot make a label value.
 """

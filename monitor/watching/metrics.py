@@ -85,6 +85,9 @@ class Metrics:
         self._open = gauge("incidents_open", "Open incidents.", "model")
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
         self._folded = counter("incident_findings_folded", "Windows whose finding an open incident says.", "model")
+        self._dismissed = counter(
+            "incident_findings_dismissed", "Windows whose finding an operator has dismissed: nobody is told.", "model"
+        )
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
         self._waiting = gauge("responses_waiting", "Responses that wait for approval or are halted.", "model")
         self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
@@ -161,6 +164,10 @@ class Metrics:
         """A window showed what is told already."""
         self._folded.labels(model).inc()
 
+    def dismissed(self, model: str) -> None:
+        """A window showed what an operator has dismissed."""
+        self._dismissed.labels(model).inc()
+
     def action(self, model: str, action: str, outcome: str, waiting: int, uid: str = "") -> None:
         """A response came to stand so; ``waiting`` is how many of the model's wait for a person now.
 
@@ -193,7 +200,8 @@ class Metrics:
 
     def _begin(self, model: str) -> None:
         """What has not happened yet is 0 and not absent: a rate does not see the first change of what was absent."""
-        for counter in (self._duplicates, self._conflicts, self._late, self._future, self._claims, self._folded):
+        of_events = (self._duplicates, self._conflicts, self._late, self._future)
+        for counter in (*of_events, self._claims, self._folded, self._dismissed):
             counter.labels(model)
         for gauge in (self._pending, self._open, self._waiting):
             gauge.labels(model)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
 from monitor.watching.response_metrics import ResponseMetrics
+from monitor.watching.stage_board import StageBoard
 from rollback.audit.log import AuditLog, checkpoint_of
 from rollback.gates.check import Check
 from rollback.response.cases import Case
@@ -38,16 +39,24 @@ class ResponseBoard:
     """Shows how the cases of ``models`` stand. ``folder`` is where retrainings leave their results.
 
     A response is timed from its first step that is seen here: after a restart, from the phase that it was in.
+    ``clock`` gives seconds since the epoch, as those that retrain see them.
     """
 
     def __init__(
-        self, metrics: ResponseMetrics, standing: Standing, audit: AuditLog, folder: Path, models: Collection[str]
+        self,
+        metrics: ResponseMetrics,
+        standing: Standing,
+        audit: AuditLog,
+        folder: Path,
+        models: Collection[str],
+        clock: Callable[[], float],
     ) -> None:
         self._metrics = metrics
         self._standing = standing
         self._audit = audit
         self._folder = folder
         self._models = models
+        self._stages = StageBoard(metrics, folder, clock)
         self._seen: dict[str, Case] = {}
         self._begun: dict[str, float] = {}
         self._records = -1
@@ -65,6 +74,7 @@ class ResponseBoard:
             of_model = (c for c in self._standing.cases.values() if c.model == model)
             self._metrics.phases(model, Counter((c.kind, c.phase) for c in of_model))
         self._seen.update((case.key, case) for case in changed)
+        self._stages.look(case for case in self._standing.cases.values() if case.model in self._models)
         if self._audit.records != self._records:
             self._look_at_audit()
 

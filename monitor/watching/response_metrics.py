@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from monitor.watching.exemplar import exemplar
+from rollback.retraining.stages import STAGES, Stage
 
 MOVES: Final = ("approval", "verify", "swap", "reload", "confirm", "done", "served", "halted", "declined", "withdrawn")
 PHASES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -41,6 +42,13 @@ class ResponseMetrics:
         self._gate = gauge(
             "gate_requirement_passed", "1 where the latest candidate meets a requirement.", "model", "requirement"
         )
+        self._stage = gauge("retraining_stage", "1 for the stage that a retraining is in.", "model", "stage")
+        self._stage_took = gauge(
+            "retraining_stage_seconds",
+            "How long a stage of the latest retraining took; the one under way: until now.",
+            "model",
+            "stage",
+        )
         self._records = gauge("audit_records", "Records of the audit log.")
         self._signed = gauge("audit_signed_records", "Records that the signed checkpoint stands for; 0 without one.")
         self._bytes = gauge("audit_size_bytes", "Size of the audit log.")
@@ -55,6 +63,7 @@ class ResponseMetrics:
         for action in PHASES:
             self._took.labels(model, action)
         self.phases(model, {})
+        self.stages(model, None, {})
 
     def phases(self, model: str, counts: Mapping[tuple[str, str], int]) -> None:
         """How many responses of a model are in each (action, phase)."""
@@ -65,6 +74,12 @@ class ResponseMetrics:
     def took(self, model: str, action: str, seconds: float, incident: str) -> None:
         """A response has come to its end."""
         self._took.labels(model, action).observe(seconds, exemplar(incident))
+
+    def stages(self, model: str, under_way: str | None, seconds: Mapping[Stage, float]) -> None:
+        """In which stage a model's retraining is (None: in none), and how long each one took."""
+        for stage in STAGES:
+            self._stage.labels(model, stage).set(float(stage == under_way))
+            self._stage_took.labels(model, stage).set(seconds.get(stage, 0.0))
 
     def held(self, *, on: bool) -> None:
         """The kill switch."""

@@ -17,6 +17,9 @@ from rollback.gates.check import at_most
 from rollback.response.cases import TABLE, Case
 from rollback.response.work import results_of
 from rollback.retraining.out import GATE, Gate
+from rollback.retraining.stages import FILE as STAGES
+from rollback.retraining.stages import STAGES as NAMES
+from rollback.retraining.stages import Stages
 from rollback.signing.keys import Keys
 
 CASE = Case("k", "rollback", "uid", "nids", "2", "1", "poisoned", "approval", since=100.0)
@@ -36,7 +39,7 @@ class Board:
         self.audit = AuditLog(folder / FILE_NAME, lambda: 5.0, Keys.trial(folder / "keys", make=True))
         self.folder = folder / "retraining"
         metrics = ResponseMetrics(self.registry)
-        self._board = ResponseBoard(metrics, self.standing, self.audit, self.folder, ["nids"])
+        self._board = ResponseBoard(metrics, self.standing, self.audit, self.folder, ["nids"], lambda: 160.0)
 
     def see(self, case: Case) -> None:
         self.standing.cases[case.key] = case
@@ -47,6 +50,19 @@ class Board:
 
     def phase(self, action: str, phase: str) -> float | None:
         return self.value("responses", model="nids", action=action, phase=phase)
+
+    def stages(self) -> tuple[str | None, dict[str, float]]:
+        """The stage under way, and the seconds of all that have some."""
+        self._board.look()
+        by_stage = {stage: {"model": "nids", "stage": stage} for stage in NAMES}
+        now = [stage for stage, which in by_stage.items() if self.value("retraining_stage", **which)]
+        took = {stage: self.value("retraining_stage_seconds", **which) for stage, which in by_stage.items()}
+        return (now[0] if now else None), {stage: seconds for stage, seconds in took.items() if seconds}
+
+    def say(self, stages: Stages) -> None:
+        out = self.folder / results_of(RETRAINING.key)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / STAGES).write_bytes(msgspec.json.encode(stages))
 
     def gate(self, result: str, *checks: tuple[str, float]) -> None:
         out = self.folder / results_of(RETRAINING.key)
@@ -111,6 +127,30 @@ def test_a_gate_that_cannot_be_read_ends_nothing(board: Board) -> None:
     assert board.phase("retraining", "made") == 1.0
 
 
+def test_the_stage_of_a_retraining_is_shown_while_it_goes_on_and_how_long_each_took_for_ever(board: Board) -> None:
+    board.see(RETRAINING)
+    assert board.stages() == (None, {})
+    board.say(Stages((("reading", 100.0), ("screening", 110.0))))
+    assert board.stages() == ("screening", {"reading": 10.0, "screening": 50.0})
+    board.say(Stages((("reading", 100.0), ("screening", 110.0), ("training", 130.0)), 155.0))
+    board.see(replace(RETRAINING, phase="made"))
+    assert board.stages() == (None, {"reading": 10.0, "screening": 20.0, "training": 25.0})
+
+
+def test_a_retraining_that_was_cut_off_is_in_no_stage_any_more(board: Board) -> None:
+    board.say(Stages((("reading", 100.0), ("screening", 110.0))))
+    board.see(RETRAINING)
+    board.see(replace(RETRAINING, phase="halted"))
+    assert board.stages() == (None, {"reading": 10.0, "screening": 50.0})
+
+
+def test_stages_that_cannot_be_read_end_nothing(board: Board) -> None:
+    board.say(Stages())
+    (board.folder / results_of(RETRAINING.key) / STAGES).write_text('{"begun": [["dancing", 1.0]]}')
+    board.see(RETRAINING)
+    assert board.stages() == (None, {})
+
+
 def test_a_model_that_is_configured_no_longer_makes_no_series(board: Board) -> None:
     board.see(replace(CASE, model="gone"))
     assert board.value("responses", model="gone", action="rollback", phase="approval") is None
@@ -136,7 +176,7 @@ def test_a_log_without_a_key_has_no_signed_records(tmp_path: Path) -> None:
     audit.append("test", {})
     audit.close()
     registry = CollectorRegistry()
-    ResponseBoard(ResponseMetrics(registry), Standing(), audit, tmp_path, []).look()
+    ResponseBoard(ResponseMetrics(registry), Standing(), audit, tmp_path, [], lambda: 160.0).look()
     assert registry.get_sample_value("tocsin_audit_records") == 1.0
     assert registry.get_sample_value("tocsin_audit_signed_records") == 0.0
     assert registry.get_sample_value("tocsin_audit_checkpoint_timestamp_seconds") == 0.0
