@@ -56,7 +56,8 @@ def panel(spec: Json, frame: Json) -> Json:
     """A panel, but for its number and place.
 
     A row says ``title``, ``size``, ``description``, ``empty`` (what is shown where there is no data) and ``queries``
-    (``expr``, ``legend``; ``instant`` ones are asked for the end of the range only). Where wanted also: ``type``,
+    (``expr``, ``legend``; ``instant`` ones are asked for the end of the range only, and those with an ``exemplar`` for
+    the incidents behind the numbers, too). Where wanted also: ``type``,
     ``unit``, ``min``, ``max``, ``decimals``, ``limits`` (the colour from a value on), ``word`` (of the frame's words),
     ``colour_by`` (`name`: of the frame's colours, or `none`), ``dashed`` (the legend of a limit), ``units`` by legend,
     ``alerts`` (rules whose runbooks it links to), ``to`` (the dashboard that a click on a series opens), and of lines
@@ -85,6 +86,7 @@ def _target(query: Json, letter: str, frame: Json) -> Json:
         "legendFormat": query["legend"],
         "editorMode": "code",
         "range": not now,
+        "exemplar": query.get("exemplar", False),
         "instant": now,
     }
 

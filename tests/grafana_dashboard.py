@@ -15,12 +15,16 @@ METRIC = re.compile(r"\b((?:tocsin|process|python)_\w+|ALERTS)\b(?:\{([^{}]*)\})
 
 
 class Target(NamedTuple):
-    """A query of a panel (``fleet: Verdict``), and the labels that its legend names; ``instant``: of the end only."""
+    """A query of a panel (``fleet: Verdict``), and the labels that its legend names; ``instant``: of the end only.
+
+    ``exemplar``: the incidents behind it are asked for, too.
+    """
 
     panel: str
     expr: str
     named: frozenset[str]
     instant: bool
+    exemplar: bool = False
 
 
 class Board(NamedTuple):
@@ -49,7 +53,8 @@ class Board(NamedTuple):
         for panel in self.panels:
             for target in panel["targets"]:
                 labels = _labels(target["legendFormat"])
-                yield Target(f"{self.name}: {panel['title']}", target["expr"], labels, target["instant"])
+                where, also = f"{self.name}: {panel['title']}", target["exemplar"]
+                yield Target(where, target["expr"], labels, target["instant"], also)
 
     def annotations(self) -> Iterator[Target]:
         """The queries behind the marks on the panels."""

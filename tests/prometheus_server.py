@@ -72,6 +72,7 @@ class Prometheus:
             f"--config.file={self._folder / 'prometheus.yaml'}",
             f"--storage.tsdb.path={self._folder / 'storage'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            "--enable-feature=exemplar-storage",
         ]
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "1"})
@@ -98,6 +99,11 @@ class Prometheus:
         """What it was all that time."""
         found = self._ask("query_range", query=expr, start=start, end=end, step=step)
         return [Series(each["metric"], [float(value) for _, value in each["values"]]) for each in found["result"]]
+
+    def exemplars(self, expr: str, start: float, end: float) -> list[dict[str, str]]:
+        """The labels of all exemplars behind an expression."""
+        found = self._ask("query_exemplars", query=expr, start=start, end=end)
+        return [dict(each["labels"]) for series in found for each in series["exemplars"]]
 
     def last_seen(self, job: str) -> float:
         """When a target was last scraped with success."""

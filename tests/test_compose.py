@@ -197,6 +197,10 @@ def test_the_runbooks_lie_where_the_dashboards_lead() -> None:
     assert provisioned[f"/usr/share/grafana{frame['places']['docs']}"] == ROOT / "docs"
 
 
+def test_prometheus_keeps_the_incidents_behind_the_numbers() -> None:
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
+
+
 def test_the_demonstration_is_asked_for_what_it_can_do() -> None:
     command, *options = SERVICES["demo"]["command"]
     known = get_command(application([command], COMMANDS)).commands[command].params

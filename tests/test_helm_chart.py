@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -232,6 +233,20 @@ def test_every_dashboard_is_a_config_map_that_grafana_finds(releases: dict[str, 
     found = [o for o in releases["minimal-values"] if o["metadata"]["labels"].get("grafana_dashboard") == "1"]
     assert {name: text for each in found for name, text in each["data"].items()} == dashboards
     assert set(dashboards) == {f"tocsin-{name}.json" for name in ("fleet", "model", "response", "pipeline")}
+
+
+def test_the_links_of_the_dashboards_lead_where_the_values_say() -> None:
+    given = "dashboards.docs=https://wiki.example/tocsin/,dashboards.reports=https://soc.example/reports/"
+    for release, docs, reports in (
+        (rendered("-f", MINIMAL), "/public/docs", "/public/docs/report.md"),
+        (rendered("-f", MINIMAL, "--set", given), "https://wiki.example/tocsin", "https://soc.example/reports/"),
+    ):
+        maps = [each for each in release if "-dashboard-" in each["metadata"]["name"]]
+        found = [json.loads(text) for each in maps for text in each["data"].values()]
+        assert len(found) == 4
+        for board in found:
+            places = {each["name"]: each["query"] for each in board["templating"]["list"] if each.get("hide") == 2}
+            assert places == {"docs": docs, "reports": reports}
 
 
 def test_the_chart_and_what_it_installs_have_one_version() -> None:

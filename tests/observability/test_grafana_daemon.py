@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from acting_daemon import complete, stage
 from daemon_process import send
-from grafana_dashboard import PANELS, TARGETS, filled
+from grafana_dashboard import PANELS, ROOT, TARGETS, filled
 from kafka_broker import KafkaBroker
 from prometheus_server import Prometheus, Series, free_port
 from scenario import World
@@ -18,15 +18,15 @@ from scenario import World
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 JOB = "tocsin"
+RULE_FILES = sorted((ROOT / "prometheus" / "rules").glob("*.yaml"))
 NOT_HERE = {
     "model: Error rates by who labels",
     "pipeline: Alerts wait, and none was taken for",
     "pipeline: GPU memory",
     "pipeline: GPU busy",
-    "fleet: Rules that fire",
 }
-"""Nobody labels but the one who is asked, and few labels are no rate (the demonstration has it); no alert waits,
-there is no GPU, and this Prometheus has no rules.
+"""Nobody labels but the one who is asked, and few labels are no rate (the demonstration has it); no alert waits, and
+there is no GPU.
 """
 STEP = 1.0
 
@@ -63,7 +63,7 @@ def watched(kafka: KafkaBroker, world: World, tmp_path_factory: pytest.TempPathF
         "schedule": {"canary_probe_seconds": 1, "registry_verification_seconds": 2, "housekeeping_seconds": 2},
     }
     with (
-        Prometheus(folder, {JOB: port}) as prometheus,
+        Prometheus(folder, {JOB: port}, RULE_FILES) as prometheus,
         stage(kafka, topic, folder / "stage", world, **more) as (acting, traffic),
     ):
         start = time.time()
@@ -84,3 +84,8 @@ def test_what_was_done_and_by_which_servers_is_seen(watched: Watched) -> None:
     assert watched.highest("response: Endpoints serve what they should") == 1
     assert watched.highest("response: Agreement on canaries") == 1
     assert watched.highest("pipeline: Alerts sent", sink="local") > 0
+
+
+def test_the_rule_that_calls_somebody_about_the_poisoning_is_seen_to_fire(watched: Watched) -> None:
+    assert watched.highest("fleet: Rules that fire", alertname="TocsinPoisoning") == 1
+    assert watched.highest("response: How long each stage took", stage="training") > 0

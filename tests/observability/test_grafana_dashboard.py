@@ -122,7 +122,9 @@ def test_it_leads_to_the_others_with_what_was_chosen_and_to_the_reports(board: B
     assert others == [f"/d/{each.file['uid']}" for each in BOARDS]
     assert all(link["keepTime"] and link["includeVars"] for link in links.values() if link["url"] in others)
     assert links["Incident reports"]["url"] == "${reports}"
-    assert board.variables["reports"]["query"].endswith(".html")
+    places = {name: board.variables[name]["query"] for name in ("reports", "docs")}
+    assert places["reports"] == f"{places['docs']}/report.md"
+    assert (ROOT / "docs" / "report.md").is_file()
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=by_name)

@@ -20,6 +20,8 @@ from grafana_dashboard import ANNOTATIONS, BOARDS, PANELS, ROOT, Target, filled
 from grafana_dashboard import TARGETS as OF_PANELS
 from prometheus_server import Prometheus, Series, free_port
 
+from rollback.retraining.stages import STAGES
+
 TARGETS = [*OF_PANELS, *ANNOTATIONS]
 CHOICES = [(board.name, *choice) for board in BOARDS for choice in board.choices()]
 RULE_FILES = sorted((ROOT / "prometheus" / "rules").glob("*.yaml"))
@@ -53,6 +55,7 @@ NOT_IN_THE_STORY = {
     "pipeline: Since the receiver last took alerts",
     "pipeline: Alerts wait, and none was taken for",
     "pipeline: On disk",
+    "pipeline: Dead letters",
 }
 """It has neither sinks nor a schedule nor a GPU, reads everything at once, and everything in it can be read."""
 
@@ -113,7 +116,8 @@ def tell(folder: Path, port: int, everything: EveryMetric) -> dict[str, Any]:
             demo.kill()
     said = (folder / "told").read_text()
     assert demo.returncode == 0, said
-    return dict(json.loads((folder / "figures").read_text()))
+    lines = (folder / "out" / "state" / "incidents.ndjson").read_text().splitlines()
+    return json.loads((folder / "figures").read_text()) | {"uids": {json.loads(line)["uid"] for line in lines}}
 
 
 def finite(series: list[Series]) -> list[float]:
@@ -188,6 +192,25 @@ def test_what_was_done_is_seen_phase_by_phase_and_can_be_proved(told: Told) -> N
     assert told.highest("response: Records of the audit log") >= 3
     (unsigned,) = told.panel("response: Records not yet signed for")
     assert unsigned.values[-1] == 0
+
+
+def test_the_retraining_is_seen_stage_by_stage(told: Told) -> None:
+    (stage,) = told.panel("response: Stage of the retraining")
+    seen = [value for value in stage.values if value > 0]
+    assert seen == sorted(seen)
+    assert {3.0, 4.0} <= set(seen), "screening and training take seconds"
+    assert stage.values[-1] == 0
+    took = {each.labels["stage"]: each.values[0] for each in told.panel("response: How long each stage took")}
+    assert took.keys() == set(STAGES)
+    assert 1.0 < sum(took.values()) < told.end - told.start
+
+
+@pytest.mark.parametrize("target", [each for each in TARGETS if each.exemplar], ids=lambda target: target.panel)
+def test_the_marks_on_a_panel_name_the_incident(told: Told, target: Target) -> None:
+    expr = filled(target.expr, {"job": STORY}, told.end - told.start)
+    named = {labels["incident"] for labels in told.prometheus.exemplars(expr, told.start, told.end)}
+    assert named
+    assert named <= told.figures["uids"]
 
 
 def test_importances_of_both_versions_stand_side_by_side(told: Told) -> None:
