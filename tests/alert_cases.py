@@ -15,6 +15,8 @@ WHAT: Final = f'model="nids", version="2", {WHO}'
 MODEL: Final = f'model="nids", {WHO}'
 EVENTS: Final = f"tocsin_events_total{{{WHAT}}}"
 SINK: Final = f'sink="siem", {WHO}'
+SINK_OF_NEW: Final = 'sink="siem", job="tocsin", instance="new:9464"'
+"""That of a process which starts ten minutes before alerts are looked at."""
 LAG: Final = f'tocsin_source_lag_messages{{topic="soc.inference", partition="0", {WHO}}}'
 UNREADABLE: Final = f'tocsin_quarantined_total{{model="-", reason="not_json", {WHO}}}'
 ACTED: Final = f'tocsin_actions_total{{action="rollback", outcome="running", {MODEL}}}'
@@ -105,6 +107,9 @@ SILENT: Final[Mapping[str, Given]] = {
     "TocsinAlertsNotTaken": {
         f"tocsin_alerts_waiting{{{SINK}}}": "3x120",
         f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": NOW,
+        f"tocsin_alerts_waiting{{{SINK_OF_NEW}}}": "3x120",
+        f"tocsin_alerts_last_success_timestamp_seconds{{{SINK_OF_NEW}}}": NEVER,
+        'process_start_time_seconds{job="tocsin", instance="new:9464"}': "6000x120",
     },
     "TocsinAlertsDropped": {
         f'tocsin_alerts_dropped_total{{reason="refused", {SINK}}}': "7x120",

@@ -259,6 +259,11 @@ def test_a_rule_is_taken(told: Told, name: str) -> None:
     told.prometheus.over(EXPRESSIONS[name], told.start, told.end, 5.0)
 
 
+@pytest.mark.parametrize("name", sorted(rule["record"] for rule in RULES if "record" in rule))
+def test_what_is_recorded_has_figures(told: Told, name: str) -> None:
+    assert finite(told.prometheus.over(f'{name}{{job="{EVERYTHING}"}}', told.start, told.end, 5.0))
+
+
 def test_prometheus_had_no_trouble_with_a_rule(told: Told) -> None:
     rules = told.prometheus.rules()
     assert {rule["name"] for rule in rules} == EXPRESSIONS.keys()
