@@ -71,6 +71,7 @@ FIRES: Final[Mapping[str, Given]] = {
         f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": NEVER,
     },
     "TocsinAlertsDropped": {f'tocsin_alerts_dropped_total{{reason="refused", {SINK}}}': "0x85 1x35"},
+    "TocsinDeadLetters": {f"tocsin_alerts_dead_letter_bytes{{{SINK}}}": "800x120"},
     "TocsinCircuitOpen": {f"tocsin_alerts_circuit_state{{{SINK}}}": "2x120"},
     "TocsinSinkBacklog": {f"tocsin_alerts_waiting{{{SINK}}}": "0+5x120"},
     "TocsinNoEvents": {OPEN: NEVER, EVENTS: "0+100x40 4000x80"},
@@ -115,6 +116,7 @@ SILENT: Final[Mapping[str, Given]] = {
         f'tocsin_alerts_dropped_total{{reason="refused", {SINK}}}': "7x120",
         f'tocsin_alerts_dropped_total{{reason="muted", {SINK}}}': "0+5x120",
     },
+    "TocsinDeadLetters": {f"tocsin_alerts_dead_letter_bytes{{{SINK}}}": "0x60 800x60"},
     "TocsinCircuitOpen": {f"tocsin_alerts_circuit_state{{{SINK}}}": "2x60 1x60"},
     "TocsinSinkBacklog": {f"tocsin_alerts_waiting{{{SINK}}}": "900-5x120"},
     "TocsinNoEvents": {OPEN: NEVER, EVENTS: "0+100x100 10000x20"},
@@ -152,6 +154,7 @@ QUIET: Final[Given] = {
     SIGNED: "9x120",
     f"tocsin_alerts_waiting{{{SINK}}}": NEVER,
     f"tocsin_alerts_circuit_state{{{SINK}}}": NEVER,
+    f"tocsin_alerts_dead_letter_bytes{{{SINK}}}": NEVER,
     f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": NEVER,
     f'tocsin_alerts_dropped_total{{reason="flood", {SINK}}}': NEVER,
 }

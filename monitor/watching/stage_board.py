@@ -31,7 +31,8 @@ class StageBoard:
 
     def look(self, cases: Iterable[Case]) -> None:
         """Take in how far those of ``cases`` are that train now, and where those have ended that did before."""
-        now = {case.model: case for case in sorted(cases, key=lambda case: case.since) if case.phase == "train"}
+        training = [case for case in cases if case.phase == "train"]
+        now = {case.model: case for case in sorted(training, key=lambda case: case.since)}
         for model in self._shown.keys() - now.keys():
             self._show(self._shown.pop(model), over=True)
         for model, case in now.items():

@@ -224,7 +224,7 @@ def test_a_metric_that_is_renamed_names_the_dashboards_that_it_breaks(labels: di
     renamed = set(labels) - {"tocsin_responses_waiting"} | {"tocsin_responses_pending"}
     missing = unknown([(target.panel, target.expr) for target in TARGETS], {*renamed, *OF_PROMETHEUS})
     assert missing == {
-        "tocsin_responses_waiting": ["fleet: Waits for a person", "response: How long persons are waited for"]
+        "tocsin_responses_waiting": ["fleet: Waits for a person", "response: Responses that wait for a person"]
     }
 
 

@@ -180,7 +180,7 @@ def test_the_way_back_and_the_cure_are_seen(told: Told) -> None:
     for action in ("rollback", "retraining", "promotion"):
         assert told.highest("response: Responses by outcome", action=action, outcome="done") >= 1
     assert told.highest("response: Responses by outcome", action="promotion", outcome="proposed") >= 1
-    (waiting,) = told.panel("response: How long persons are waited for")
+    (waiting,) = told.panel("response: Responses that wait for a person")
     assert waiting.values[-1] == 0
     assert told.figures["serving"] == RETRAINED
 
