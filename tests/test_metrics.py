@@ -26,6 +26,7 @@ tocsin_events_total model,version
 tocsin_future_events_total model
 tocsin_id_conflicts_total model
 tocsin_importance_ratio feature,model,of,version
+tocsin_incident_findings_dismissed_total model
 tocsin_incident_findings_folded_total model
 tocsin_incidents_open model
 tocsin_incidents_total activity,family,model
