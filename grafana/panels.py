@@ -9,7 +9,10 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 NEEDED: Final = frozenset({"title", "size", "description", "empty", "queries"})
-WANTED: Final = frozenset({"type", "unit", "min", "max", "decimals", "limits", "word", "colour_by", "dashed", "units"})
+WANTED: Final = frozenset(
+    {"type", "unit", "min", "max", "decimals", "limits", "word", "colour_by", "dashed", "units", "alerts", "to"}
+)
+LETTERS: Final = "ABCDEFGH"
 OF_LINES: Final = frozenset({"log", "bars", "fill", "steps"})
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 NO_LEGEND: Final = {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []}
@@ -24,6 +27,17 @@ BARS: Final = {
     "namePlacement": "auto",
     "sizing": "auto",
 }
+CELLS: Final = {
+    "calculate": False,
+    "color": {"mode": "scheme", "scheme": "Cividis", "steps": 64, "exponent": 1, "reverse": False, "fill": "#000000"},
+    "cellGap": 1,
+    "rowsFrame": {"layout": "auto", "value": "value"},
+    "showValue": "never",
+    "yAxis": {"axisPlacement": "left", "reverse": False},
+    "exemplars": {"color": "rgba(255,255,255,0.7)"},
+    "filterValues": {"le": -1},
+}
+"""A heatmap whose rows are the series. Cividis looks the same to all eyes."""
 STRIPES: Final = {"mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.85}
 
 
@@ -42,10 +56,12 @@ def panel(spec: Json, frame: Json) -> Json:
     """A panel, but for its number and place.
 
     A row says ``title``, ``size``, ``description``, ``empty`` (what is shown where there is no data) and ``queries``
-    (``expr``, ``legend``; ``instant`` ones are asked for the end of the range only). Where wanted also: ``type``,
+    (``expr``, ``legend``; ``instant`` ones are asked for the end of the range only, and those with an ``exemplar`` for
+    the incidents behind the numbers, too). Where wanted also: ``type``,
     ``unit``, ``min``, ``max``, ``decimals``, ``limits`` (the colour from a value on), ``word`` (of the frame's words),
     ``colour_by`` (`name`: of the frame's colours, or `none`), ``dashed`` (the legend of a limit), ``units`` by legend,
-    and of lines ``log``, ``bars``, ``fill`` (how opaque) and ``steps``.
+    ``alerts`` (rules whose runbooks it links to), ``to`` (the dashboard that a click on a series opens), and of lines
+    ``log``, ``bars``, ``fill`` (how opaque) and ``steps``. Colours are names of the frame's palette.
     """
     if unknown := spec.keys() - NEEDED - WANTED - OF_LINES:
         raise ValueError(f"panel {spec['title']!r}: {', '.join(sorted(unknown))} means nothing; see panels.py")
@@ -57,7 +73,7 @@ def panel(spec: Json, frame: Json) -> Json:
         "datasource": SOURCE,
         "fieldConfig": {"defaults": _defaults(spec, kind, frame), "overrides": list(_overrides(spec, frame))},
         "options": _options(spec, kind),
-        "targets": [_target(query, "ABCDEFGH"[i], frame) for i, query in enumerate(spec["queries"])],
+        "targets": [_target(query, LETTERS[i], frame) for i, query in enumerate(spec["queries"])],
     }
 
 
@@ -70,6 +86,7 @@ def _target(query: Json, letter: str, frame: Json) -> Json:
         "legendFormat": query["legend"],
         "editorMode": "code",
         "range": not now,
+        "exemplar": query.get("exemplar", False),
         "instant": now,
     }
 
@@ -77,19 +94,26 @@ def _target(query: Json, letter: str, frame: Json) -> Json:
 def _defaults(spec: Json, kind: str, frame: Json) -> Json:
     limits = spec.get("limits", {None: "text" if kind != "timeseries" else "green"})
     plain = kind == "timeseries" or spec.get("colour_by")
+    colours = frame["palette"]
     return {
         "unit": spec.get("unit", "none"),
         "noValue": spec["empty"],
-        "color": {"mode": "palette-classic" if plain else "thresholds"},
-        "thresholds": {"mode": "absolute", "steps": [{"value": at, "color": name} for at, name in limits.items()]},
-        "mappings": [_words(frame["words"][spec["word"]])] if "word" in spec else [],
+        "color": {"mode": "shades", "fixedColor": colours["blue"]} if plain else {"mode": "thresholds"},
+        "thresholds": {"mode": "absolute", "steps": [{"value": at, "color": colours[to]} for at, to in limits.items()]},
+        "mappings": [_words(frame["words"][spec["word"]], colours)] if "word" in spec else [],
         **{key: spec[key] for key in ("min", "max", "decimals") if key in spec},
+        "links": [_opens(frame["opens"][spec["to"]])] if "to" in spec else [],
         "custom": _drawing(spec, kind),
     }
 
 
-def _words(words: Mapping[int, list[str]]) -> Json:
-    shown = {str(n): {"text": text, "color": colour, "index": n} for n, (text, colour) in words.items()}
+def _opens(spec: Json) -> Json:
+    """What a click on a series opens."""
+    return {"title": spec["title"], "url": spec["url"], "targetBlank": False}
+
+
+def _words(words: Mapping[int, list[str]], colours: Mapping[str, str]) -> Json:
+    shown = {str(n): {"text": text, "color": colours[name], "index": n} for n, (text, name) in words.items()}
     return {"type": "value", "options": shown}
 
 
@@ -114,20 +138,25 @@ def _drawing(spec: Json, kind: str) -> Json:
 
 
 def _overrides(spec: Json, frame: Json) -> Iterator[Json]:
+    """Each query has a hue, and its series shades of that: names and number of series are not known beforehand."""
+    colours = frame["palette"]
+    if spec.get("type", "timeseries") == "timeseries":
+        for letter, hue in zip(LETTERS[: len(spec["queries"])], frame["hues"], strict=False):
+            yield _override(letter, "byFrameRefID", color={"mode": "shades", "fixedColor": colours[hue]})
     if spec.get("colour_by") == "name":
         for word, colour in frame["colours"].items():
-            yield _override(f"/\\b{word}\\b/", color={"mode": "fixed", "fixedColor": colour})
+            yield _override(f"/\\b{word}\\b/", color={"mode": "fixed", "fixedColor": colours[colour]})
     if "dashed" in spec:
-        limit = {"mode": "fixed", "fixedColor": "red"}
+        limit = {"mode": "fixed", "fixedColor": colours["red"]}
         line = {"custom.lineStyle": {"fill": "dash", "dash": [10, 10]}, "custom.fillOpacity": 0}
         yield _override(f"/^{spec['dashed']}$/", color=limit, **line)
     for name, unit in spec.get("units", {}).items():
         yield _override(f"/{name}/", unit=unit)
 
 
-def _override(pattern: str, **properties: Any) -> Json:
+def _override(which: str, by: str = "byRegexp", **properties: Any) -> Json:
     return {
-        "matcher": {"id": "byRegexp", "options": pattern},
+        "matcher": {"id": by, "options": which},
         "properties": [{"id": name, "value": value} for name, value in properties.items()],
     }
 
@@ -138,6 +167,13 @@ def _options(spec: Json, kind: str) -> Json:
         return {"colorMode": look, "graphMode": "none", "textMode": "auto", "reduceOptions": LAST, "wideLayout": True}
     if kind == "bargauge":
         return BARS | {"reduceOptions": LAST, "legend": NO_LEGEND}
+    if kind == "heatmap":
+        ends = {key: spec[key] for key in ("min", "max") if key in spec}
+        return CELLS | {
+            "color": {**CELLS["color"], **ends},
+            "legend": {"show": True},
+            "tooltip": {"mode": "single", "showColorScale": True},
+        }
     if kind == "state-timeline":
         return STRIPES | {"legend": NO_LEGEND, "tooltip": TOOLTIP | {"mode": "single", "sort": "none"}}
     return {"legend": LEGEND, "tooltip": TOOLTIP}

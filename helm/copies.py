@@ -1,4 +1,4 @@
-"""Brings into the chart what lies elsewhere, because Helm reads nothing outside of a chart: dashboards, and the schema.
+"""Brings into the chart what lies elsewhere, because Helm reads nothing outside of a chart: dashboards, rules, schema.
 
 `make chart` writes the copies. `python helm/copies.py --check` only says which are out of date, and fails if any are.
 """  # noqa: INP001 - a script, no package
@@ -15,6 +15,7 @@ from monitor.schemas import documents
 ROOT: Final = Path(__file__).parent.parent
 CHART: Final = ROOT / "helm" / "tocsin"
 DASHBOARDS: Final = CHART / "dashboards"
+RULES: Final = CHART / "rules"
 VALUES: Final = CHART / "values.schema.json"
 CONFIG: Final = "tocsin.config.v1.schema.json"
 
@@ -26,6 +27,7 @@ NEEDED: Final = ["kafka", "models"]
 def copies() -> dict[Path, str]:
     """What each copy must hold, by its path."""
     wanted = {DASHBOARDS / path.name: path.read_text() for path in (ROOT / "grafana" / "dashboards").glob("*.json")}
+    wanted |= {RULES / path.name: path.read_text() for path in (ROOT / "prometheus" / "rules").glob("*.yaml")}
     values = with_config(json.loads(VALUES.read_text()), documents()[CONFIG])
     return {**wanted, VALUES: json.dumps(values, indent=2) + "\n"}
 
@@ -40,7 +42,7 @@ def with_config(values: dict[str, Any], config: dict[str, Any]) -> dict[str, Any
 
 def stale(wanted: dict[Path, str]) -> list[Path]:
     """Copies that are missing or differ, and those whose original is gone."""
-    left_over = [path for path in DASHBOARDS.glob("*") if path not in wanted]
+    left_over = [path for folder in (DASHBOARDS, RULES) for path in folder.glob("*") if path not in wanted]
     return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text] + left_over
 
 
@@ -53,7 +55,8 @@ def main(arguments: list[str]) -> None:
         return
     if arguments:
         sys.exit("usage: python helm/copies.py [--check]")
-    DASHBOARDS.mkdir(exist_ok=True)
+    for folder in (DASHBOARDS, RULES):
+        folder.mkdir(exist_ok=True)
     for path in stale(wanted):
         if path in wanted:
             path.write_text(wanted[path])

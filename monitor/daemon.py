@@ -38,7 +38,7 @@ from monitor.open_requests import CHECKPOINTS, open_requests
 from monitor.oracle import Elsewhere
 from monitor.outlet_ends import DescriptorEnd, TopicEnd
 from monitor.outlets import Background, Outlet
-from monitor.response import ANSWERS, NoResponse, Responding
+from monitor.response import ANSWERS, RETRAININGS, NoResponse, Responding
 from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
@@ -55,7 +55,12 @@ from monitor.watching.alert_metrics import AlertMetrics
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
+from monitor.watching.otlp import OtlpStages
+from monitor.watching.process_metrics import gpus_of_this_machine, watch_process
+from monitor.watching.response_board import ResponseBoard
+from monitor.watching.response_metrics import ResponseMetrics
 from monitor.watching.schedule_metrics import ScheduleMetrics
+from monitor.watching.stages import NoStages, Stages
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.durable import sync_folder
@@ -125,8 +130,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         raise ConfigError(None, [Problem("models", "no model is named: there is nothing to watch")])
     stop = Stop()
     settings = kafka_settings(config.kafka)
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, version, time.time)
+    registry, metrics = _figures(version)
     health = Health(time.monotonic)
     with ExitStack() as stack:
         store = stack.enter_context(CheckpointStore(config.state_dir / CHECKPOINTS))
@@ -142,6 +146,7 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
             responding = open_responder(config, mode, charged, audit, time.time)
         stack.callback(responding.close)
         _admin(stack, config)
+        stages = _stages(stack, config, version)
         alert_metrics = AlertMetrics(registry)
         around = Surroundings(
             registries,
@@ -175,14 +180,23 @@ def run(config: Config, mode: Mode, role: Acting, version: str) -> None:
         take = partial(take_findings, schedule.inbox, responding, news, book)
         orders = ClosingDesk(config.state_dir / CLOSINGS, house(config).approvers, _complain)
         follow = partial(take_orders, orders, news, book)
-        over = Supervision(stop, health, metrics, _in_turn(take, follow, unread.look))
+        board = ResponseBoard(
+            ResponseMetrics(registry), responding, audit, config.state_dir / RETRAININGS, config.models, time.time
+        )
+        over = Supervision(stop, health, metrics, _in_turn(take, follow, unread.look, board.look))
         with suppress(StoppedError):
             when_reachable(lambda: require_empty_group(settings, sleep=stop.wait), over)
-            loop, source = _loop(parts, responding, settings, store, metrics, config, news)
+            loop, source = _loop(parts, responding, settings, store, metrics, config, news, stages)
             supervise(loop, source, SoleMember(settings, source.other_members, time.monotonic), over)
         log.info("stopped")
         unread.close()
         audit.append("stop", {})
+
+
+def _figures(version: str) -> tuple[CollectorRegistry, Metrics]:
+    registry = CollectorRegistry()
+    watch_process(registry, gpus_of_this_machine())
+    return registry, Metrics(registry, version, time.time)
 
 
 def open_configured(config: Config, name: str, anchors: Anchors | None = None) -> FileRegistry:
@@ -221,6 +235,15 @@ def _admin(stack: ExitStack, config: Config) -> None:
         desk = FolderDesk(config.state_dir / ANSWERS)
         admin = stack.enter_context(AdminListener(config.admin.listen, config.admin.token(), desk))
         log.info("admin listening", listen=config.admin.listen, port=admin.address[1])
+
+
+def _stages(stack: ExitStack, config: Config, version: str) -> Stages:
+    """Who is told of the loop's stages: a collector of traces, where one is configured."""
+    if config.tracing.endpoint is None:
+        return NoStages()
+    stages = OtlpStages(config.tracing.endpoint, config.tracing.share, version)
+    stack.callback(stages.close)
+    return stages
 
 
 def _sinks(stack: ExitStack, config: Config, metrics: AlertMetrics, version: str) -> list[Outlet]:
@@ -314,6 +337,7 @@ def _loop(
     metrics: Metrics,
     config: Config,
     news: deque[News],
+    stages: Stages,
 ) -> tuple[Loop, KafkaSource]:
     sources: list[KafkaSource] = []
 
@@ -334,6 +358,7 @@ def _loop(
             time.time,
             news,
             open_keeping(config, time.time),
+            stages,
         ),
         LoopSettings(settle_seconds=config.checkpoint_every_seconds),
     )

@@ -67,15 +67,16 @@ def explain(state: Path, uid: str, registry: Callable[[str], Registry] | None = 
 
     ``registry`` opens that of a model; without it nothing is said of versions.
     """
-    messages = _messages(state / INCIDENTS, uid)
+    messages = messages_of(state / INCIDENTS, uid)
     uid = messages[-1]["uid"]
     windows = [line for line in read_lines(state / WINDOWS) if line.get("incident") == uid]
     requests = [line for line in read_lines(state / REQUESTS) if line.get("incident") == uid]
-    records = _records(state / FILE_NAME, uid)
-    keys = dict.fromkeys(r.body["case"]["key"] for r in records if isinstance(r.body.get("case"), dict))
-    moves = [] if registry is None else _moves(registry(messages[-1]["model"]), messages[-1], list(keys))
-    removed = {key: found for key in keys if (found := _removed(state / RETRAININGS / results_of(key) / REMOVED))}
-    missed = _missed(state, uid) or messages[-1].get("missed", "")
+    log = state / FILE_NAME
+    records = about(list(read_while_written(log)) if log.exists() else [], uid)
+    keys = case_keys(records)
+    moves = [] if registry is None else moves_of(registry(messages[-1]["model"]), messages[-1], keys)
+    removed = removed_rows(state, keys)
+    missed = hunt_summary(state, uid) or messages[-1].get("missed", "")
     return Explanation(uid, messages, windows, requests, records, moves, removed, missed)
 
 
@@ -146,7 +147,8 @@ def _record(record: Record) -> Iterator[str]:
     yield f"{record.kind} {about}: {event}" + (f" ({detail})" if detail else "")
 
 
-def _messages(path: Path, uid: str) -> list[dict[str, Any]]:
+def messages_of(path: Path, uid: str) -> list[dict[str, Any]]:
+    """The messages about the one incident whose uid begins so, oldest first. Raises `ExplainError`."""
     found = [line for line in read_lines(path) if uid and str(line.get("uid", "")).startswith(uid)]
     names = sorted({line["uid"] for line in found})
     if len(names) != 1:
@@ -155,21 +157,26 @@ def _messages(path: Path, uid: str) -> list[dict[str, Any]]:
     return found
 
 
-def _records(log: Path, uid: str) -> list[Record]:
-    """Those about the incident, and about the one whose cases are its own."""
-    every = list(read_while_written(log)) if log.exists() else []
+def about(every: Sequence[Record], uid: str) -> list[Record]:
+    """The records about the incident, and about the one whose cases are its own."""
     names = {uid, *(r.body["with"] for r in every if r.kind == SHARED and r.body["incident"] == uid)}
     return [record for record in every if any(concerns(record, name) for name in names)]
 
 
-def _moves(registry: Registry, last: dict[str, Any], keys: Sequence[str]) -> list[Move]:
+def case_keys(records: Sequence[Record]) -> list[str]:
+    """The cases that these records are about."""
+    return list(dict.fromkeys(r.body["case"]["key"] for r in records if isinstance(r.body.get("case"), dict)))
+
+
+def moves_of(registry: Registry, last: dict[str, Any], keys: Sequence[str]) -> list[Move]:
     """Those of the versions that the incident names, and those that its cases made."""
     named = {last["version"], last.get("last_known_good"), last.get("first_poisoned")}
     named |= {action["target"] for action in last["action"]}
     return [m for m in registry.history() if m.version in named or any(f"[{key}]" in m.reason for key in keys)]
 
 
-def _missed(state: Path, uid: str) -> str:
+def hunt_summary(state: Path, uid: str) -> str:
+    """What a hunt has found, empty where there was none. Raises `ExplainError`."""
     path = state / HUNTS / check_name(uid, "incident") / "summary.json"
     if not path.exists():
         return ""
@@ -179,7 +186,13 @@ def _missed(state: Path, uid: str) -> str:
         raise ExplainError(f"{path}: is no summary of a hunt: {error!r}") from error
 
 
-def _removed(path: Path) -> dict[str, int]:
+def removed_rows(state: Path, keys: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Training rows that the retrainings among these cases took out, by screen."""
+    places = {key: state / RETRAININGS / results_of(key) / REMOVED for key in keys}
+    return {key: found for key, path in places.items() if (found := _screens(path))}
+
+
+def _screens(path: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     return dict(Counter(read_table(path, text=["id", "reason", "screen"]).strings("screen").tolist()))

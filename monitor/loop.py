@@ -17,6 +17,7 @@ from monitor.sources.source import Chunk, Committed, Listener, Partition, Source
 from monitor.state.settlement import Settlement
 from monitor.teller import Teller
 from monitor.watch import Watch
+from monitor.watching.stages import NOBODY, NoStages, Stages
 from monitor.window import ClosedWindow
 
 News: TypeAlias = Prepared | Hunted | Dismissal
@@ -39,7 +40,8 @@ class Parts:
     gives seconds since the epoch: it decides what is idle, what is from the future and when to settle, nothing else.
     ``news`` is what came from beside the loop, which takes it from there: new versions, results of hunts, and orders to
     close an incident.
-    ``keeping`` gets labels that were joined with their events.
+    ``keeping`` gets labels that were joined with their events. ``stages`` is told of a turn that something came in for
+    (`turn`), of each window in it (`judge`, with `score`, `detect` and `tell`), and of checkpoints (`settle`).
     """
 
     connect: Callable[[Listener], Source]
@@ -51,6 +53,7 @@ class Parts:
     clock: Callable[[], float]
     news: deque[News] = field(default_factory=deque)
     keeping: Keeping = field(default_factory=NotKept)
+    stages: Stages = field(default_factory=NoStages)
 
 
 class Loop:
@@ -88,8 +91,9 @@ class Loop:
             self._unsettled |= self._parts.teller.respond()  # first: it goes on while the source is away
             self._take_news()
         chunks = self._source.poll(self._settings.max_messages, self._settings.poll_seconds)
-        for closed in self._take(chunks, now):
-            self._judge(closed)
+        with self._parts.stages.stage("turn", chunks=len(chunks)) if chunks else NOBODY:
+            for closed in self._take(chunks, now):
+                self._judge(closed)
         if now - self._settled_at >= self._settings.settle_seconds:
             self.settle()
         return bool(chunks)
@@ -114,10 +118,11 @@ class Loop:
         self._commit()
         offsets = dict(self._parts.intake.positions)
         if self._unsettled and offsets:
-            self._parts.keeping.flush()
-            self._uncommitted = (offsets, self._parts.settlement.save(offsets))
-            self._unsettled = False
-            self._commit()
+            with self._parts.stages.stage("settle"):
+                self._parts.keeping.flush()
+                self._uncommitted = (offsets, self._parts.settlement.save(offsets))
+                self._unsettled = False
+                self._commit()
 
     def close(self) -> None:
         """Leave, without settling."""
@@ -154,8 +159,16 @@ class Loop:
         ``at``: when it came to be, in event time, where it has no events that say so.
         """
         self._unsettled = True
-        intake, watch = self._parts.intake, self._parts.watches[closed.model]
-        window = watch.window(closed, intake.fresh(closed.batch))
+        judging = self._parts.stages.stage(
+            "judge", model=closed.model, version=closed.version, window=closed.index, events=len(closed.batch)
+        )
+        with judging:
+            self._judge_window(closed, at)
+
+    def _judge_window(self, closed: ClosedWindow, at: float) -> None:
+        intake, watch, stage = self._parts.intake, self._parts.watches[closed.model], self._parts.stages.stage
+        with stage("score"):
+            window = watch.window(closed, intake.fresh(closed.batch))
         if watch.reads(closed):
             intake.remember(window, watch.versions(closed.version).schema.classes)
         for answers in self._parts.answering.due(closed):
@@ -164,8 +177,10 @@ class Loop:
         labels = intake.labels(closed.model, closed.version)
         if labels is not None:
             self._parts.keeping.labels(closed.model, watch.versions(closed.version).schema, labels)
-        judged = watch.judge(window, labels)
-        self._parts.teller.tell(closed, judged, watch, at)
+        with stage("detect"):
+            judged = watch.judge(window, labels)
+        with stage("tell"):
+            self._parts.teller.tell(closed, judged, watch, at)
 
     def on_assigned(self, partitions: Mapping[Partition, Committed | None]) -> Mapping[Partition, int]:
         """At the start, resume from the checkpoint that the broker's commits name.

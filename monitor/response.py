@@ -32,6 +32,14 @@ RESULTS: Final[Mapping[Phase, Literal["proposed", "done", "declined", "withdrawn
 class Responding(Protocol):
     """Decides and acts; `rollback.response.responder.Responder` is the one that does."""
 
+    @property
+    def cases(self) -> Mapping[str, Case]:
+        """Every case by its key, over and open."""
+
+    @property
+    def holding(self) -> str:
+        """Why no step is begun; empty where nothing is held."""
+
     def consider(self, finding: Finding) -> None:
         """Decide about a finding."""
 
@@ -65,6 +73,13 @@ class Responding(Protocol):
 
 class NoResponse:
     """For `replay` and the role watcher: nothing outside is touched."""
+
+    holding = ""
+
+    @property
+    def cases(self) -> Mapping[str, Case]:
+        """See `Responding`."""
+        return {}
 
     def consider(self, finding: Finding) -> None:
         """See `Responding`."""

@@ -94,7 +94,7 @@ class Schedule:
         self._scheduler.add_listener(self._told, EVENT_JOB_MISSED | sum(OUTCOMES))
         chosen = trigger or interval
         for i, job in enumerate(self._jobs.values()):
-            metrics.known(job.name)
+            metrics.known(job.name, job.seconds)
             self._scheduler.add_job(
                 job.run,
                 chosen(job, i / len(self._jobs)),

@@ -78,9 +78,9 @@ class Teller:
             model, version, pointers.last_known_good, at, window, judged.verdict, judged.evidence, asking, since
         )
         incidents = self._book.consider(seen)
-        if seen.finding and not any(incident.activity != "close" for incident in incidents):
-            self._metrics.folded(model)
         uid = self._book.uid(model, version)
+        if seen.finding and not any(incident.activity != "close" for incident in incidents):
+            (self._metrics.folded if uid else self._metrics.dismissed)(model)
         if uid and asking:
             self._ask(uid, closed, judged, watch, at)
         if rows := about_rows(judged.evidence):
@@ -172,7 +172,7 @@ class Teller:
             taken = action(case)
             news = self._book.acted(uid, taken, self._at)
             if news:
-                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model))
+                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model), uid)
                 log.warning("response", action=taken.action, target=taken.target, result=taken.result, why=taken.detail)
             told += news
         return told + (self._book.remedied(uid, self._at) if remedied(cases) else [])
@@ -191,7 +191,7 @@ class Teller:
             close_reason=incident.close_reason,
         )
         self._tell(incident)
-        self._metrics.incident(incident.model, incident.family, incident.activity)
+        self._metrics.incident(incident.model, incident.family, incident.activity, incident.uid)
         if incident.activity == "close":
             self._desk.close(incident.uid)
 

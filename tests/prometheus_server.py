@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -50,15 +50,19 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Scrapes ``targets`` (job: port on this machine) twice a second; a context manager."""
+    """Scrapes ``targets`` (job: port on this machine) twice a second, and asks ``rules`` every second.
 
-    def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
+    A context manager.
+    """
+
+    def __init__(self, folder: Path, targets: Mapping[str, int], rules: Collection[Path] = ()) -> None:
         self._folder = folder
         self.port = free_port()
         jobs = [
             {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()
         ]
-        config = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"}, "scrape_configs": jobs}
+        often = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+        config = {"global": often, "scrape_configs": jobs, "rule_files": [str(path.resolve()) for path in rules]}
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,6 +72,7 @@ class Prometheus:
             f"--config.file={self._folder / 'prometheus.yaml'}",
             f"--storage.tsdb.path={self._folder / 'storage'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            "--enable-feature=exemplar-storage",
         ]
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "1"})
@@ -95,6 +100,11 @@ class Prometheus:
         found = self._ask("query_range", query=expr, start=start, end=end, step=step)
         return [Series(each["metric"], [float(value) for _, value in each["values"]]) for each in found["result"]]
 
+    def exemplars(self, expr: str, start: float, end: float) -> list[dict[str, str]]:
+        """The labels of all exemplars behind an expression."""
+        found = self._ask("query_exemplars", query=expr, start=start, end=end)
+        return [dict(each["labels"]) for series in found for each in series["exemplars"]]
+
     def last_seen(self, job: str) -> float:
         """When a target was last scraped with success."""
         (found,) = self.at(f'max_over_time(timestamp(tocsin_build_info{{job="{job}"}})[1h:500ms])', time.time())
@@ -104,6 +114,10 @@ class Prometheus:
         """The values of a label of a metric."""
         found = self._ask(f"label/{name}/values", **{"match[]": metric, "start": start, "end": end})
         return list(found)
+
+    def rules(self) -> list[dict[str, Any]]:
+        """What Prometheus says of its rules: name, health, last error."""
+        return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, **parameters: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"

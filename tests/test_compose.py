@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from prometheus_server import program
 from typer.main import get_command
 
 from monitor.cli.main import COMMANDS, application
@@ -84,6 +86,13 @@ FILE = {
 """The part of the Compose Specification that the file uses."""
 
 
+def checked(*command: str) -> str:
+    """What a tool of Prometheus says of a file that it takes."""
+    done = subprocess.run([program(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def mounts() -> list[tuple[str, str, str]]:
     """What is mounted: source, target and how."""
     found = [volume for service in SERVICES.values() for volume in service.get("volumes", ())]
@@ -141,17 +150,55 @@ def test_prometheus_asks_the_demonstration_and_knows_the_alerts() -> None:
     assert list(rules.glob("*.yaml"))
 
 
+def test_prometheus_takes_its_file_and_the_rules(tmp_path: Path) -> None:
+    text = (ROOT / "compose" / "prometheus.yaml").read_text()
+    rules = ROOT / "prometheus" / "rules"
+    (tmp_path / "prometheus.yaml").write_text(text.replace("/etc/prometheus/rules", str(rules)))
+    said = checked("promtool", "check", "config", str(tmp_path / "prometheus.yaml"))
+    assert f"{len(list(rules.glob('*.yaml')))} rule files found" in said
+
+
+def test_alertmanager_takes_its_file_and_is_told_by_prometheus() -> None:
+    assert "SUCCESS" in checked("amtool", "check-config", str(ROOT / "compose" / "alertmanager.yaml"))
+    config = yaml.safe_load((ROOT / "compose" / "prometheus.yaml").read_text())
+    (told,) = config["alerting"]["alertmanagers"]
+    assert told["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert "127.0.0.1:9093:9093" in SERVICES["alertmanager"]["ports"]
+
+
+def test_alertmanager_holds_back_only_alerts_that_there_are() -> None:
+    config = yaml.safe_load((ROOT / "compose" / "alertmanager.yaml").read_text())
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "prometheus" / "rules").glob("*.yaml")]
+    alerts = {rule.get("alert") for file in files for group in file["groups"] for rule in group["rules"]}
+    named = set(re.findall(r"Tocsin[A-Z]\w+", str(config["inhibit_rules"])))
+    assert named
+    assert named <= alerts
+
+
 @pytest.mark.parametrize("what", ["datasources", "dashboards"])
 def test_grafana_is_provisioned(what: str) -> None:
     provisioned = {target: ROOT / source for source, target, _ in mounts()}
     (path,) = provisioned[f"/etc/grafana/provisioning/{what}"].glob("*.yaml")
     found = yaml.safe_load(path.read_text())
     if what == "datasources":
-        (source,) = found["datasources"]
-        assert source["url"].removeprefix("http://").partition(":")[0] in SERVICES
+        hosts = {source["url"].removeprefix("http://").partition(":")[0] for source in found["datasources"]}
+        assert hosts == {"prometheus", "alertmanager"}
+        assert hosts <= SERVICES.keys()
     else:
         assert found["providers"][0]["options"]["path"] == DASHBOARDS
         assert provisioned[DASHBOARDS] == ROOT / "grafana" / "dashboards"
+        home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+        assert (provisioned[str(home.parent)] / home.name).exists()
+
+
+def test_the_runbooks_lie_where_the_dashboards_lead() -> None:
+    frame = yaml.safe_load((ROOT / "grafana" / "frame.yaml").read_text())
+    provisioned = {target: ROOT / source for source, target, _ in mounts()}
+    assert provisioned[f"/usr/share/grafana{frame['places']['docs']}"] == ROOT / "docs"
+
+
+def test_prometheus_keeps_the_incidents_behind_the_numbers() -> None:
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
 
 
 def test_the_demonstration_is_asked_for_what_it_can_do() -> None:

@@ -47,6 +47,8 @@ def test_on_generated_traffic_the_drift_is_let_be_and_the_backdoor_is_rolled_bac
     check(figures)
     assert "rollback: done" in told
     assert "The incident is closed: resolved." in told
+    assert told.rstrip().endswith(f"The report on the incident, as a page: {tmp_path / 'report.html'}")
+    assert "poisoning (backdoor)" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert verify(tmp_path / "state" / FILE_NAME).records >= 2
     windows = [json.loads(w) for w in (tmp_path / "state" / "windows.ndjson").read_text().splitlines()]
     assert len(windows) == figures["windows"]

@@ -78,11 +78,18 @@ def test_an_image_holds_the_versions_that_everything_is_tested_with(lock: str) -
     assert pins(f"requirements/{lock}.lock").items() <= pins("requirements.lock").items()
 
 
-@pytest.mark.parametrize("lock", ["watcher", "retrain", "build", "charts"])
+@pytest.mark.parametrize("lock", ["watcher", "retrain", "build", "charts", "tracing"])
 def test_everything_is_installed_by_hash(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.lock").read_text()
     entries = re.split(r"^(?=[\w.-]+(?:\[.*\])?==)", text, flags=re.MULTILINE)
     assert [entry for entry in entries if "==" in entry and "--hash=sha256:" not in entry] == []
+
+
+def test_what_traces_need_fits_what_is_in_the_image() -> None:
+    image, more = pins("requirements/watcher.lock"), pins("requirements/tracing.lock")
+    both = image.keys() & more.keys()
+    assert both
+    assert {name: more[name] for name in both} == {name: image[name] for name in both}
 
 
 def test_the_watcher_holds_what_it_needs_and_nothing_to_train_with() -> None:

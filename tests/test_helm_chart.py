@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -228,10 +229,56 @@ def test_what_the_chart_copies_is_current() -> None:
 
 
 def test_every_dashboard_is_a_config_map_that_grafana_finds(releases: dict[str, list[dict[str, Any]]]) -> None:
-    dashboards = {path.name: path.read_text() for path in (CHART / "dashboards").glob("*.json")}
-    found = [o for o in releases["minimal-values"] if o["metadata"]["labels"].get("grafana_dashboard") == "1"]
-    assert {name: text for each in found for name, text in each["data"].items()} == dashboards
-    assert "tocsin.json" in dashboards
+    originals = {path.name: json.loads(path.read_text()) for path in (CHART / "dashboards").glob("*.json")}
+    found = {name: board for each in maps(releases["minimal-values"]) for name, board in boards(each).items()}
+    assert {name: without_links(board) for name, board in found.items()} == {
+        name: without_links(board) for name, board in originals.items()
+    }
+    assert set(found) == {f"tocsin-{name}.json" for name in ("fleet", "model", "response", "pipeline")}
+
+
+def test_unless_said_no_link_of_a_dashboard_leads_to_a_page_that_nobody_serves(
+    releases: dict[str, list[dict[str, Any]]],
+) -> None:
+    for each in maps(releases["minimal-values"]):
+        for board in boards(each).values():
+            urls = links(board)
+            assert {url for url in urls if not url.startswith(("/d/tocsin-", "/alerting/list?search="))} == set()
+            assert any(url.startswith("/alerting/list?search=Tocsin") for url in urls)
+
+
+def test_the_links_of_the_dashboards_lead_where_the_values_say() -> None:
+    given = "dashboards.docs=https://wiki.example/tocsin/,dashboards.reports=https://soc.example/reports/"
+    for each in maps(rendered("-f", MINIMAL, "--set", given)):
+        for board in boards(each).values():
+            places = {each["name"]: each["query"] for each in board["templating"]["list"] if each.get("hide") == 2}
+            assert places == {"docs": "https://wiki.example/tocsin", "reports": "https://soc.example/reports/"}
+            assert {"${reports}", "${docs}/runbooks"} <= links(board)
+
+
+def test_an_address_that_breaks_out_of_a_dashboard_is_refused() -> None:
+    assert "dashboards" in refusal("-f", MINIMAL, "--set-string", 'dashboards.reports=https://a/"x')
+
+
+def maps(release: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The objects that hold dashboards."""
+    return [each for each in release if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+
+
+def boards(of: dict[str, Any]) -> dict[str, Any]:
+    return {name: json.loads(text) for name, text in of["data"].items()}
+
+
+def links(board: dict[str, Any]) -> set[str]:
+    """Where the board and its panels lead."""
+    found = [*board["links"], *(link for panel in board["panels"] for link in panel.get("links", ()))]
+    return {link["url"] for link in found}
+
+
+def without_links(board: dict[str, Any]) -> dict[str, Any]:
+    panels = [{key: value for key, value in panel.items() if key != "links"} for panel in board["panels"]]
+    chosen = [each for each in board["templating"]["list"] if each.get("hide") != 2]
+    return {**board, "links": [], "panels": panels, "templating": {"list": chosen}}
 
 
 def test_the_chart_and_what_it_installs_have_one_version() -> None:

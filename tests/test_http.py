@@ -97,7 +97,7 @@ def test_readiness_does_not_depend_on_the_verdict(
     health.loaded = health.assigned = True
     metrics = Metrics(registry, "1", clock)
     verdict = {"family": family, "hypothesis": None, "confidence": 1.0, "family_confidence": 1.0}
-    metrics.window({"model": "nids", "version": "1", "events": 1, "detectors": {}, "verdict": verdict})
+    metrics.window({"model": "nids", "version": "1", "events": 1, "at": 1.0, "detectors": {}, "verdict": verdict})
     metrics.incident("nids", family, "create")
     metrics.incidents_open("nids", 1)
     assert ask(listener, "/readyz")[0] == 200

@@ -26,6 +26,7 @@ from monitor.sources.source import Listener
 from monitor.state.checkpoint import CheckpointStore
 from monitor.state.settlement import Checkpoints
 from monitor.watching.metrics import Metrics
+from monitor.watching.stages import NoStages, RememberedStages, Stages
 from rollback.manifest import Draft
 from rollback.registry.file import FileRegistry
 from rollback.signing.keys import Keys
@@ -42,7 +43,7 @@ class CrashError(Exception):
 
 @contextmanager
 def running(
-    world: World, log: MemoryLog, folder: Path, crash_after: int | None, settle_every: int
+    world: World, log: MemoryLog, folder: Path, crash_after: int | None, settle_every: int, stages: Stages | None = None
 ) -> Iterator[tuple[Loop, Callable[[], float]]]:
     """A loop as `tocsin run` makes it, over the log; settles every so many turns."""
     turns = [0.0]
@@ -62,7 +63,15 @@ def running(
         saved = Checkpoints(store, kept, parts.outputs, metrics.checkpointed)
         keeping = StoreKeeping({NAME: Store(folder / "store")}, lambda: 0.0)
         made = Parts(
-            connect, parts.intake, parts.watches, parts.teller, saved, Elsewhere(), lambda: turns[0], keeping=keeping
+            connect,
+            parts.intake,
+            parts.watches,
+            parts.teller,
+            saved,
+            Elsewhere(),
+            lambda: turns[0],
+            keeping=keeping,
+            stages=stages or NoStages(),
         )
         loop = Loop(made, LoopSettings(max_messages=170, poll_seconds=0.0, settle_seconds=settle_every))
 
@@ -118,6 +127,26 @@ def test_crashes_anywhere_leave_the_same_outputs(
         crashes += 1
     assert crashes > 0
     assert {name: (tmp_path / f"{name}.ndjson").read_bytes() for name in OUTPUTS} == undisturbed
+
+
+def test_a_turn_tells_its_stages_and_what_they_are_at(
+    world: World, messages: list[bytes], undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    told = RememberedStages(lambda: 0.0)
+    with running(world, log_of(messages), tmp_path, None, 4, told) as (loop, turn):
+        while not loop.finished:
+            turn()
+    of_a_window = {(name, "judge") for name in ("score", "detect", "tell")}
+    assert {(s.name, s.within) for s in told.stages} == {
+        ("turn", None),
+        ("settle", None),
+        ("judge", "turn"),
+    } | of_a_window
+    judged = [stage.about for stage in told.stages if stage.name == "judge"]
+    windows = [json.loads(line) for line in undisturbed["windows"].splitlines()]
+    wanted = [{"model": NAME, "version": w["version"], "window": w["index"], "events": w["events"]} for w in windows]
+    assert judged == wanted[: len(judged)] != []
+    assert not any(stage.failed for stage in told.stages)
 
 
 def test_labels_are_kept_with_their_events_once_however_often_it_crashes(

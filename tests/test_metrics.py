@@ -17,7 +17,7 @@ tocsin_checkpoint_age_seconds
 tocsin_claimed_trust_total model
 tocsin_detector_contribution detector,feature,model,version
 tocsin_detector_e_value detector,model,version
-tocsin_detector_gauge detector,gauge,model,version
+tocsin_detector_figure detector,gauge,model,version
 tocsin_detector_score detector,model,version
 tocsin_detector_status detector,model,status,version
 tocsin_detector_threshold detector,model,version
@@ -25,6 +25,8 @@ tocsin_duplicates_total model
 tocsin_events_total model,version
 tocsin_future_events_total model
 tocsin_id_conflicts_total model
+tocsin_importance_ratio feature,model,of,version
+tocsin_incident_findings_dismissed_total model
 tocsin_incident_findings_folded_total model
 tocsin_incidents_open model
 tocsin_incidents_total activity,family,model
@@ -43,6 +45,8 @@ tocsin_verdict family,model,version
 tocsin_verdict_confidence_ratio model,version
 tocsin_verdict_family_confidence_ratio model,version
 tocsin_vetting_total model,outcome
+tocsin_window_event_timestamp_seconds model,version
+tocsin_window_judged_timestamp_seconds model,version
 tocsin_windows_total model,version
 """
 
@@ -78,11 +82,13 @@ def record(version: str = "1", family: str = "stable", **changes: Any) -> dict[s
         "e_value": 1.5,
         "gauges": {"entropy_p50": 0.25},
         "top": [{"name": "port", "contribution": 0.5}, {"name": "sensor-7", "contribution": 0.125}],
+        "facts": {"importance": {"port": 0.75, "sensor-7": 0.125}},
     }
     return {
         "model": "nids",
         "version": version,
         "index": 0,
+        "at": 950.0,
         "events": 10,
         "detectors": {"prediction_entropy": detector | changes},
         "verdict": {"family": family, "hypothesis": None, "confidence": 0.75, "family_confidence": 0.875},
@@ -158,6 +164,23 @@ def test_only_features_of_the_schema_become_labels(metrics: Metrics, registry: C
     assert shown == {"port": 0.5, "other": 0.125}
 
 
+def test_importances_name_features_of_the_schema_and_sum_to_one(metrics: Metrics, registry: CollectorRegistry) -> None:
+    touch_everything(metrics)
+    shown = {s.labels["feature"]: s.value for s in samples(registry) if s.name == "tocsin_importance_ratio"}
+    assert shown == {"port": 0.75, "other": 0.25}
+
+
+def test_a_window_says_when_it_was_judged_and_how_far_event_time_has_come(
+    metrics: Metrics, registry: CollectorRegistry, clock: Clock
+) -> None:
+    which = {"model": "nids", "version": "1"}
+    metrics.window(record())
+    clock.now += 60.0
+    metrics.window(record() | {"events": 0, "at": 990.0})
+    assert registry.get_sample_value("tocsin_window_judged_timestamp_seconds", which) == 1060.0
+    assert registry.get_sample_value("tocsin_window_event_timestamp_seconds", which) == 950.0
+
+
 def test_features_beyond_the_strongest_are_one_sum(metrics: Metrics, registry: CollectorRegistry) -> None:
     names = [f"f{i}" for i in range(50)]
     metrics.features("nids", names)
@@ -173,7 +196,7 @@ def test_a_series_that_a_window_no_longer_has_is_gone(metrics: Metrics, registry
     metrics.window(record(top=[{"name": "bytes", "contribution": 1.0}], e_value=None, gauges={}))
     names = {s.name for s in samples(registry)}
     assert [s.labels["feature"] for s in samples(registry) if s.name == "tocsin_detector_contribution"] == ["bytes"]
-    assert not names & {"tocsin_detector_e_value", "tocsin_detector_gauge"}
+    assert not names & {"tocsin_detector_e_value", "tocsin_detector_figure"}
 
 
 def test_a_window_without_events_changes_the_verdict_and_no_rate_of_events(
@@ -187,13 +210,13 @@ def test_a_window_without_events_changes_the_verdict_and_no_rate_of_events(
     metrics.window(record())
     nothing = record(family="poisoning", score=0.0, e_value=9.0, gauges={"entropy_p50": 0.0}, top=[]) | {"events": 0}
     metrics.window(nothing)
-    assert value("gauge", gauge="entropy_p50") == 0.25
+    assert value("figure", gauge="entropy_p50") == 0.25
     assert value("contribution", feature="port") == 0.5
     assert value("e_value") == 9.0
     family = {"model": "nids", "version": "1", "family": "poisoning"}
     assert registry.get_sample_value("tocsin_verdict", family) == 1.0
     metrics.window(record(gauges={}))
-    assert value("gauge", gauge="entropy_p50") is None
+    assert value("figure", gauge="entropy_p50") is None
 
 
 def test_gauges_of_versions_long_gone_are_dropped(metrics: Metrics, registry: CollectorRegistry) -> None:

@@ -218,7 +218,7 @@ def test_a_candidate_that_only_a_check_holds_is_looked_at_and_not_labelled(small
 
 def test_what_is_left_of_a_refused_retraining_is_no_half_file(small: Small, tmp_path: Path) -> None:
     assert run(options(small, tmp_path / "out", "--recipe", "alchemy")) == 1
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "attempt.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "attempt.json", "stages.json"}
 
 
 WITHOUT = """

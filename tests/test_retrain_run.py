@@ -14,8 +14,9 @@ from rollback.manifest import Draft
 from rollback.redteam.success import attack_success_rate
 from rollback.registry.registry import Buffer
 from rollback.retraining.data import row_ids
-from rollback.retraining.out import OtherRequestError, Out
+from rollback.retraining.out import OtherRequestError, Out, read_json
 from rollback.retraining.retrain import Outcome, RetrainRefusedError, retrain
+from rollback.retraining.stages import FILE, STAGES, Stages
 from rollback.sanitise.case import Hint
 from rollback.sanitise.rows import Rows, Sanitised
 from rollback.tables.table import TableError, read_table, write_table
@@ -147,6 +148,16 @@ def test_the_same_folder_gives_the_same_answer_and_no_second_candidate(done: tup
     again = run(small, out, hint=Hint(dict(TRIGGER.features), (), "benign"), incident="uid-1")
     assert (again.candidate, again.gate, again.repeated) == (made.candidate, made.gate, True)
     assert small.registry.versions() == before
+
+
+def test_the_folder_says_which_stages_there_were_and_how_long_each_took(done: tuple[Small, Outcome, Path]) -> None:
+    said = read_json(done[2] / FILE, Stages)
+    assert said is not None
+    assert [stage for stage, _ in said.begun] == list(STAGES)
+    assert said.under_way is None
+    assert said.seconds(0.0)["training"] > 0.0
+    times = [at for _, at in said.begun] + [said.ended]
+    assert times == sorted(times)  # type: ignore[type-var]  # it has ended
 
 
 def test_a_folder_of_another_request_is_refused(done: tuple[Small, Outcome, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from prometheus_client import CollectorRegistry
 from session_stream import window
@@ -12,7 +13,9 @@ from telling import Lines, Surroundings
 from detectors.batch import Batch
 from detectors.evidence import Ask, Evidence
 from detectors.verdict import judge
+from monitor.dismissals import Dismissal
 from monitor.incidents import IncidentBook
+from monitor.messages import Incident
 from monitor.response import NoResponse
 from monitor.state.checkpoint import decode, encode
 from monitor.teller import Outlets, Teller
@@ -53,6 +56,31 @@ def test_incidents_of_a_model_that_was_taken_out_of_the_configuration_are_closed
     (line,) = told.lines
     assert b'"close_reason":"model gone is not watched any more"' in line
     assert not after.respond()
+
+
+def test_what_is_not_told_is_counted_by_why_it_is_not() -> None:
+    around: Any = Surroundings()
+    registry, incidents = CollectorRegistry(), Lines()
+    desk = VettingDesk({"m": VettingSettings(budget=100)})
+    metrics = Metrics(registry, "test", lambda: 0.0)
+    metrics.features("m", [])
+    teller = Teller(IncidentBook(), desk, NoResponse(), Outlets(Lines(), incidents, Lines()), metrics, around)
+    made = window(np.random.default_rng(0), 0, 20)
+    evidence = [suspicious(8, 8)]
+    judged = Judged(made, evidence, judge(evidence))
+
+    def counts() -> tuple[float | None, ...]:
+        names = ("tocsin_incident_findings_folded_total", "tocsin_incident_findings_dismissed_total")
+        return tuple(registry.get_sample_value(name, {"model": "m"}) for name in names)
+
+    closed = ClosedWindow("m", "2", 0, made.batch, {}, "count", 0, 0)
+    teller.tell(closed, judged, around)
+    teller.tell(closed, judged, around)
+    assert counts() == (1.0, 0.0)
+    first = msgspec.json.decode(incidents.lines[0], type=Incident)
+    assert teller.dismissed(Dismissal("order-1", first, "ada", "a test of ours", 5.0))
+    teller.tell(closed, judged, around)
+    assert counts() == (1.0, 1.0)
 
 
 def test_suspicion_that_asks_no_more_and_waits_for_nothing_is_retracted_once_and_opens_no_second_incident() -> None:

@@ -312,5 +312,5 @@ class Courier:
 
     def _show(self) -> None:
         with self._lock:
-            self._metrics.waiting(self._name, len(self._spool), self._spool.waiting_bytes)
+            self._metrics.waiting(self._name, len(self._spool), self._spool.waiting_bytes, self._dead.size_bytes)
         self._metrics.circuit(self._name, self._breaker.state)

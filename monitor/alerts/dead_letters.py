@@ -56,6 +56,14 @@ class DeadLetters:
         self._path = path
         self._most_bytes = most_bytes
 
+    @property
+    def size_bytes(self) -> int:
+        """How much waits for a person; 0 where the disk does not say."""
+        try:
+            return self._size()
+        except OSError:
+            return 0
+
     def put(self, alert: Alert, reason: str) -> bool:
         """Keep an alert; whether there was room. A disk that does not take it is said, and holds nothing up."""
         fields = {name: getattr(alert, name) for name in alert.__struct_fields__ if name != "body"}
@@ -113,7 +121,10 @@ class DeadLetters:
             yield
 
     def _size(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _content(self) -> bytes:
         return self._path.read_bytes() if self._path.exists() else b""

@@ -16,6 +16,9 @@ from monitor.demo.stage import Stage
 from monitor.demo.story import Story, StoryConfig
 from monitor.demo.supply import GeneratedTraffic, OwnData
 from monitor.logging import set_up_logging
+from monitor.settings.config import load_config
+from rollback.registry.file import FileRegistry
+from rollback.signing.keys import Keys
 
 LAST_SCRAPES: Final = 6.0
 """Seconds for which the metrics stay at the end: Prometheus is to see the last figures, too."""
@@ -59,13 +62,33 @@ def demo(
         seconds = time.monotonic() - started
         if listen is not None:
             time.sleep(LAST_SCRAPES)
+    report = _report(out)
     typer.echo(f"\nTold in {seconds:.0f} s. Look around in {out}:", err=as_json)
     typer.echo("  state/incidents.ndjson  state/windows.ndjson  state/vetting.ndjson  state/audit.ndjson", err=as_json)
     typer.echo(f"  tocsin response list --all --config {out}/tocsin.yaml", err=as_json)
     typer.echo(f"  tocsin registry list --registry {out}/registry --name nids", err=as_json)
     typer.echo(f"  tocsin audit verify {out}/state", err=as_json)
+    if report is not None:
+        typer.echo(f"The report on the incident, as a page: {report}", err=as_json)
     if as_json:
         show(figures, as_json=True)
+
+
+def _report(out: Path) -> Path | None:
+    """The report on the gravest incident of the story, None where there was none."""
+    from monitor.report.make import gravest, write_report  # noqa: PLC0415 - it takes a second that the story need not wait for
+
+    settings = load_config(out / "tocsin.yaml", {})
+    uid = gravest(settings.state_dir)
+    if uid is None:
+        return None
+    return write_report(
+        settings.state_dir,
+        uid,
+        out / "report.html",
+        registry=lambda model: FileRegistry(settings.registry, model, Keys.trial(settings.registry), time.time),
+        config=str(out / "tocsin.yaml"),
+    )
 
 
 def _ask(say: Say) -> bool:

@@ -12,13 +12,15 @@ import msgspec
 import typer
 
 from monitor.charges import house
-from monitor.cli.output import show, table
+from monitor.cli.incident_view import COLUMNS, listed, parts
+from monitor.cli.output import show
 from monitor.cli.response import signing_key
+from monitor.cli.screen import draw
 from monitor.cli.who import user_name
 from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.daemon import open_configured
 from monitor.dismissals import Dismissal
-from monitor.explain import INCIDENTS, Explanation, explain, printable, read_lines, timeline
+from monitor.explain import INCIDENTS, Explanation, explain, messages_of, printable, read_lines, timeline
 from monitor.messages import Incident
 from monitor.settings.config import load_config
 
@@ -58,18 +60,24 @@ def list_incidents(
     """
     last = {line["uid"]: line for line in read_lines(load_config(config, os.environ).state_dir / INCIDENTS)}
     shown = [line for line in last.values() if everything or line["activity"] != "close"]
-    names = ("uid", "model", "version", "status", "family", "hypothesis", "confidence", "severity")
-    rows = [{name: line[name] for name in names} for line in shown]
-    show(rows, as_json=as_json, text=table(rows) if rows else "no incident is open")
+    rows = [{name: line[name] for name in COLUMNS} for line in shown]
+    if as_json or not rows:
+        show(rows, as_json=as_json, text="no incident is open")
+    else:
+        draw([listed(rows)])
 
 
 @app.command("show")
-def show_incident(config: ConfigFile, uid: Uid) -> None:
-    """Show the last message about an incident, as it was published.
+def show_incident(config: ConfigFile, uid: Uid, *, as_json: AsJson = False) -> None:
+    """Show an incident by the last message about it; with --json that message, as it was published.
 
     Example: tocsin incidents show 4f2a --config tocsin.yaml
     """
-    show(_found(config, uid).messages[-1], as_json=True)
+    last = messages_of(load_config(config, os.environ).state_dir / INCIDENTS, uid)[-1]
+    if as_json:
+        show(last, as_json=True)
+    else:
+        draw(parts(msgspec.convert(last, Incident)))
 
 
 @app.command("explain")

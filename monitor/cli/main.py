@@ -88,11 +88,13 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Tries sinks and routes, replays dead letters.",
         "tocsin alerts test --config tocsin.yaml",
     ),
+    "status": Command("monitor.cli.status:status", "Shows how every watched model stands."),
     "incidents": Command(
         "monitor.cli.incidents:app",
-        "Lists, explains and closes incidents.",
+        "Lists, shows, explains and closes incidents.",
         "tocsin incidents explain 4f2a --config tocsin.yaml",
     ),
+    "report": Command("monitor.cli.report:report", "Writes all about an incident as one HTML page."),
     "audit": Command(
         "monitor.cli.audit:app", "Verifies, shows and exports the audit log.", "tocsin audit verify state"
     ),

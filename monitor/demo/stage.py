@@ -22,7 +22,7 @@ from monitor.demo.supply import Samples
 from monitor.loop import Loop, LoopSettings, Parts
 from monitor.messages import Incident, VettingRequest
 from monitor.oracle import Elsewhere
-from monitor.response import ANSWERS
+from monitor.response import ANSWERS, RETRAININGS
 from monitor.settings.config import Config, load_config
 from monitor.sources.source import Listener, Role, Source
 from monitor.state.checkpoint import CheckpointStore
@@ -30,6 +30,9 @@ from monitor.state.settlement import Checkpoints, Stateful
 from monitor.watching.health import Health
 from monitor.watching.http import Listener as HttpListener
 from monitor.watching.metrics import Metrics
+from monitor.watching.process_metrics import gpus_of_this_machine, watch_process
+from monitor.watching.response_board import ResponseBoard
+from monitor.watching.response_metrics import ResponseMetrics
 from rollback.audit.log import FILE_NAME, AuditLog, read_records
 from rollback.manifest import Manifest
 from rollback.registry.file import FileRegistry
@@ -107,12 +110,15 @@ class Stage:
         audit = AuditLog(self.state / FILE_NAME, self._clock, Keys.trial(self.state, make=True))
         self._stack.callback(audit.close)
         collector = CollectorRegistry()
-        metrics = Metrics(collector, "demo", self._clock)
+        metrics = Metrics(collector, "demo", time.time)
+        watch_process(collector, gpus_of_this_machine())
         registries = {MODEL: self.registry}
         self._desk = FolderDesk(self.state / ANSWERS)
         charged = charges(config, registries, os.environ)
         self.responder = open_responder(config, "act", charged, audit, self._clock)
         self._stack.callback(self.responder.close)
+        retrainings = self.state / RETRAININGS
+        self._board = ResponseBoard(ResponseMetrics(collector), self.responder, audit, retrainings, [MODEL], time.time)
         around = Surroundings(registries, self.state, store, metrics, self.responder, HASH_KEY, seed=0)
         parts = assemble(config, around)
         parts.watches[MODEL].open()
@@ -185,6 +191,7 @@ class Stage:
         """Let Tocsin go on until then."""
         while not happened():
             self._loop.turn()
+            self._board.look()
         self._flush()
 
     def case(self, kind: str) -> Case | None:

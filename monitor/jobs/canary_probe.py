@@ -51,7 +51,7 @@ class CanaryProbe:
         if self._registry.pointers().serving != serving:  # moved meanwhile: this was the wrong question
             return
         for each in seen:
-            self._metrics.endpoint(self._model, each.endpoint, ok=not each.problem, agreement=each.agreement)
+            self._metrics.endpoint(self._model, each.endpoint, ok=not each.problem, agreement=each.agreement, at=at)
         self._log_changes(seen)
         if wrong := [f"{each.endpoint}: {each.problem}" for each in seen if serves_otherwise(each, serving)]:
             self._inbox.put(ServedOtherwise(self._model, serving, "; ".join(wrong), at))

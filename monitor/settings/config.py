@@ -34,6 +34,7 @@ from monitor.settings.route_sections import RoutingConfig, routing_problems
 from monitor.settings.schedule_section import ScheduleConfig
 from monitor.settings.sink_sections import SinkConfig, SinkName
 from monitor.settings.strict_yaml import read_yaml
+from monitor.settings.tracing_section import TracingConfig
 
 __all__ = [
     "BundlesConfig",
@@ -86,6 +87,8 @@ class Config(BaseSettings):
     """The models to watch, by name."""
     http: HttpConfig = HttpConfig()
     """Metrics and health."""
+    tracing: TracingConfig = TracingConfig()
+    """Traces of the loop's stages."""
     admin: AdminConfig = AdminConfig()
     """The kill switch over HTTP."""
     signing: SigningConfig = SigningConfig()

@@ -49,6 +49,8 @@ def _given(place: Sequence[str], value: Any) -> str:
         return ""
     if place and any(word in place[-1] for word in _QUIET):
         return ""
+    if isinstance(value, str) and "://" in value and "@" in value:  # an address with a password in it
+        return ""
     shown = repr(value)
     hint = " (YAML reads yes, no, on and off as truth values: put it in quotes)" if isinstance(value, bool) else ""
     return f", got {shown}{hint}" if len(shown) <= _LONGEST_VALUE else ""

@@ -36,6 +36,7 @@ class AlertMetrics:
         self._folded = counter("folded", "Messages held back: muted, or too soon after the last of their incident.")
         self._waiting = gauge("waiting", "Alerts that wait to be sent.")
         self._spool = gauge("spool_bytes", "Bytes on disk that wait to be sent.")
+        self._dead = gauge("dead_letter_bytes", "Bytes of refused alerts that wait for a person to send them again.")
         self._circuit = gauge("circuit_state", "Circuit breaker: 0 closed, 1 half open (one alert as a probe), 2 open.")
         self._success = gauge("last_success_timestamp_seconds", "When the receiver last took alerts; 0 for never.")
 
@@ -48,6 +49,7 @@ class AlertMetrics:
             self._dropped.labels(sink, reason)
         self._waiting.labels(sink)
         self._spool.labels(sink)
+        self._dead.labels(sink)
         self._success.labels(sink)
         self._circuit.labels(sink)
 
@@ -72,7 +74,8 @@ class AlertMetrics:
         """What the circuit breaker lets pass."""
         self._circuit.labels(sink).set(STATES.index(state))
 
-    def waiting(self, sink: str, n: int, spool_bytes: int) -> None:
-        """What waits now."""
+    def waiting(self, sink: str, n: int, spool_bytes: int, dead_bytes: int) -> None:
+        """What waits now: to be sent, and for a person."""
         self._waiting.labels(sink).set(n)
         self._spool.labels(sink).set(spool_bytes)
+        self._dead.labels(sink).set(dead_bytes)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
 from monitor.messages import FAMILIES
+from monitor.watching.exemplar import exemplar
 from monitor.watching.gauge_board import GaugeBoard, Reading
 
 STATUSES: Final = ("ok", "fired", "error", "warming")
@@ -26,6 +27,12 @@ TOP_FEATURES: Final = 10
 OTHER: Final = "other"
 OF_LABELS: Final = frozenset({"label_agreement"})
 """Detectors whose figures are about labels: these come without events, too."""
+IMPORTANCES: Final = {
+    "importance": "serving",
+    "importance_last_known_good": "last_known_good",
+    "importance_reference": "reference",
+}
+"""What the detector of importances calls what is shown, and who decides so: either version, or the reference's past."""
 TURN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -61,9 +68,16 @@ class Metrics:
         self._threshold = gauge("detector_threshold", "What the statistic is held against.", *which, "detector")
         self._e_value = gauge("detector_e_value", "Evidence against the null so far.", *which, "detector")
         self._status = gauge("detector_status", "1 for the status that holds.", *which, "detector", "status")
-        self._gauge = gauge("detector_gauge", "A detector's further figures.", *which, "detector", "gauge")
+        self._judged = gauge("window_judged_timestamp_seconds", "When a window was last judged.", *which)
+        self._reached = gauge(
+            "window_event_timestamp_seconds", "Event time that the latest window with events reached.", *which
+        )
+        self._gauge = gauge("detector_figure", "A detector's further figures.", *which, "detector", "gauge")
         self._top = gauge(
             "detector_contribution", "What a feature adds to the statistic.", *which, "detector", "feature"
+        )
+        self._importance = gauge(
+            "importance_ratio", "Share of a feature in what a version decides.", *which, "of", "feature"
         )
         self._verdict = gauge("verdict", "1 for the family of the latest verdict.", *which, "family")
         self._confidence = gauge("verdict_confidence_ratio", "Probability of the verdict's hypothesis.", *which)
@@ -71,6 +85,9 @@ class Metrics:
         self._open = gauge("incidents_open", "Open incidents.", "model")
         self._incidents = counter("incidents", "Incident messages.", "model", "family", "activity")
         self._folded = counter("incident_findings_folded", "Windows whose finding an open incident says.", "model")
+        self._dismissed = counter(
+            "incident_findings_dismissed", "Windows whose finding an operator has dismissed: nobody is told.", "model"
+        )
         self._actions = counter("actions", "Actions by outcome.", "model", "action", "outcome")
         self._waiting = gauge("responses_waiting", "Responses that wait for approval or are halted.", "model")
         self._lag = gauge("source_lag_messages", "Messages not yet read.", "topic", "partition")
@@ -139,17 +156,24 @@ class Metrics:
         """How many incidents are open now."""
         self._open.labels(model).set(n)
 
-    def incident(self, model: str, family: str, activity: str) -> None:
-        """An incident message was sent."""
-        self._incidents.labels(model, family, activity).inc()
+    def incident(self, model: str, family: str, activity: str, uid: str = "") -> None:
+        """An incident message was sent; ``uid`` is its exemplar."""
+        self._incidents.labels(model, family, activity).inc(1, exemplar(uid))
 
     def folded(self, model: str) -> None:
         """A window showed what is told already."""
         self._folded.labels(model).inc()
 
-    def action(self, model: str, action: str, outcome: str, waiting: int) -> None:
-        """A response came to stand so; ``waiting`` is how many of the model's wait for a person now."""
-        self._actions.labels(model, action, outcome).inc()
+    def dismissed(self, model: str) -> None:
+        """A window showed what an operator has dismissed."""
+        self._dismissed.labels(model).inc()
+
+    def action(self, model: str, action: str, outcome: str, waiting: int, uid: str = "") -> None:
+        """A response came to stand so; ``waiting`` is how many of the model's wait for a person now.
+
+        ``uid`` of its incident is the exemplar.
+        """
+        self._actions.labels(model, action, outcome).inc(1, exemplar(uid))
         self._waiting.labels(model).set(waiting)
 
     def lag(self, messages: Mapping[tuple[str, int], int]) -> None:
@@ -176,7 +200,8 @@ class Metrics:
 
     def _begin(self, model: str) -> None:
         """What has not happened yet is 0 and not absent: a rate does not see the first change of what was absent."""
-        for counter in (self._duplicates, self._conflicts, self._late, self._future, self._claims, self._folded):
+        of_events = (self._duplicates, self._conflicts, self._late, self._future)
+        for counter in (*of_events, self._claims, self._folded, self._dismissed):
             counter.labels(model)
         for gauge in (self._pending, self._open, self._waiting):
             gauge.labels(model)
@@ -194,6 +219,9 @@ class Metrics:
 
     def _readings(self, record: Mapping[str, Any]) -> Iterator[Reading]:
         verdict = record["verdict"]
+        yield Reading(self._judged, (), self._clock())
+        if record["events"]:
+            yield Reading(self._reached, (), _number(record["at"]))
         for family in FAMILIES:
             yield Reading(self._verdict, (family,), float(verdict["family"] == family))
         yield Reading(self._confidence, (), _number(verdict["confidence"]))
@@ -203,6 +231,7 @@ class Metrics:
             yield from self._standing(name, detector)
             if record["events"] or name in OF_LABELS:
                 yield from self._figures(name, detector, features)
+                yield from self._importances(detector.get("facts", {}), features)
 
     def _standing(self, name: str, detector: Mapping[str, Any]) -> Iterator[Reading]:
         yield Reading(self._threshold, (name,), _number(detector["threshold"]))
@@ -218,6 +247,22 @@ class Metrics:
             yield Reading(self._gauge, (name, gauge), _number(value))
         for feature, value in strongest(detector["top"], features).items():
             yield Reading(self._top, (name, feature), value)
+
+    def _importances(self, facts: Mapping[str, Any], features: Collection[str]) -> Iterator[Reading]:
+        for fact, whose in IMPORTANCES.items():
+            if fact in facts:
+                for feature, share in with_rest(facts[fact], features).items():
+                    yield Reading(self._importance, (whose, feature), share)
+
+
+def with_rest(shares: Mapping[str, float], features: Collection[str]) -> dict[str, float]:
+    """The largest few shares of ``features``; what is missing to 1 is `other`.
+
+    >>> with_rest({"port": 0.5, "bytes": 0.25}, {"port", "bytes"})
+    {'port': 0.5, 'bytes': 0.25, 'other': 0.25}
+    """
+    known = sorted(((n, s) for n, s in shares.items() if n in features), key=lambda item: -item[1])[:TOP_FEATURES]
+    return dict(known) | {OTHER: max(0.0, 1.0 - sum(share for _, share in known))}
 
 
 def strongest(top: Collection[Mapping[str, Any]], features: Collection[str]) -> dict[str, float]:

@@ -29,25 +29,37 @@ class ScheduleMetrics:
         self._success = gauge(
             "schedule_last_success_timestamp_seconds", "When a run last ended well; 0 for never.", "task"
         )
+        self._ran = gauge("schedule_last_run_timestamp_seconds", "When a run last ended, however.", "task")
+        self._period = gauge("schedule_period_seconds", "How often a task is to run.", "task")
         self._endpoint = gauge("endpoint_ok", "1 where an endpoint serves what it should.", "model", "endpoint")
         self._agreement = gauge(
             "endpoint_agreement_ratio", "Canaries answered as the serving version does.", "model", "endpoint"
+        )
+        self._canaries = gauge(
+            "endpoint_canaries_timestamp_seconds", "When an endpoint last answered canaries.", "model", "endpoint"
+        )
+        self._mismatches = counter(
+            "endpoint_mismatches", "Probes with canaries answered as another version would.", "model", "endpoint"
         )
         self._verified = gauge("registry_verified", "1 for a version that is what was signed.", "model", "version")
         self._pointers = gauge("registry_pointers_ok", "1 where the history accounts for both pointers.", "model")
         self._freed = counter("housekeeping_freed_bytes", "Bytes that housekeeping has freed.")
         self._versions: dict[str, set[str]] = {}
 
-    def known(self, job: str) -> None:
-        """A job: its figures are there from the start, so that a rate over them sees the first change."""
+    def known(self, job: str, seconds: float) -> None:
+        """A job that runs every ``seconds``: its figures are there at once, so that a rate sees the first change."""
         for outcome in OUTCOMES:
             self._runs.labels(job, outcome)
         self._misfires.labels(job)
         self._success.labels(job)
+        self._ran.labels(job)
+        self._period.labels(job).set(seconds)
 
     def ran(self, job: str, outcome: Outcome, at: float) -> None:
         """A run ended, or was skipped, ``at`` seconds since the epoch."""
         self._runs.labels(job, outcome).inc()
+        if outcome != "skipped":
+            self._ran.labels(job).set(at)
         if outcome == "ok":
             self._success.labels(job).set(at)
 
@@ -55,8 +67,11 @@ class ScheduleMetrics:
         """A run came too late."""
         self._misfires.labels(job).inc()
 
-    def endpoint(self, model: str, endpoint: str, *, ok: bool, agreement: float | None) -> None:
-        """What a probe saw; without ``agreement`` the canaries could not be asked."""
+    def endpoint(self, model: str, endpoint: str, *, ok: bool, agreement: float | None, at: float) -> None:
+        """What a probe saw ``at`` seconds since the epoch; without ``agreement`` the canaries could not be asked."""
+        self._mismatches.labels(model, endpoint).inc(agreement is not None and agreement < 1.0)
+        if agreement is not None:
+            self._canaries.labels(model, endpoint).set(at)
         self._endpoint.labels(model, endpoint).set(float(ok))
         self._agreement.labels(model, endpoint).set(float("nan") if agreement is None else agreement)
 

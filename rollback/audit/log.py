@@ -79,6 +79,8 @@ class AuditLog:
         """The hash of the last record."""
         self.note = ""
         """The signed checkpoint; empty while nothing is signed."""
+        self.signed_records = 0
+        """How many records the signed checkpoint stands for; 0 while nothing is signed."""
         self._broken = ""
         self._tree = Tree()
         self._origin = ""
@@ -120,6 +122,11 @@ class AuditLog:
         return self._path
 
     @property
+    def records(self) -> int:
+        """How many there are."""
+        return self._tree.size
+
+    @property
     def origin(self) -> str:
         """Its name, which comes from its first record; empty while there is none."""
         return self._origin
@@ -147,6 +154,7 @@ class AuditLog:
             note = signed(self.checkpoint, self._keys.signing)
             replace_file(checkpoint_of(self._path), note)
             self.note = note.decode()
+            self.signed_records = self._tree.size
 
     def _read_again(self) -> None:
         known = read_checkpoint(self._path, self._keys) if self._keys is not None else None

@@ -68,6 +68,11 @@ class Responder:
         """Every case by its key, over and open."""
         return self._cases
 
+    @property
+    def holding(self) -> str:
+        """Why no step is begun, as the last `step` found; empty where nothing is held."""
+        return self._holding
+
     def waiting(self, model: str) -> int:
         """How many cases of a model wait for a person."""
         return sum(c.model == model and c.phase in {"approval", "halted"} for c in self._cases.values())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -19,6 +20,8 @@ import msgspec
 from rollback.durable import replace_file, sync_folder
 from rollback.gates.check import Check, Figure, Skipped
 from rollback.registry.registry import Registry
+from rollback.retraining.stages import FILE as STAGES
+from rollback.retraining.stages import Stage, Stages
 from rollback.tables.table import Column, write_table
 
 Content = TypeVar("Content")
@@ -34,7 +37,7 @@ BELIEVED: Final = "believed.parquet"
 VETTING: Final = "vetting.ndjson"
 REPAIRED: Final = "repaired.parquet"
 BATCHES: Final = "batches.json"
-RESULTS: Final = (CANDIDATE, GATE, PAGE, REMOVED, RETAINED, BELIEVED, VETTING, REPAIRED, BATCHES)
+RESULTS: Final = (CANDIDATE, GATE, PAGE, REMOVED, RETAINED, BELIEVED, VETTING, REPAIRED, BATCHES, STAGES)
 LEARNED: Final = ".learned.csv.zst"
 """What the candidate was trained on, while the registry takes a copy."""
 
@@ -120,10 +123,12 @@ def worker(folder: Path) -> int | None:
 
 
 class Out:
-    """The folder; only within `Out.locked`."""
+    """The folder; only within `Out.locked`. ``clock`` gives seconds since the epoch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
+        self._clock = clock
+        self._stages = Stages()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -194,6 +199,18 @@ class Out:
             sync_folder(aside)
             sync_folder(self.folder)
         return aside
+
+    def enter(self, stage: Stage) -> None:
+        """Say in `stages.json` that a stage begins; the one before is over."""
+        self._say(self._stages.entered(stage, self._clock()))
+
+    def leave(self) -> None:
+        """Say that the last stage is over."""
+        self._say(self._stages.over(self._clock()))
+
+    def _say(self, stages: Stages) -> None:
+        self._stages = stages
+        self.write(STAGES, msgspec.json.encode(stages))
 
     def write(self, name: str, content: bytes) -> None:
         """A file that appears complete or not at all, and stays."""

@@ -114,11 +114,14 @@ def retrain(
         if (known := out.finished(attempt, registry)) is not None:
             return Outcome(known[0].version, known[1], repeated=True)
         out.require_parquet()
+        out.enter("reading")
         lkg = _last_known_good(registry, asked.model)
         made, gate = _make(registry, asked, lkg, out, sanitise, attempt, progress)
+        out.enter("adding")
         progress("adding the candidate", 0.0)
         version = _add(registry, asked, out, attempt, made, by)
         out.write(CANDIDATE, msgspec.json.encode(Candidate.of(version, made.draft.lineage["retrain"])))
+        out.leave()
         return Outcome(version, gate, repeated=False)
 
 
@@ -147,13 +150,17 @@ def _make(
     learner = Learner(lkg.manifest, asked.recipe, asked.seed, asked.device, progress, checkpoints)
     known = registry.buffer(lkg.manifest.version)
     data = gather(lkg, known, asked.tables, word.answers, rng, asked.benign, word.decisions)
+    out.enter("repairing")
     data, mended = repaired(data, asked.seed, progress)
+    out.enter("screening")
     found = screen(data, learner.fit, sanitise, seed=asked.seed, hint=asked.hint, progress=progress)
     sifted = sift(data, found, word, rng)
     data, found, settled = sifted.data, sifted.found, sifted.settled
+    out.enter("training")
     trial, made = learner.make(data, doubted(found, settled), settled.returned, scorer, asked.hint)
     held = _evidence(sifted, made, trial.candidate, learner, asked.seed)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    out.enter("judging")
     progress("judging the candidate", 0.0)
     said = verdict(
         trial,

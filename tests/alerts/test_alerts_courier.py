@@ -217,6 +217,7 @@ def test_an_alert_that_is_refused_for_good_holds_up_no_other(way: Way, sink: Mem
     assert numbers(sink.received) == [0, 2]
     assert way.dropped("refused") == 2
     dead = [json.loads(text) for text in (way.folder / "dead.ndjson").read_text().splitlines()]
+    assert way.value("dead_letter_bytes") == (way.folder / "dead.ndjson").stat().st_size
     assert [letter["reason"] for letter in dead] == ["siem: too odd"] * 2
     assert json.loads(dead[0]["alert"])["metadata"]["uid"] == ids[1]
 

@@ -1,0 +1,1 @@
+"""The report about one incident: a page of HTML that needs nothing from elsewhere."""

@@ -1,0 +1,57 @@
+"""Makes the report about an incident: reads, renders, writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from detectors.verdict import GRAVITY
+from monitor.explain import INCIDENTS, read_lines
+from monitor.report.material import ReportError, gather
+from monitor.report.page import render
+from rollback.durable import replace_file
+from rollback.registry.registry import Registry
+from rollback.signing.keys import TRIAL_FOLDER, Keys
+
+SHORT: Final = 8
+
+
+def write_report(
+    state: Path,
+    uid: str,
+    out: Path | None = None,
+    *,
+    keys: Callable[[], Keys | None] | None = None,
+    registry: Callable[[str], Registry] | None = None,
+    config: str = "",
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Path:
+    """Write the page about the incident whose uid begins so, and return its path. Raises `ReportError`.
+
+    Without ``out`` it is `incident-UID.html` in the working folder. ``keys`` are those that the audit log is checked
+    with: without, trial keys beside it.
+    """
+    found = gather(state, uid, keys or (lambda: trial_keys(state)), registry)
+    path = out or Path(f"incident-{found.uid[:SHORT]}.html")
+    try:
+        replace_file(path, render(found, now(), config).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}; name another place with --out") from error
+    return path
+
+
+def trial_keys(state: Path) -> Keys | None:
+    """Those that a daemon without a key of its own has made beside its log, None where there are none."""
+    return Keys.trial(state) if (state / TRIAL_FOLDER).is_dir() else None
+
+
+def gravest(state: Path) -> str | None:
+    """The uid of the gravest incident that was ever told and not retracted, the newest of several; None without one."""
+    found = None
+    for line in read_lines(state / INCIDENTS):
+        rank = GRAVITY.index(line["family"])
+        if line["status"] != "retracted" and (found is None or rank <= found[0]):
+            found = (rank, line["uid"])
+    return None if found is None else str(found[1])

@@ -1,0 +1,167 @@
+"""What a report is made of, read from a state folder; whatever cannot be read is said, and does not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from monitor.explain import (
+    INCIDENTS,
+    REQUESTS,
+    WINDOWS,
+    ExplainError,
+    about,
+    case_keys,
+    hunt_summary,
+    messages_of,
+    moves_of,
+    read_lines,
+    removed_rows,
+)
+from monitor.messages import Incident
+from monitor.report.windows import Around, read_around
+from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
+from rollback.audit.verification import Verified, verify
+from rollback.registry.registry import Move, Registry, RegistryError
+from rollback.signing.keys import KeyFileError, Keys
+from rollback.tables.cells import TableError
+
+T = TypeVar("T")
+MOST_LINES_NAMED: Final = 5
+
+
+class ReportError(Exception):
+    """No report can be made; the message says what is missing, where, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the audit log says of the incident, and whether it is what was written.
+
+    ``state``: `verified` against its signed checkpoint, `chained` (no key or checkpoint to check it with), `broken`,
+    or `missing`; ``why`` says more.
+    """
+
+    state: Literal["verified", "chained", "broken", "missing"]
+    why: str = ""
+    records: Sequence[Record] = ()
+    found: Verified | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """As in `monitor.explain.Explanation`; ``gaps`` are what could not be read, in sentences."""
+
+    state: Path
+    uid: str
+    messages: Sequence[Incident]
+    around: Around
+    requests: Sequence[dict[str, Any]]
+    audit: Audit
+    moves: Sequence[Move]
+    removed: dict[str, dict[str, int]]
+    missed: str
+    gaps: Sequence[str]
+
+    @property
+    def last(self) -> Incident:
+        """The newest message."""
+        return self.messages[-1]
+
+
+def gather(
+    state: Path, uid: str, keys: Callable[[], Keys | None], registry: Callable[[str], Registry] | None = None
+) -> Material:
+    """Read all that there is about the incident whose uid begins so. Raises `ReportError`.
+
+    ``keys`` gives those that the audit log is checked with, ``registry`` opens that of a model.
+    """
+    messages = _messages(state, uid)
+    last = messages[-1]
+    gaps: list[str] = []
+    around = _tried(lambda: read_around(state / WINDOWS, last.model, last.uid), Around(), gaps, "its windows")
+    if around.bad:
+        named = ", ".join(str(number) for number in around.bad[:MOST_LINES_NAMED])
+        gaps.append(f"{state / WINDOWS}: {len(around.bad)} lines are no windows and were left out: {named}")
+    elif not around.own:
+        gaps.append(f"{state / WINDOWS}: holds no window of this incident (any more): no figures can be shown")
+    nothing: list[dict[str, Any]] = []
+    asked = _tried(lambda: list(read_lines(state / REQUESTS)), nothing, gaps, "what labellers were asked")
+    audit = read_audit(state / FILE_NAME, last.uid, keys)
+    cases = case_keys(audit.records)
+    moves: Sequence[Move] = ()
+    if registry is not None:
+        plain = msgspec.to_builtins(last)
+        moves = _tried(lambda: moves_of(registry(last.model), plain, cases), (), gaps, "how versions were moved")
+    none: dict[str, dict[str, int]] = {}
+    removed = _tried(lambda: removed_rows(state, cases), none, gaps, "the rows that retrainings took out")
+    missed = _tried(lambda: hunt_summary(state, last.uid), "", gaps, "what a hunt has found") or last.missed
+    requests = [line for line in asked if line.get("incident") == last.uid]
+    return Material(state, last.uid, messages, around, requests, audit, moves, removed, missed, gaps)
+
+
+def read_audit(log: Path, uid: str, keys: Callable[[], Keys | None]) -> Audit:
+    """The records about an incident, up to where the log is broken, if it is."""
+    if not log.exists():
+        return Audit("missing", f"{log}: there is none")
+    every, broken = _readable(log)
+    records = about(every, uid)
+    if broken:
+        return Audit("broken", broken, records)
+    state, why, found = _checked(log, keys)
+    return Audit(state, why, records, found)
+
+
+def _checked(
+    log: Path, keys: Callable[[], Keys | None]
+) -> tuple[Literal["verified", "chained", "broken"], str, Verified | None]:
+    """Whether the whole log verifies, and if not, why."""
+    try:
+        known = keys()
+        if known is None or not known.trusted:
+            return "chained", "There is no key here to check its signed checkpoint with.", verify(log)
+        found = verify(log, keys=known)
+    except KeyFileError as error:
+        return "chained", f"The keys cannot be read: {error}", None
+    except AuditError as error:
+        return "broken", str(error), None
+    return ("chained", "It has no signed checkpoint.", found) if found.signed is None else ("verified", "", found)
+
+
+def _readable(log: Path) -> tuple[list[Record], str]:
+    """The records before the first that is not as it was written, and what is wrong with that one."""
+    every: list[Record] = []
+    try:
+        for record in read_while_written(log):
+            every.append(record)  # noqa: PERF402 - what came before the error is wanted
+    except AuditError as error:
+        return every, str(error)
+    return every, ""
+
+
+def _messages(state: Path, uid: str) -> list[Incident]:
+    if not state.is_dir():
+        raise ReportError(f"{state}: is no folder; give the state_dir of the daemon (--state), or its --config")
+    path = state / INCIDENTS
+    if not path.exists():
+        raise ReportError(f"{path}: there is none: no incident was ever told here; is this the right state_dir?")
+    try:
+        return [msgspec.convert(line, Incident) for line in messages_of(path, uid)]
+    except ExplainError as error:
+        raise ReportError(str(error)) from error
+    except msgspec.ValidationError as error:
+        raise ReportError(f"{path}: incident {uid} is not as this version of Tocsin writes them: {error}") from error
+
+
+def _tried(read: Callable[[], T], otherwise: T, gaps: list[str], what: str) -> T:
+    try:
+        return read()
+    except FileNotFoundError as error:
+        gaps.append(f"{error.filename}: is missing; {what} cannot be shown")
+    except (ExplainError, RegistryError, TableError, KeyFileError, OSError, ValueError, KeyError, TypeError) as error:
+        gaps.append(f"{what} cannot be shown: {error}")
+    return otherwise
