@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
 
-from monitor.alerts.alert import Alert, read_incident
+from monitor.alerts.alert import read_incident
 from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.open_sinks import INCIDENTS, SPOOL, body_limit, open_encoder, open_sink
-from monitor.alerts.outgoing import incident_alert
 from monitor.alerts.replay import replay, replay_requests
-from monitor.alerts.sample import sample_incident, sample_request
-from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
-from monitor.alerts.vetting_requests import request_alert, request_body
+from monitor.alerts.trial import sample_for, try_out
 from monitor.cli.main import version
 from monitor.cli.output import show
 from monitor.cli.route_report import in_words, report
 from monitor.cli.when import event_time
 from monitor.explain import printable
 from monitor.incident_file import read_incident as read_incident_file
+from monitor.logging import set_up_logging
 from monitor.settings.config import ConfigError, Problem, load_config
 from monitor.settings.problems import unknown
 from monitor.settings.sink_sections import SinkConfig
 
 app = typer.Typer(no_args_is_help=True)
-
-NO_ANSWER: Final = {
-    "file": "written, and on the disk",
-    "stdout": "written",
-    "syslog_tcp": "read to the end (syslog has no answers)",
-    "syslog_udp": "sent (nobody says whether a datagram arrives)",
-}
-"""What is known after a success where the receiver says nothing."""
 
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
@@ -57,6 +50,7 @@ class ReplayError(Exception):
 @app.callback()
 def alerts() -> None:
     """Try sinks and routes out, and send dead letters again."""
+    set_up_logging(sys.stderr, as_json=not sys.stderr.isatty(), level=logging.WARNING)
 
 
 @app.command("test")
@@ -126,29 +120,14 @@ def _chosen(config: Path, sink: str | None) -> dict[str, SinkConfig]:
     return {name: one for name, one in sinks.items() if sink in (None, name)}
 
 
-def _sample(config: SinkConfig, at: float) -> Alert:
-    if config.gets == "vetting":
-        request = sample_request(at)
-        return request_alert(request, request_body(request, body_limit(config)))
-    message = read_incident(sample_incident(at))
-    return incident_alert(message, open_encoder(config, version()).incident(message))
-
-
 def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
-    alert = _sample(config, at)
-    heard: list[str] = []
-    receiver = open_sink(config, time.monotonic, heard=heard.append)
-    error, began = "", time.monotonic()
-    try:
-        receiver.send([alert])
-        # a receiver that refuses this client's certificate says so only after it was written to
-        receiver.close()
-    except (SinkRetryableError, SinkPermanentError) as failure:
-        error = str(failure)
-    seconds = round(time.monotonic() - began, 3)
-    answer = printable(heard[-1]) if heard else NO_ANSWER.get(config.type, "") if not error else ""
-    found = {"sink": name, "type": config.type, "sent": not error, "seconds": seconds}
-    return {**found, "answer": answer, "alert": alert.id, "error": error}
+    trial = try_out(
+        name,
+        config,
+        lambda: sample_for(config, at, version()),
+        lambda heard: open_sink(config, time.monotonic, heard=heard),
+    )
+    return {**asdict(trial), "answer": printable(trial.answer), "error": printable(trial.error)}
 
 
 def _replayed(path: Path, config: SinkConfig, incidents: Path) -> dict[str, Any]:
