@@ -163,7 +163,7 @@ class Courier:
         if chosen.alerts and self._losses:
             self._tell_losses()
         kept = self._spooled(chosen)
-        self._outgoing.settled(chosen.alerts[:kept], chosen.passed_over)
+        self._outgoing.settled(kept, chosen.passed_over)
         self._show()
 
     def _tell_losses(self) -> None:
@@ -174,7 +174,7 @@ class Courier:
         notice = self._losses.notice(self._name, self._clocks.wall())
         try:
             alerts = self._outgoing.notice(notice)
-            told = self._spool.append(alerts) == len(alerts)
+            told = self._spool.append(alerts) == alerts
         except OSError as error:
             log.warning("the spool cannot be written", sink=self._name, reason=str(error))
             return
@@ -182,17 +182,16 @@ class Courier:
             self._losses.told()
             self._told_at = now
 
-    def _spooled(self, chosen: Chosen) -> int:
-        """How many alerts are on the disk now."""
-        wanted = len(chosen.alerts)
+    def _spooled(self, chosen: Chosen) -> list[Alert]:
+        """The alerts that are on the disk now."""
         try:
             kept = self._spool.append(chosen.alerts)
         except OSError as error:
             log.warning("the spool cannot be written", sink=self._name, reason=str(error))
-            self._lose("spool_failed", wanted)
-            return 0
-        if kept < wanted:
-            self._lose("spool_full", wanted - kept)
+            self._lose("spool_failed", len(chosen.alerts))
+            return []
+        if lost := len(chosen.alerts) - len(kept):
+            self._lose("spool_full", lost)
         return kept
 
     def _lose(self, reason: DropReason, n: int) -> None:

@@ -70,20 +70,22 @@ class Spool:
         """How much of the room for waiting alerts is taken, from 0 to 1."""
         return self.waiting_bytes / self._limit
 
-    def append(self, alerts: Sequence[Alert]) -> int:
-        """Put alerts on the disk; returns how many of them there was room for, the first ones.
+    def append(self, alerts: Sequence[Alert]) -> list[Alert]:
+        """Put alerts on the disk; returns those of them there was room for, in order.
 
-        Raises `OSError` where the disk does not take them; none of them is kept then.
+        One that is too large costs no other. Raises `OSError` where the disk does not take them; none is kept then.
         """
-        records = [_record(alert) for alert in alerts]
-        room, fitting = self._limit - self.waiting_bytes, 0
-        for record in records:
-            room -= len(record)
-            if room < 0:
-                break
-            fitting += 1
-        if fitting:
-            self._write(records[:fitting])
+        room, fitting, records = self._limit - self.waiting_bytes, list[Alert](), list[bytes]()
+        for alert in alerts:
+            record = _record(alert)
+            if len(record) > self._limit:
+                log.warning("an alert is larger than its spool", bytes=len(record), spool_max_bytes=self._limit)
+            if len(record) <= room:
+                room -= len(record)
+                fitting.append(alert)
+                records.append(record)
+        if records:
+            self._write(records)
         return fitting
 
     def peek(self, most: int, skip: int = 0) -> list[Alert]:

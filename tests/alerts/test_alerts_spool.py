@@ -46,7 +46,7 @@ def segments(folder: Path) -> list[Path]:
 
 def test_alerts_come_out_as_they_went_in(tmp_path: Path) -> None:
     kept = spool(tmp_path)
-    assert kept.append([alert(1, b"\x00\xff"), alert(2)]) == 2
+    assert ids(kept.append([alert(1, b"\x00\xff"), alert(2)])) == [1, 2]
     assert kept.peek(10) == [alert(1, b"\x00\xff"), alert(2)]
     assert kept.newest(1) == [alert(2)]
 
@@ -63,12 +63,20 @@ def test_delivered_segments_are_removed(tmp_path: Path) -> None:
 
 def test_there_is_room_for_so_many_bytes_only_and_the_oldest_stay(tmp_path: Path) -> None:
     kept = spool(tmp_path, limit=1000)
-    fitting = kept.append([alert(number) for number in range(100)])
+    fitting = len(kept.append([alert(number) for number in range(100)]))
     assert 0 < fitting < 100
     assert kept.waiting_bytes <= 1000
     assert ids(kept.peek(100)) == list(range(fitting))
     kept.advance(fitting)
-    assert kept.append([alert(100)]) == 1
+    assert ids(kept.append([alert(100)])) == [100]
+
+
+def test_one_that_is_too_large_costs_no_other(tmp_path: Path) -> None:
+    kept = spool(tmp_path, limit=1000)
+    huge, large = alert(1, b"x" * 2000), alert(3, b"x" * 700)
+    assert ids(kept.append([alert(0), huge, alert(2), large, alert(4)])) == [0, 2, 4]
+    assert kept.waiting_bytes <= 1000
+    assert ids(spool(tmp_path, limit=1000).peek(9)) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "rubbish"])
@@ -160,7 +168,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def append(self, n: int) -> None:
         fresh = list(range(self.next, self.next + n))
         self.next += n
-        assert self.spool.append([alert(number) for number in fresh]) == n
+        assert ids(self.spool.append([alert(number) for number in fresh])) == fresh
         self.expected += fresh
 
     @rule(n=st.integers(0, 10))
