@@ -70,13 +70,13 @@ class Courier:
         self._clocks = clocks
         self._lock = threading.RLock()  # of the spool, and of what goes into it
         self._unread = 0  # alerts at the head of the spool that were sent, and may not have been read
-        self._spoilt = 0  # places of the spool that could not be read, as far as they were counted
         now = clocks.monotonic()
         self._breaker = Breaker(rng, now)
         self._looked_at = now
         self._told_at = now
         metrics.known(name)
         outgoing.settled(spool.newest(MOST_UNSETTLED), ())
+        self._count_spoilt()
         self._show()
 
     def take(self, lines: Sequence[bytes]) -> None:
@@ -276,10 +276,13 @@ class Courier:
     def _peek(self, most: int) -> list[Alert]:
         with self._lock:
             found = self._spool.peek(most, self._unread)
-            if spoilt := self._spool.spoilt - self._spoilt:
-                self._spoilt += spoilt
-                self._lose("spool_failed", spoilt)
+            self._count_spoilt()
             return found
+
+    def _count_spoilt(self) -> None:
+        if spoilt := self._spool.spoilt:
+            self._lose("spool_failed", spoilt)
+            self._spool.said()
 
     def _settle(self, sent: int, unread: int) -> None:
         """``sent`` more alerts are on their way; of all that are, the last ``unread`` may not have been read."""
