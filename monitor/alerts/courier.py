@@ -129,6 +129,8 @@ class Courier:
         try:
             self._sink.close()
         except SinkRetryableError as error:
+            self._unread = 0
+            self._settle(error.read, 0)
             log.warning("the last alerts will be sent again", sink=self._name, reason=str(error))
         else:
             self._settle(0, 0)
