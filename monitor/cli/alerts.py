@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
+import structlog
 import typer
 
 from monitor.alerts.alert import read_incident
 from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.open_sinks import INCIDENTS, SPOOL, body_limit, open_encoder, open_sink
-from monitor.alerts.replay import replay, replay_requests
+from monitor.alerts.replay import Replayed, replay, replay_requests
 from monitor.alerts.trial import sample_for, try_out
 from monitor.cli.main import version
 from monitor.cli.output import show
@@ -30,12 +31,17 @@ from monitor.settings.config import ConfigError, Problem, load_config
 from monitor.settings.problems import unknown
 from monitor.settings.sink_sections import SinkConfig
 
+log = structlog.get_logger()
 app = typer.Typer(no_args_is_help=True)
 
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
 ]
 OneSink: TypeAlias = Annotated[str | None, typer.Option("--sink", help="Only this one.")]
+Closed: TypeAlias = Annotated[
+    bool,
+    typer.Option("--closed", help="Also alerts of incidents that are closed by now: for archives, not for pagers."),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -70,12 +76,13 @@ def send_test(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = Fal
 
 
 @app.command("replay")
-def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = False) -> None:
+def replay_dead(config: ConfigFile, sink: OneSink = None, *, closed: Closed = False, as_json: AsJson = False) -> None:
     """Send the alerts again that a receiver had refused for good, after the reason was mended.
 
     They lie in state_dir/spool/SINK/dead.ndjson. Each is encoded anew, as the configuration says now, where
     incidents.ndjson still holds it; a vetting request goes as it was. What arrives is taken out of the file, the rest
-    stays with its new reason. The daemon may run meanwhile.
+    stays with its new reason. What would open an incident again that is closed by now stays, too, unless --closed
+    asks for it. The daemon may run meanwhile.
 
     Example: tocsin alerts replay --config tocsin.yaml --sink siem
     """
@@ -84,9 +91,11 @@ def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = F
     for name, one in _chosen(config, sink).items():
         path = state / SPOOL / name / DEAD_LETTERS
         if path.exists():
-            rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS)})
+            rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS, closed=closed)})
     show(rows, as_json=as_json, text=None if rows else "there are no dead letters")
-    if left := [f"{row['sink']} ({row['left']}: {row['why']})" for row in rows if row["left"]]:
+    if over := sum(row["closed"] for row in rows):
+        log.warning("alerts of incidents that are closed by now were not sent: --closed sends them", alerts=over)
+    if left := [_in_short(row) for row in rows if row["why"]]:
         raise ReplayError(f"not all could be sent: {', '.join(left)}")
 
 
@@ -130,15 +139,24 @@ def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
     return {**asdict(trial), "answer": printable(trial.answer), "error": printable(trial.error)}
 
 
-def _replayed(path: Path, config: SinkConfig, incidents: Path) -> dict[str, Any]:
+def _in_short(row: dict[str, Any]) -> str:
+    failed = row["left"] - row["closed"]
+    return f"{row['sink']} ({f'{failed}: ' if failed else ''}{row['why']})"
+
+
+def _replayed(path: Path, config: SinkConfig, incidents: Path, *, closed: bool) -> dict[str, Any]:
+    """What became of one sink's letters. Whatever is odd about it, the other sinks' are still to be sent."""
     try:
         with DeadLetters(path).taken() as letters:
             sink = open_sink(config, time.monotonic)
             if config.gets == "vetting":
                 done = replay_requests(letters, sink, body_limit(config))
             else:
-                done = replay(letters, sink, open_encoder(config, version()), incidents)
-            why = done.away or (printable(letters[0].reason) if letters else "")
-            return {"sent": done.sent, "left": len(letters), "why": why}
+                done = replay(letters, sink, open_encoder(config, version()), incidents, closed=closed)
+            left, why = len(letters), done.away or done.why
     except msgspec.DecodeError as error:
-        raise ReplayError(f"{path}: holds a line that is no dead letter: {error}; take it out") from error
+        done, left, why = Replayed(), 0, f"{path}: holds a line that is no dead letter: {error}; take it out"
+    except Exception as error:
+        log.exception("dead letters could not be sent in a way that nobody thought of", file=str(path))
+        done, left, why = Replayed(), 0, f"{type(error).__name__}: {error}"
+    return {"sent": done.sent, "closed": done.closed, "left": left, "why": printable(why)}
