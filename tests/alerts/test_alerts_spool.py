@@ -248,10 +248,11 @@ def test_any_order_of_writing_sending_and_crashing_keeps_what_waits(tmp_path: Pa
 
 
 @given(st.lists(st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES), max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-def test_the_latest_digests_are_remembered_over_a_restart(tmp_path: Path, digests: list[bytes]) -> None:
-    path = tmp_path / "seen"
-    path.unlink(missing_ok=True)
+@settings(max_examples=30)
+def test_the_latest_digests_are_remembered_over_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, digests: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("digests") / "seen"
     for digest in digests:
         Seen(path, horizon=5).add([digest])
     latest = list(dict.fromkeys(reversed(digests)))[:3]
