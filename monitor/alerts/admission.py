@@ -39,19 +39,20 @@ def decide(message: IncidentMessage, line: bytes, place: Placement | None, row: 
     """What becomes of a message; ``row`` is what the sink knows of its incident.
 
     Who was told of an incident is told its end, whatever its routes say by then. What is muted or too soon waits, and
-    only the newest of it.
+    only the newest of it; where that is the end of what was never told, nothing is.
     """
     known = row or Row(message.head.uid)
     over = message.head.activity == "close"
     told = known.told_at is not None
+    muted_until = None if place is None else place.muted_until
+    if over and not told and (known.held is not None or muted_until is not None):
+        return Decision("muted", None)
     if place is None:
         if over and told:
             return _send(message, known, now)
-        return Decision("muted" if over and known.held is not None else "pass", None if over else row)
-    if place.muted_until is not None:
-        if over and not told:
-            return Decision("muted", None)
-        return _hold(message, line, known, place.muted_until)
+        return Decision("pass", None if over else row)
+    if muted_until is not None:
+        return _hold(message, line, known, muted_until)
     changed = not told or face_of(message) != known.face
     # a clock that was put back: nobody can say how long ago that was
     soon = 0 <= now - (known.told_at or 0.0) < place.update_seconds
@@ -96,12 +97,21 @@ class Admission:
         self._sent: dict[str, set[str]] = {}
         self._released: dict[str, Row] = {}
 
-    def due(self, now: float) -> list[bytes]:
+    def incidents(self) -> set[str]:
+        """Those of which something is held back, or was told, and of which the sink knows no end."""
+        try:
+            return set(self._ledger.uids())
+        except sqlite3.Error as error:
+            log.warning("what a sink was told cannot be read: it may not be told an end", reason=str(error))
+            return set()
+
+    def due(self, now: float, newer: Collection[str] = ()) -> list[bytes]:
         """The lines that were held back until now; each of them is to be admitted again.
 
-        Not those of which the ledger does not know yet what became of them: it could not be written.
+        Not those of incidents of which ``newer`` messages come next: these stand for what was held back. Nor those of
+        which the ledger does not know yet what became of them: it could not be written.
         """
-        rows = [row for row in self._due(now) if row.uid not in self._rows]
+        rows = [row for row in self._due(now) if row.uid not in self._rows and row.uid not in newer]
         for row in rows:
             self._released[row.uid] = row
             self._rows[row.uid] = replace(row, held=None, due=None, weight=0)

@@ -70,13 +70,13 @@ class Courier:
         self._clocks = clocks
         self._lock = threading.RLock()  # of the spool, and of what goes into it
         self._unread = 0  # alerts at the head of the spool that were sent, and may not have been read
-        self._spoilt = 0  # places of the spool that could not be read, as far as they were counted
         now = clocks.monotonic()
         self._breaker = Breaker(rng, now)
         self._looked_at = now
         self._told_at = now
         metrics.known(name)
         outgoing.settled(spool.newest(MOST_UNSETTLED), ())
+        self._count_spoilt()
         self._show()
 
     def take(self, lines: Sequence[bytes]) -> None:
@@ -129,6 +129,8 @@ class Courier:
         try:
             self._sink.close()
         except SinkRetryableError as error:
+            self._unread = 0
+            self._settle(error.read, 0)
             log.warning("the last alerts will be sent again", sink=self._name, reason=str(error))
         else:
             self._settle(0, 0)
@@ -163,7 +165,7 @@ class Courier:
         if chosen.alerts and self._losses:
             self._tell_losses()
         kept = self._spooled(chosen)
-        self._outgoing.settled(chosen.alerts[:kept], chosen.passed_over)
+        self._outgoing.settled(kept, chosen.passed_over)
         self._show()
 
     def _tell_losses(self) -> None:
@@ -174,7 +176,7 @@ class Courier:
         notice = self._losses.notice(self._name, self._clocks.wall())
         try:
             alerts = self._outgoing.notice(notice)
-            told = self._spool.append(alerts) == len(alerts)
+            told = self._spool.append(alerts) == alerts
         except OSError as error:
             log.warning("the spool cannot be written", sink=self._name, reason=str(error))
             return
@@ -182,17 +184,16 @@ class Courier:
             self._losses.told()
             self._told_at = now
 
-    def _spooled(self, chosen: Chosen) -> int:
-        """How many alerts are on the disk now."""
-        wanted = len(chosen.alerts)
+    def _spooled(self, chosen: Chosen) -> list[Alert]:
+        """The alerts that are on the disk now."""
         try:
             kept = self._spool.append(chosen.alerts)
         except OSError as error:
             log.warning("the spool cannot be written", sink=self._name, reason=str(error))
-            self._lose("spool_failed", wanted)
-            return 0
-        if kept < wanted:
-            self._lose("spool_full", wanted - kept)
+            self._lose("spool_failed", len(chosen.alerts))
+            return []
+        if lost := len(chosen.alerts) - len(kept):
+            self._lose("spool_full", lost)
         return kept
 
     def _lose(self, reason: DropReason, n: int) -> None:
@@ -277,10 +278,13 @@ class Courier:
     def _peek(self, most: int) -> list[Alert]:
         with self._lock:
             found = self._spool.peek(most, self._unread)
-            if spoilt := self._spool.spoilt - self._spoilt:
-                self._spoilt += spoilt
-                self._lose("spool_failed", spoilt)
+            self._count_spoilt()
             return found
+
+    def _count_spoilt(self) -> None:
+        if spoilt := self._spool.spoilt:
+            self._lose("spool_failed", spoilt)
+            self._spool.said()
 
     def _settle(self, sent: int, unread: int) -> None:
         """``sent`` more alerts are on their way; of all that are, the last ``unread`` may not have been read."""

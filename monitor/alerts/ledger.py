@@ -84,6 +84,10 @@ class Ledger:
         query = f"SELECT {_COLUMNS} FROM incidents WHERE {late} ORDER BY due, uid LIMIT {MOST_DUE}"  # noqa: S608 - constants
         return [Row(*found) for found in self._database.execute(query, (now, now))]
 
+    def uids(self) -> list[str]:
+        """The incidents that are known."""
+        return [uid for (uid,) in self._database.execute("SELECT uid FROM incidents")]
+
     def held(self) -> int:
         """How many messages are held back."""
         return int(self._database.execute("SELECT count(*) FROM incidents WHERE due IS NOT NULL").fetchone()[0])

@@ -1,4 +1,4 @@
-"""What was dropped because there was no room, until the receiver was told: on disk, so that a crash hides nothing."""
+"""What was dropped (no room, a failed disk) until the receiver was told: on disk, so that a crash hides nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Losses:
             at=at,
             severity=SEVERITY,
             title=f"{n} alerts were dropped",
-            text=f"There was no room for {n} alerts of sink {sink}: {why}. All of them are in incidents.ndjson.",
+            text=f"{n} alerts will not get to sink {sink}: {why}. All of them are in incidents.ndjson.",
             facts=facts,
         )
 

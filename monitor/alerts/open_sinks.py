@@ -25,6 +25,7 @@ from monitor.alerts.ledger import FILE as LEDGER
 from monitor.alerts.ledger import open_ledger
 from monitor.alerts.losses import Losses
 from monitor.alerts.outgoing import Choice, Outgoing, Wanted
+from monitor.alerts.published import closes_of, last_lines
 from monitor.alerts.routes import Placement, Routing, placement
 from monitor.alerts.seen import Seen
 from monitor.alerts.sink import Sink, SinkSurroundings
@@ -112,6 +113,7 @@ def _open(
     folder = state_dir / SPOOL / name
     known = folder.exists()
     wanted = Wanted(config.send_suspected, config.min_severity)
+    admission = _admission(name, wanted, routing, folder / LEDGER, clocks.wall())
     outgoing = Outgoing(
         name,
         wanted,
@@ -120,11 +122,15 @@ def _open(
         open_encoder(config, version),
         clocks.monotonic,
         clocks.wall,
-        _admission(name, wanted, routing, folder / LEDGER, clocks.wall()),
+        admission,
     )
     missed = last_lines(state_dir / INCIDENTS, OFFERED_AGAIN_BYTES)[-OFFERED_AGAIN:]
     if not known:
         outgoing.pass_over(missed)
+    elif admission is not None:
+        # a sink that was out of the configuration for long: what it holds, and was told, may be over since
+        ends = closes_of(state_dir / INCIDENTS, admission.incidents())
+        missed = [*(line for line in ends.values() if line not in missed), *missed]
     return deliver(name, config, outgoing, folder, metrics, clocks, rng, missed if known else [])
 
 
@@ -167,17 +173,6 @@ def deliver(
     delivery = Delivery(name, courier, metrics)
     delivery.start()
     return delivery
-
-
-def last_lines(path: Path, most_bytes: int) -> list[bytes]:
-    """The whole lines at the end of a file, as far as they lie in its last ``most_bytes``."""
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        start = max(0, file.seek(0, 2) - most_bytes)
-        file.seek(start)
-        lines = file.read().split(b"\n")
-    return lines[1 if start else 0 : -1]
 
 
 def _modules(package: ModuleType) -> dict[str, ModuleType]:

@@ -100,11 +100,13 @@ class Outgoing:
         chosen = Chosen()
         if self._limit.over(self._monotonic()):
             self._add_summary(chosen)
-        for line in self._admission.due(self._wall()) if self._admission else ():
-            self._release(line, chosen)
-        keys: set[bytes] = set()
-        for line in lines:
-            self._choose(line, keys, chosen)
+        fresh = self._fresh(lines, chosen)
+        if self._admission is not None:
+            newer = {message.head.uid for message in fresh.values()}
+            for line in self._admission.due(self._wall(), newer):
+                self._release(line, chosen)
+        for line, message in fresh.items():
+            self._choose(line, message, chosen)
         return chosen
 
     def last_words(self) -> Chosen:
@@ -127,22 +129,29 @@ class Outgoing:
             self._admission.settle({alert.id for alert in alerts}, self._wall())
         self._seen.add([*passed_over, *(digest_of(alert.id.encode()) for alert in alerts)])
 
-    def _choose(self, line: bytes, keys: set[bytes], chosen: Chosen) -> None:
-        try:
-            message = read_incident(line)
-        except UnreadableIncidentError as error:
-            key = digest_of(line)
-            if key not in self._seen:
-                chosen.unsendable.append(Unsendable(line, str(error)))
-                chosen.passed_over.append(key)
-            return
-        key = digest_of(message.id.encode())
-        if key in self._seen or key in keys:
-            return
-        keys.add(key)
+    def _fresh(self, lines: Sequence[bytes], chosen: Chosen) -> dict[bytes, IncidentMessage]:
+        """The incidents among ``lines`` that did not come before, by their lines."""
+        found: dict[bytes, IncidentMessage] = {}
+        keys: set[bytes] = set()
+        for line in lines:
+            try:
+                message = read_incident(line)
+            except UnreadableIncidentError as error:
+                key = digest_of(line)
+                if key not in self._seen:
+                    chosen.unsendable.append(Unsendable(line, str(error)))
+                    chosen.passed_over.append(key)
+                continue
+            key = digest_of(message.id.encode())
+            if key not in self._seen and key not in keys:
+                keys.add(key)
+                found[line] = message
+        return found
+
+    def _choose(self, line: bytes, message: IncidentMessage, chosen: Chosen) -> None:
         admitted = self._admitted(message, line, chosen)
         if admitted is None:
-            chosen.passed_over.append(key)
+            chosen.passed_over.append(digest_of(message.id.encode()))
         else:
             self._encode(line, admitted, chosen)
 

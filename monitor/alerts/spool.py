@@ -1,49 +1,34 @@
 """Alerts on disk until the receiver has them: segments that only grow, and a place up to which they are delivered.
 
-A record is its length, a CRC of it, and the alert as MessagePack. A crash may leave half a record at the end of the
-newest segment: it is cut off when the spool is opened. A record that the disk spoilt is left out and counted, and costs
-no other. Losing the place costs nothing but repeats.
+A crash may leave half a record at the end of the newest segment: it is cut off when the spool is opened, and was never
+acknowledged as written, because the mark of what is written is only set behind a record that is on the disk. What lies
+before that mark and is no record was spoilt by the disk: it is left out and counted, and costs no other alert. Losing
+the place of what is delivered costs nothing but repeats.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
-import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
 import structlog
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.spool_marks import Mark, Marks, Written
+from monitor.alerts.spool_records import Record, alert_at, gaps, packed, whole_records
 from rollback.durable import sync_folder
 
 log = structlog.get_logger()
 
 SEGMENT_BYTES: Final = 1_048_576
 """A segment is closed when it has so many; it is removed when all of it is delivered."""
-CURSOR: Final = "delivered.json"
 GONE: Final = frozenset({errno.ENOENT, errno.EIO})
 """What a disk says of something that it had, and will not have again."""
-
-_HEAD: Final = struct.Struct(">II")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Alert).decode
-
-
-class _Record(NamedTuple):
-    segment: int
-    offset: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.length
 
 
 class Spool:
@@ -54,10 +39,11 @@ class Spool:
         self._folder = folder
         self._limit = limit
         self._segment_bytes = segment_bytes
-        self._waiting: deque[_Record] = deque()
+        self._waiting: deque[Record] = deque()
         self.waiting_bytes = 0
-        self.spoilt = 0
-        """Places that could not be read so far: an alert each, or several."""
+        self._marks = Marks(folder)
+        self._spoilt: set[Mark] = set()
+        self._said: set[Mark] = set()
         self._newest, self._size = 1, 0
         self._recover()
 
@@ -70,20 +56,32 @@ class Spool:
         """How much of the room for waiting alerts is taken, from 0 to 1."""
         return self.waiting_bytes / self._limit
 
-    def append(self, alerts: Sequence[Alert]) -> int:
-        """Put alerts on the disk; returns how many of them there was room for, the first ones.
+    @property
+    def spoilt(self) -> int:
+        """Places that cannot be read and were not `said` yet: an alert each, or several."""
+        return len(self._spoilt - self._said)
 
-        Raises `OSError` where the disk does not take them; none of them is kept then.
+    def said(self) -> None:
+        """What is `spoilt` so far was counted: it is not counted again, also after a restart."""
+        self._said |= self._spoilt
+        self._mark()
+
+    def append(self, alerts: Sequence[Alert]) -> list[Alert]:
+        """Put alerts on the disk; returns those of them there was room for, in order.
+
+        One that is too large costs no other. Raises `OSError` where the disk does not take them; none is kept then.
         """
-        records = [_record(alert) for alert in alerts]
-        room, fitting = self._limit - self.waiting_bytes, 0
-        for record in records:
-            room -= len(record)
-            if room < 0:
-                break
-            fitting += 1
-        if fitting:
-            self._write(records[:fitting])
+        room, fitting, records = self._limit - self.waiting_bytes, list[Alert](), list[bytes]()
+        for alert in alerts:
+            record = packed(alert)
+            if len(record) > self._limit:
+                log.warning("an alert is larger than its spool", bytes=len(record), spool_max_bytes=self._limit)
+            if len(record) <= room:
+                room -= len(record)
+                fitting.append(alert)
+                records.append(record)
+        if records:
+            self._write(records)
         return fitting
 
     def peek(self, most: int, skip: int = 0) -> list[Alert]:
@@ -104,7 +102,7 @@ class Spool:
         done = [self._waiting.popleft() for _ in range(n)]
         self.waiting_bytes -= sum(record.length for record in done)
         last = done[-1]
-        self._save_cursor(last.segment, last.end)
+        self._marks.save_delivered(Mark(last.segment, last.end))
         oldest = self._waiting[0].segment if self._waiting else self._newest
         for number in {record.segment for record in done}:
             if number < oldest:
@@ -131,33 +129,37 @@ class Spool:
         if fresh:
             sync_folder(self._folder)
         for record in records:
-            self._waiting.append(_Record(self._newest, self._size, len(record)))
+            self._waiting.append(Record(self._newest, self._size, len(record)))
             self._size += len(record)
             self.waiting_bytes += len(record)
+        self._mark()
+
+    def _mark(self) -> None:
+        """What was written so far is on the disk."""
+        self._marks.save_written(Written(Mark(self._newest, self._size), tuple(sorted(self._said))))
 
     def _whole(self) -> bool:
         """Whether the newest segment is there; another program may have removed it."""
         path = self._path(self._newest)
         return self._size == 0 or (path.exists() and path.stat().st_size >= self._size)
 
-    def _readable(self, records: Sequence[_Record]) -> list[Alert]:
+    def _readable(self, records: Sequence[Record]) -> list[Alert]:
         found = []
         for record in records:
             if (alert := self._read(record)) is not None:
                 found.append(alert)
                 continue
-            log.error("an alert that waited cannot be read any more", file=str(self._path(record.segment)))
             self._waiting.remove(record)
             self.waiting_bytes -= record.length
-            self.spoilt += 1
+            self._note(Mark(record.segment, record.offset), self._path(record.segment))
         return found
 
-    def _read(self, record: _Record) -> Alert | None:
+    def _read(self, record: Record) -> Alert | None:
         """None where it is spoilt."""
         try:
             with self._path(record.segment).open("rb") as file:
                 file.seek(record.offset)
-                return _alert_at(file.read(record.length), 0)
+                return alert_at(file.read(record.length), 0)
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -166,90 +168,59 @@ class Spool:
     def _recover(self) -> None:
         """Find out what waits."""
         numbers = sorted(int(path.stem) for path in self._folder.glob("*.seg") if path.stem.isdigit())
-        segment, offset = self._cursor()
+        place, written = self._marks.delivered(), self._marks.written()
+        if written is not None:
+            self._said = {mark for mark in written.spoilt if mark.segment >= place.segment}
+            if written.end.segment not in numbers and place < written.end and written.end.offset:
+                self._note(Mark(written.end.segment, 0), self._path(written.end.segment))
         for number in numbers:
-            if number < segment:
+            if number < place.segment:
                 self._path(number).unlink()
-                continue
-            found = self._scan(number, offset if number == segment else 0, last=number == numbers[-1])
-            self._waiting.extend(r for r in found if number > segment or r.offset >= offset)
-        self._newest = max([segment, *numbers])
-        path = self._path(self._newest)
-        self._size = path.stat().st_size if path.exists() else 0
-        if self._newest == segment and self._size < offset:
-            # somebody removed it; what is written to it anew would look as if it was delivered
-            self._newest, self._size = segment + 1, 0
+            else:
+                self._scan(number, place, written.end if written else None, last=number == numbers[-1])
+        self._begin_behind([place, *([written.end] if written else []), *(Mark(number, 0) for number in numbers)])
         self.waiting_bytes = sum(record.length for record in self._waiting)
+        if written is None:
+            self._mark()
 
-    def _scan(self, number: int, offset: int, *, last: bool) -> list[_Record]:
-        """Whole records of a segment. What follows those of the ``last`` one was being written, and is cut off.
+    def _scan(self, number: int, place: Mark, end: Mark | None, *, last: bool) -> None:
+        """Take up what waits in a segment behind ``place``. ``end`` is behind what was acknowledged, where it is known.
 
-        What is no record elsewhere behind ``offset`` is `spoilt`.
+        What is no record before ``end`` is spoilt. Behind it, at the end of the ``last`` segment, it is half a record
+        that was being written: nobody was told that it is kept, and its line is offered again at the start.
         """
         path = self._path(number)
         content = path.read_bytes()
-        found = list(_whole_records(number, content))
-        end = found[-1].end if found else 0
-        ends = [0, *(record.end for record in found)]
-        begins = [*(record.offset for record in found), *(() if last else (len(content),))]
-        if spoilt := sum(begin > max(end, offset) for end, begin in zip(ends, begins, strict=False)):
-            log.error("alerts that waited cannot be read any more", file=str(path), places=spoilt)
-            self.spoilt += spoilt
-        if last and end < len(content):
-            log.warning("the end of a spool is unreadable and cut off", file=str(path), bytes=len(content) - end)
-            os.truncate(path, end)
-        return found
+        found = list(whole_records(number, content))
+        whole = found[-1].end if found else 0
+        acknowledged = len(content)
+        if last and end is not None and number >= end.segment:
+            acknowledged = end.offset if number == end.segment else 0
+        delivered = place.offset if number == place.segment else 0
+        for begin, until in gaps(found, acknowledged):
+            if until > delivered:
+                self._note(Mark(number, begin), path)
+        if acknowledged <= whole < len(content):
+            log.warning("half a record at the end of a spool is cut off", file=str(path), bytes=len(content) - whole)
+            os.truncate(path, whole)
+        self._waiting.extend(record for record in found if record.offset >= delivered)
 
-    def _cursor(self) -> tuple[int, int]:
-        try:
-            segment, offset = msgspec.json.decode((self._folder / CURSOR).read_bytes(), type=tuple[int, int])
-        except FileNotFoundError:
-            return 1, 0
-        except msgspec.MsgspecError:
-            log.warning("the place in a spool is unreadable: alerts may be sent again", folder=str(self._folder))
-            return 1, 0
-        return segment, offset
+    def _begin_behind(self, marks: Sequence[Mark]) -> None:
+        """Go on at the end of the newest segment, or, where that is not as it was left, with a new one.
 
-    def _save_cursor(self, segment: int, offset: int) -> None:
-        """Not synced: after a power failure an older place is as good, but for repeats."""
-        path = self._folder / CURSOR
-        temporary = path.with_suffix(".tmp")
-        try:
-            temporary.write_bytes(msgspec.json.encode((segment, offset)))
-            temporary.replace(path)
-        except OSError as error:
-            log.warning("the place in a spool is not kept: alerts may be sent again", file=str(path), reason=str(error))
+        What is written to it anew would look as if it was delivered, or lie behind what is spoilt.
+        """
+        newest = max(marks, default=Mark(1, 0))
+        path = self._path(newest.segment)
+        size = path.stat().st_size if path.exists() else 0
+        whole = next((r.end for r in reversed(self._waiting) if r.segment == newest.segment), newest.offset)
+        fine = size == whole and size >= newest.offset
+        self._newest, self._size = (newest.segment, size) if fine else (newest.segment + 1, 0)
+
+    def _note(self, spoilt: Mark, path: Path) -> None:
+        self._spoilt.add(spoilt)
+        if spoilt not in self._said:
+            log.error("alerts that waited cannot be read any more", file=str(path), offset=spoilt.offset)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:016d}.seg"
-
-
-def _record(alert: Alert) -> bytes:
-    payload = _encode(alert)
-    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
-
-
-def _whole_records(number: int, content: bytes) -> Iterator[_Record]:
-    """Also those behind something else."""
-    offset = 0
-    while offset + _HEAD.size <= len(content):
-        if _alert_at(content, offset) is None:
-            offset += 1
-            continue
-        length, _ = _HEAD.unpack_from(content, offset)
-        yield _Record(number, offset, _HEAD.size + length)
-        offset += _HEAD.size + length
-
-
-def _alert_at(content: bytes, offset: int) -> Alert | None:
-    """The alert of the record that begins there, None where none does; another version may have written another."""
-    if offset + _HEAD.size > len(content):
-        return None
-    length, checksum = _HEAD.unpack_from(content, offset)
-    begin = offset + _HEAD.size
-    if length == 0 or begin + length > len(content) or zlib.crc32(content[begin : begin + length]) != checksum:
-        return None
-    try:
-        return _decode(content[begin : begin + length])
-    except msgspec.MsgspecError:
-        return None

@@ -63,7 +63,7 @@ class SyslogSink:
             self._look_after()
             if frames:
                 self._write(frames)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a host's name that cannot be one
             self._hang_up()
             raise SinkRetryableError(
                 f"{self._settings.address}: {in_words(error, self._settings.timeout_seconds)}"

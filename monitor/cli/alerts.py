@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+import structlog
 import typer
 
-from monitor.alerts.alert import Alert, read_incident
+from monitor.alerts.alert import read_incident
 from monitor.alerts.dead_letters import FILE as DEAD_LETTERS
 from monitor.alerts.dead_letters import DeadLetters
 from monitor.alerts.open_sinks import INCIDENTS, SPOOL, body_limit, open_encoder, open_sink
-from monitor.alerts.outgoing import incident_alert
-from monitor.alerts.replay import replay, replay_requests
-from monitor.alerts.sample import sample_incident, sample_request
-from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
-from monitor.alerts.vetting_requests import request_alert, request_body
+from monitor.alerts.replay import Replayed, replay, replay_requests
+from monitor.alerts.trial import sample_for, try_out
 from monitor.cli.main import version
 from monitor.cli.output import show
 from monitor.cli.route_report import in_words, report
 from monitor.cli.when import event_time
 from monitor.explain import printable
 from monitor.incident_file import read_incident as read_incident_file
+from monitor.logging import set_up_logging
 from monitor.settings.config import ConfigError, Problem, load_config
 from monitor.settings.problems import unknown
 from monitor.settings.sink_sections import SinkConfig
 
+log = structlog.get_logger()
 app = typer.Typer(no_args_is_help=True)
-
-NO_ANSWER: Final = {
-    "file": "written, and on the disk",
-    "stdout": "written",
-    "syslog_tcp": "read to the end (syslog has no answers)",
-    "syslog_udp": "sent (nobody says whether a datagram arrives)",
-}
-"""What is known after a success where the receiver says nothing."""
 
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Option("--config", help="The daemon's configuration.", show_default=False)
 ]
 OneSink: TypeAlias = Annotated[str | None, typer.Option("--sink", help="Only this one.")]
+Closed: TypeAlias = Annotated[
+    bool,
+    typer.Option("--closed", help="Also alerts of incidents that are closed by now: for archives, not for pagers."),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -57,6 +56,7 @@ class ReplayError(Exception):
 @app.callback()
 def alerts() -> None:
     """Try sinks and routes out, and send dead letters again."""
+    set_up_logging(sys.stderr, as_json=not sys.stderr.isatty(), level=logging.WARNING)
 
 
 @app.command("test")
@@ -76,12 +76,13 @@ def send_test(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = Fal
 
 
 @app.command("replay")
-def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = False) -> None:
+def replay_dead(config: ConfigFile, sink: OneSink = None, *, closed: Closed = False, as_json: AsJson = False) -> None:
     """Send the alerts again that a receiver had refused for good, after the reason was mended.
 
     They lie in state_dir/spool/SINK/dead.ndjson. Each is encoded anew, as the configuration says now, where
     incidents.ndjson still holds it; a vetting request goes as it was. What arrives is taken out of the file, the rest
-    stays with its new reason. The daemon may run meanwhile.
+    stays with its new reason. What would open an incident again that is closed by now stays, too, unless --closed
+    asks for it. The daemon may run meanwhile.
 
     Example: tocsin alerts replay --config tocsin.yaml --sink siem
     """
@@ -90,9 +91,11 @@ def replay_dead(config: ConfigFile, sink: OneSink = None, *, as_json: AsJson = F
     for name, one in _chosen(config, sink).items():
         path = state / SPOOL / name / DEAD_LETTERS
         if path.exists():
-            rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS)})
+            rows.append({"sink": name, **_replayed(path, one, state / INCIDENTS, closed=closed)})
     show(rows, as_json=as_json, text=None if rows else "there are no dead letters")
-    if left := [f"{row['sink']} ({row['left']}: {row['why']})" for row in rows if row["left"]]:
+    if over := sum(row["closed"] for row in rows):
+        log.warning("alerts of incidents that are closed by now were not sent: --closed sends them", alerts=over)
+    if left := [_in_short(row) for row in rows if row["why"]]:
         raise ReplayError(f"not all could be sent: {', '.join(left)}")
 
 
@@ -126,40 +129,34 @@ def _chosen(config: Path, sink: str | None) -> dict[str, SinkConfig]:
     return {name: one for name, one in sinks.items() if sink in (None, name)}
 
 
-def _sample(config: SinkConfig, at: float) -> Alert:
-    if config.gets == "vetting":
-        request = sample_request(at)
-        return request_alert(request, request_body(request, body_limit(config)))
-    message = read_incident(sample_incident(at))
-    return incident_alert(message, open_encoder(config, version()).incident(message))
-
-
 def _try(name: str, config: SinkConfig, at: float) -> dict[str, Any]:
-    alert = _sample(config, at)
-    heard: list[str] = []
-    receiver = open_sink(config, time.monotonic, heard=heard.append)
-    error, began = "", time.monotonic()
-    try:
-        receiver.send([alert])
-        # a receiver that refuses this client's certificate says so only after it was written to
-        receiver.close()
-    except (SinkRetryableError, SinkPermanentError) as failure:
-        error = str(failure)
-    seconds = round(time.monotonic() - began, 3)
-    answer = printable(heard[-1]) if heard else NO_ANSWER.get(config.type, "") if not error else ""
-    found = {"sink": name, "type": config.type, "sent": not error, "seconds": seconds}
-    return {**found, "answer": answer, "alert": alert.id, "error": error}
+    trial = try_out(
+        name,
+        config,
+        lambda: sample_for(config, at, version()),
+        lambda heard: open_sink(config, time.monotonic, heard=heard),
+    )
+    return {**asdict(trial), "answer": printable(trial.answer), "error": printable(trial.error)}
 
 
-def _replayed(path: Path, config: SinkConfig, incidents: Path) -> dict[str, Any]:
+def _in_short(row: dict[str, Any]) -> str:
+    failed = row["left"] - row["closed"]
+    return f"{row['sink']} ({f'{failed}: ' if failed else ''}{row['why']})"
+
+
+def _replayed(path: Path, config: SinkConfig, incidents: Path, *, closed: bool) -> dict[str, Any]:
+    """What became of one sink's letters. Whatever is odd about it, the other sinks' are still to be sent."""
     try:
         with DeadLetters(path).taken() as letters:
             sink = open_sink(config, time.monotonic)
             if config.gets == "vetting":
                 done = replay_requests(letters, sink, body_limit(config))
             else:
-                done = replay(letters, sink, open_encoder(config, version()), incidents)
-            why = done.away or (printable(letters[0].reason) if letters else "")
-            return {"sent": done.sent, "left": len(letters), "why": why}
+                done = replay(letters, sink, open_encoder(config, version()), incidents, closed=closed)
+            left, why = len(letters), done.away or done.why
     except msgspec.DecodeError as error:
-        raise ReplayError(f"{path}: holds a line that is no dead letter: {error}; take it out") from error
+        done, left, why = Replayed(), 0, f"{path}: holds a line that is no dead letter: {error}; take it out"
+    except Exception as error:
+        log.exception("dead letters could not be sent in a way that nobody thought of", file=str(path))
+        done, left, why = Replayed(), 0, f"{type(error).__name__}: {error}"
+    return {"sent": done.sent, "closed": done.closed, "left": left, "why": printable(why)}

@@ -95,6 +95,24 @@ def test_what_came_and_went_while_muted_is_counted_and_not_told(make: Callable[.
     assert (sink.received, way.dropped("muted")) == ([], 1)
 
 
+def test_what_is_over_when_its_mute_ends_is_not_told_though_both_are_learned_at_once(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    muting = Muting()
+    way = make(muting)
+    come(way, line(2))
+    muting.until = way.wall() + 100
+    come(way, line(1), line(2, activity="update", severity=8), line(3))
+    way.clock.now += 200  # the sink was not configured meanwhile
+    way.start()
+    over = {"activity": "close", "status": "resolved"}
+    come(way, line(1, **over), line(2, **over), line(3, activity="update", confidence=0.5))
+    assert told(sink) == [(2, "create", 0), (2, "close", 1), (3, "update", 1)]
+    assert way.dropped("muted") == 1
+    later(way, 200)
+    assert len(sink.received) == 3
+
+
 def test_the_end_of_what_was_told_before_a_mute_is_told_after_it(make: Callable[..., Way], sink: MemorySink) -> None:
     muting = Muting()
     way = make(muting)

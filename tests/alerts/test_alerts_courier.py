@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from monitor.alerts.alert import read_incident
 from monitor.alerts.breaker import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS
 from monitor.alerts.courier import BATCH
+from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.flood import LONGEST_SECONDS, QUIET_SECONDS, FloodLimit
 from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted
 from monitor.alerts.send.memory import MemorySink
@@ -177,6 +178,19 @@ def test_what_a_full_spool_dropped_is_said_before_the_next_alert_that_finds_room
     told = json.loads(notice.body)["unmapped"]
     assert (notice.family, told["dropped"], told["reasons"]) == (NOTICE_FAMILY, lost, {"spool_full": lost})
     assert numbers(alerts) == [30, 31]
+
+
+def test_one_that_is_larger_than_the_spool_is_dropped_alone_and_said(
+    make: Callable[..., Way], sink: MemorySink
+) -> None:
+    way = make(spool_bytes=20_000, encoder=OcsfEncoder("1.2.3", 100_000))
+    way.courier.take([line(1), line(2, summary="long " * 9000), line(3)])
+    assert (way.dropped("spool_full"), way.value("waiting")) == (1, 2)
+    way.courier.take([line(4)])
+    way.courier.work()
+    assert numbers(sink.received) == [1, 3, 4]
+    notice = next(alert for alert in sink.received if alert.family == NOTICE_FAMILY)
+    assert json.loads(notice.body)["unmapped"]["reasons"] == {"spool_full": 1}
 
 
 def test_after_five_failures_the_circuit_is_open_and_closed_by_one_alert_that_goes_through(

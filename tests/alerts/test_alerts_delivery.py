@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alert_lines import Way, line, numbers
@@ -17,10 +18,13 @@ from prometheus_client import CollectorRegistry
 from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks
 from monitor.alerts.delivery import Delivery, close_all
-from monitor.alerts.open_sinks import last_lines, open_sinks
+from monitor.alerts.open_sinks import OFFERED_AGAIN, open_sinks
+from monitor.alerts.published import closes_of, last_lines
+from monitor.alerts.routes import routing_of
 from monitor.alerts.send.file import FileSink
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import SinkRetryableError
+from monitor.settings.route_sections import RoutingConfig
 from monitor.settings.sink_sections import SinkConfig
 from monitor.watching.alert_metrics import AlertMetrics
 
@@ -133,11 +137,18 @@ def test_a_failure_that_nobody_thought_of_does_not_end_the_thread(tmp_path: Path
     assert numbers(sink.received) == [1]
 
 
-def open_file(tmp_path: Path, *, send_suspected: bool = True) -> Delivery:
-    local = SinkConfig(type="file", path=tmp_path / "alerts.ndjson", format="incident", send_suspected=send_suspected)
-    sinks = {"local": local}
+def open_file(
+    tmp_path: Path, *, then: Sequence[bytes] = (), routing: dict[str, Any] | None = None, **settings: Any
+) -> Delivery:
+    """A file of incidents as a sink, which ``then`` come to."""
+    local = SinkConfig(type="file", path=tmp_path / "alerts.ndjson", format="incident", **settings)
+    tree = None if routing is None else routing_of(RoutingConfig.model_validate(routing), ["local"])
     metrics = AlertMetrics(CollectorRegistry())
-    [delivery] = open_sinks(sinks, tmp_path / "state", metrics, CLOCKS, random.SystemRandom(), "1")
+    [delivery] = open_sinks(
+        {"local": local}, tmp_path / "state", metrics, CLOCKS, random.SystemRandom(), "1", routing=tree
+    )
+    for each in then:
+        delivery.append(each)
     return delivery
 
 
@@ -175,6 +186,25 @@ def test_a_new_sink_is_not_told_old_stories_ever(tmp_path: Path) -> None:
     sent = (tmp_path / "alerts.ndjson").read_text().splitlines()
     assert len(sent) == 1
     assert f"{2:032x}" in sent[0]
+
+
+def test_a_sink_that_comes_back_after_long_is_told_the_end_of_what_it_knows_and_nothing_else_of_what_is_over(
+    tmp_path: Path,
+) -> None:
+    """It comes back so late that the closes are no longer among the last lines that are offered again."""
+    muted = {"mute_times": {"now": ["daily 00:00-00:00"]}, "routes": [{"mute": ["now"]}]}
+    known, held, others = line(1), line(2), [line(100 + i, severity=0) for i in range(OFFERED_AGAIN)]
+    open_file(tmp_path, min_severity=1, then=[known]).close(60)
+    open_file(tmp_path, min_severity=1, then=[held], routing=muted).close(60)
+    over = [line(i, activity="close", status="resolved") for i in (1, 2)]
+    reopened = line(2, activity="update", status="resolved")
+    (tmp_path / "state" / "incidents.ndjson").write_bytes(b"\n".join([known, held, *over, *others, b""]))
+    for _ in range(2):
+        open_file(tmp_path, min_severity=1).close(60)
+    sent = [json.loads(row) for row in (tmp_path / "alerts.ndjson").read_text().splitlines()]
+    assert [(int(row["uid"], 16), row["activity"]) for row in sent] == [(1, "create"), (1, "close")]
+    (tmp_path / "state" / "incidents.ndjson").write_bytes(b"\n".join([*over, reopened, over[0][:-1]]))
+    assert closes_of(tmp_path / "state" / "incidents.ndjson", {f"{i:032x}" for i in (1, 2)}) == {f"{1:032x}": over[0]}
 
 
 @pytest.mark.parametrize(

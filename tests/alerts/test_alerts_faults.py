@@ -15,6 +15,7 @@ from monitor.alerts.outgoing import NOTICE_FAMILY
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import SinkPermanentError
 from monitor.alerts.spool import Spool
+from monitor.alerts.spool_marks import WRITTEN
 
 
 class FragileSink(MemorySink):
@@ -88,6 +89,39 @@ def test_a_spoilt_record_costs_no_other_over_a_restart_and_is_said(tmp_path: Pat
     way.courier.take([line(9)])
     way.courier.work()
     assert losses(sink) == [{"spool_failed": 1}]
+
+
+def test_a_spoilt_last_record_is_said_once_however_often_the_process_starts(tmp_path: Path) -> None:
+    sink = MemorySink()
+    way = Way(tmp_path / "spool", sink)
+    way.courier.take([line(i) for i in range(3)])
+    spoil(segment(way), segment(way).stat().st_size - 1)
+    for _ in range(3):
+        way.start()
+    way.courier.take([line(8)])
+    way.courier.work()
+    assert (way.dropped("spool_failed"), losses(sink)) == (1, [{"spool_failed": 1}])
+    assert [a.family for a in sink.received] == ["poisoning", "poisoning", NOTICE_FAMILY, "poisoning"]
+    assert numbers(sink.received) == [0, 1, 8]
+
+
+def test_half_a_record_that_a_crash_left_is_no_loss_and_its_line_is_sent_when_it_comes_again(tmp_path: Path) -> None:
+    sink = MemorySink()
+    way = Way(tmp_path / "spool", sink)
+    way.courier.take([line(0)])
+    before = segment(way).read_bytes()
+    marks = (way.folder / WRITTEN).read_bytes()
+    seen = (way.folder / "seen").read_bytes()
+    way.courier.take([line(1)])
+    # as a process leaves it that is killed while it writes
+    segment(way).write_bytes(segment(way).read_bytes()[: len(before) + 100])
+    (way.folder / WRITTEN).write_bytes(marks)
+    (way.folder / "seen").write_bytes(seen)
+    way.start()
+    way.courier.take([line(0), line(1), line(2)])
+    run(way, 2)
+    assert numbers(sink.received) == [0, 1, 2]
+    assert (way.dropped("spool_failed"), losses(sink)) == (0, [])
 
 
 def test_a_record_that_is_spoilt_while_it_waits_holds_nothing_up(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,44 @@ def test_what_was_not_seen_to_be_read_stays(tmp_path: Path, dead: DeadLetters) -
     assert (done.sent, len(left(tmp_path))) == (0, 3)
 
 
+def test_what_would_ring_for_an_incident_that_is_closed_stays_unless_it_is_asked_for(tmp_path: Path) -> None:
+    dead = DeadLetters(tmp_path / "spool" / "siem" / "dead.ndjson")
+    over = {"activity": "close", "status": "resolved"}
+    published = tmp_path / "incidents.ndjson"
+    again = [line(3), line(3, **over), line(3, activity="update")]  # its response came undone
+    published.write_bytes(b"\n".join([line(1), line(1, **over), line(2), line(4), line(4, **over), *again, b""]))
+    for number in (1, 2, 3):
+        dead.put(alert(number), "too odd")
+    dead.put_line(line(4), "too long")
+    dead.put(incident_alert(message := read_incident(line(1, **over)), ENCODER.incident(message)), "too odd")
+    sink = MemorySink()
+    with dead.taken() as letters:
+        done = replay(letters, sink, ENCODER, published)
+        assert (done.sent, done.closed, done.refused, done.why, done.away) == (3, 2, 0, "", "")
+    assert [(a.incident[-1], a.activity) for a in sink.received] == [("2", "create"), ("3", "create"), ("1", "close")]
+    assert [row["reason"] for row in left(tmp_path)] == ["too odd", "too long"]
+    with dead.taken() as letters:
+        done = replay(letters, sink, ENCODER, published, closed=True)
+    assert (done.sent, numbers(sink.received), left(tmp_path)) == (2, [2, 3, 1, 1, 4], [])
+
+
+class Fragile(MemorySink):
+    """A sender with a bug."""
+
+    def send(self, alerts: Sequence[Alert]) -> int:
+        if 2 in numbers(list(alerts)):
+            raise KeyError("a bug")
+        return super().send(alerts)
+
+
+def test_one_that_a_sender_fails_with_stays_and_holds_up_no_other(tmp_path: Path, dead: DeadLetters) -> None:
+    sink = Fragile()
+    with dead.taken() as letters:
+        done = replay(letters, sink, ENCODER, tmp_path / "none")
+    assert (done.sent, numbers(sink.received)) == (2, [1, 3])
+    assert [row["reason"] for row in left(tmp_path)] == ["the sender failed: KeyError: 'a bug'"]
+
+
 def test_what_the_daemon_adds_meanwhile_stays_behind_the_rest(tmp_path: Path, dead: DeadLetters) -> None:
     with dead.taken() as letters:
         DeadLetters(tmp_path / "spool" / "siem" / "dead.ndjson").put(alert(4), "new")
@@ -161,6 +200,38 @@ def test_vetting_requests_that_a_queue_refused_are_sent_again(
 def test_no_dead_letters_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("replay", "--config", configured(tmp_path, "{type: file, path: out.ndjson}")) == 0
     assert capsys.readouterr().out == "there are no dead letters\n"
+
+
+def test_the_command_says_how_many_it_left_because_they_are_closed_and_that_is_no_failure(
+    tmp_path: Path, dead: DeadLetters, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close = line(2, activity="close", status="resolved")
+    (tmp_path / "incidents.ndjson").write_bytes(line(2) + b"\n" + close + b"\n")
+    config = configured(tmp_path, "{type: file, path: out.ndjson, format: incident}")
+    capsys.readouterr()
+    assert run("replay", "--config", config, "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == [{"sink": "siem", "sent": 2, "closed": 1, "left": 1, "why": ""}]
+    assert "--closed sends them" in said.err
+    assert run("replay", "--config", config, "--closed") == 0
+    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+    assert dead is not None
+
+
+def test_a_damaged_file_stops_no_other_sink(
+    tmp_path: Path, dead: DeadLetters, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "spool" / "also" / "dead.ndjson"
+    other.parent.mkdir()
+    other.write_bytes(b"garbage\n")
+    config = configured(tmp_path, "{type: file, path: out.ndjson}")
+    Path(config).write_text(Path(config).read_text().replace("siem:", "also: {type: file, path: o}\n  siem:"))
+    capsys.readouterr()
+    assert run("replay", "--config", config, "--json") == 1
+    said = capsys.readouterr()
+    assert [(row["sink"], row["sent"]) for row in json.loads(said.out)] == [("also", 0), ("siem", 3)]
+    assert "holds a line that is no dead letter" in said.err
+    assert (other.read_bytes(), dead is not None) == (b"garbage\n", True)
 
 
 def test_a_damaged_file_is_named_and_kept(

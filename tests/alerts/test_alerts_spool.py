@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.seen import DIGEST_BYTES, Seen
-from monitor.alerts.spool import CURSOR, Spool
+from monitor.alerts.spool import Spool
+from monitor.alerts.spool_marks import CURSOR, WRITTEN
 
 
 def alert(number: int, body: bytes = b"{}") -> Alert:
@@ -46,7 +47,7 @@ def segments(folder: Path) -> list[Path]:
 
 def test_alerts_come_out_as_they_went_in(tmp_path: Path) -> None:
     kept = spool(tmp_path)
-    assert kept.append([alert(1, b"\x00\xff"), alert(2)]) == 2
+    assert ids(kept.append([alert(1, b"\x00\xff"), alert(2)])) == [1, 2]
     assert kept.peek(10) == [alert(1, b"\x00\xff"), alert(2)]
     assert kept.newest(1) == [alert(2)]
 
@@ -63,27 +64,76 @@ def test_delivered_segments_are_removed(tmp_path: Path) -> None:
 
 def test_there_is_room_for_so_many_bytes_only_and_the_oldest_stay(tmp_path: Path) -> None:
     kept = spool(tmp_path, limit=1000)
-    fitting = kept.append([alert(number) for number in range(100)])
+    fitting = len(kept.append([alert(number) for number in range(100)]))
     assert 0 < fitting < 100
     assert kept.waiting_bytes <= 1000
     assert ids(kept.peek(100)) == list(range(fitting))
     kept.advance(fitting)
-    assert kept.append([alert(100)]) == 1
+    assert ids(kept.append([alert(100)])) == [100]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "rubbish"])
-def test_a_torn_end_is_cut_off_and_writing_goes_on(tmp_path: Path, damage: str) -> None:
+def test_one_that_is_too_large_costs_no_other(tmp_path: Path) -> None:
+    kept = spool(tmp_path, limit=1000)
+    huge, large = alert(1, b"x" * 2000), alert(3, b"x" * 700)
+    assert ids(kept.append([alert(0), huge, alert(2), large, alert(4)])) == [0, 2, 4]
+    assert kept.waiting_bytes <= 1000
+    assert ids(spool(tmp_path, limit=1000).peek(9)) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(("damage", "spoilt"), [("cut", 1), ("flipped", 1), ("half a record", 0)])
+def test_what_was_not_acknowledged_is_cut_off_what_was_is_counted_once_and_writing_goes_on(
+    tmp_path: Path, damage: str, spoilt: int
+) -> None:
     kept = spool(tmp_path)
     kept.append([alert(1), alert(2)])
     path = segments(tmp_path)[-1]
     content = path.read_bytes()
-    torn = {"cut": content[:-3], "flipped": content[:-1] + bytes([content[-1] ^ 1]), "rubbish": content + b"\x00\x00"}
+    torn = {
+        "cut": content[:-3],
+        "flipped": content[:-1] + bytes([content[-1] ^ 1]),
+        "half a record": content + content[:30],
+    }
     path.write_bytes(torn[damage])
-    whole = [1, 2] if damage == "rubbish" else [1]
-    again = spool(tmp_path)
-    assert ids(again.peek(10)) == whole
+    whole = [1] if spoilt else [1, 2]
+    for _ in range(2):  # nobody was told yet
+        again = spool(tmp_path)
+        assert (ids(again.peek(10)), again.spoilt) == (whole, spoilt)
+    again.said()
+    assert (again.spoilt, spool(tmp_path).spoilt) == (0, 0)
     again.append([alert(3)])
-    assert ids(spool(tmp_path).peek(10)) == [*whole, 3]
+    last = spool(tmp_path)
+    assert (ids(last.peek(10)), last.spoilt) == ([*whole, 3], 0)
+
+
+def test_the_first_record_that_was_being_written_is_no_loss(tmp_path: Path) -> None:
+    spool(tmp_path)
+    (tmp_path / f"{1:016d}.seg").write_bytes(b"\x00\x00\x00\xffhalf a record")
+    again = spool(tmp_path)
+    assert (len(again), again.spoilt) == (0, 0)
+
+
+def test_without_a_mark_of_what_was_written_a_damaged_end_counts_as_lost(tmp_path: Path) -> None:
+    spool(tmp_path).append([alert(1), alert(2)])
+    (tmp_path / WRITTEN).unlink()
+    path = segments(tmp_path)[-1]
+    path.write_bytes(path.read_bytes()[:-3])
+    again = spool(tmp_path)
+    assert (ids(again.peek(9)), again.spoilt) == ([1], 1)
+
+
+@pytest.mark.parametrize(("delivered", "spoilt"), [(0, 1), (2, 0)])
+def test_a_newest_segment_that_is_gone_counts_where_it_held_what_waits(
+    tmp_path: Path, delivered: int, spoilt: int
+) -> None:
+    kept = spool(tmp_path)
+    kept.append([alert(1), alert(2)])
+    kept.advance(delivered)
+    segments(tmp_path)[-1].unlink()
+    again = spool(tmp_path)
+    assert (len(again), again.spoilt) == (0, spoilt)
+    again.said()
+    again.append([alert(3)])
+    assert (ids(spool(tmp_path).peek(9)), spool(tmp_path).spoilt) == ([3], 0)
 
 
 def test_without_its_place_everything_on_disk_is_sent_again(tmp_path: Path) -> None:
@@ -160,7 +210,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def append(self, n: int) -> None:
         fresh = list(range(self.next, self.next + n))
         self.next += n
-        assert self.spool.append([alert(number) for number in fresh]) == n
+        assert ids(self.spool.append([alert(number) for number in fresh])) == fresh
         self.expected += fresh
 
     @rule(n=st.integers(0, 10))
@@ -187,6 +237,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def the_same_alerts_wait(self) -> None:
         assert ids(self.spool.peek(10**6)) == self.expected
         assert len(self.spool) == len(self.expected)
+        assert self.spool.spoilt == 0
 
 
 def test_any_order_of_writing_sending_and_crashing_keeps_what_waits(tmp_path: Path) -> None:
@@ -197,10 +248,11 @@ def test_any_order_of_writing_sending_and_crashing_keeps_what_waits(tmp_path: Pa
 
 
 @given(st.lists(st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES), max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-def test_the_latest_digests_are_remembered_over_a_restart(tmp_path: Path, digests: list[bytes]) -> None:
-    path = tmp_path / "seen"
-    path.unlink(missing_ok=True)
+@settings(max_examples=30)
+def test_the_latest_digests_are_remembered_over_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, digests: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("digests") / "seen"
     for digest in digests:
         Seen(path, horizon=5).add([digest])
     latest = list(dict.fromkeys(reversed(digests)))[:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -12,15 +13,21 @@ from typing import Any
 import pytest
 from alert_lines import Clock, Way, line
 from certificates import write_certificates
+from daemon_process import wait_until
 from fake_splunk import FakeSplunk
 from http_receivers import HttpReceiverFake, Said, server_context
+from prometheus_client import CollectorRegistry
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.courier import Clocks
+from monitor.alerts.delivery import Delivery
 from monitor.alerts.encode.cef import make as cef
-from monitor.alerts.open_sinks import open_sink
+from monitor.alerts.open_sinks import open_sink, open_sinks
 from monitor.alerts.send.splunk_hec import ACK_SECONDS
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError
+from monitor.alerts.spool import Spool
 from monitor.settings.sink_sections import SinkConfig
+from monitor.watching.alert_metrics import AlertMetrics
 
 TOKEN = "11111111-2222-3333-4444-555555555555"  # noqa: S105 - of a server that is a test's own
 WAITING = 300
@@ -274,6 +281,69 @@ def test_closing_waits_for_the_indexers_and_says_what_they_did_not_acknowledge(
     sink.send([alert()])
     with pytest.raises(SinkRetryableError, match="the indexers have not acknowledged the last 1 alerts yet"):
         sink.close()
+
+
+def test_what_was_acknowledged_before_a_failure_is_not_sent_again(
+    splunk: FakeSplunk, http: HttpReceiverFake, opened: Opened, tmp_path: Path
+) -> None:
+    splunk.ack = True
+    clock = Clock()
+    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    for number in range(3):
+        way.courier.take([line(number)])
+        way.courier.work()
+    splunk.index(0, 1)
+    clock.now += 1
+    http.respond = lambda asked: splunk.respond(asked) if asked.path.endswith("/ack") else Said(503, b"")
+    way.courier.take([line(3)])
+    way.courier.work()
+    assert [int(alert.incident, 16) for alert in way.spool.peek(9)] == [2, 3]
+
+
+def test_what_is_acknowledged_while_the_process_ends_is_not_sent_again(
+    splunk: FakeSplunk, opened: Opened, tmp_path: Path
+) -> None:
+    splunk.ack = True
+    seconds = count()
+    way = Way(tmp_path / "spool", opened(lambda: float(next(seconds)), acknowledge=True))
+    for number in range(3):
+        way.courier.take([line(number)])
+        way.courier.work()
+    splunk.index(0, 1)
+    way.courier.close()
+    assert [int(alert.incident, 16) for alert in way.spool.peek(9)] == [2]
+    assert way.value("sent_total") == 2
+
+
+def test_what_is_not_acknowledged_when_the_process_ends_is_sent_again_by_the_next_under_the_same_id(
+    splunk: FakeSplunk, http: HttpReceiverFake, token: Path, tmp_path: Path
+) -> None:
+    splunk.ack = True
+    config = SinkConfig(type="splunk_hec", url=http.url, token_file=token, acknowledge=True, format="incident")
+
+    def start() -> Delivery:
+        metrics = AlertMetrics(CollectorRegistry())
+        clocks = Clocks(time.time, time.monotonic)
+        [delivery] = open_sinks({"siem": config}, tmp_path, metrics, clocks, random.SystemRandom(), "1")
+        return delivery
+
+    first = start()
+    for number in range(5):
+        first.append(line(number))
+    wait_until(lambda: len(splunk.events) == 5, "five alerts", 20)
+    begun = time.monotonic()
+    first.close(0.2)
+    assert time.monotonic() - begun < 5
+    splunk.restart()  # what was not indexed died with it
+    before = [event["fields"]["tocsin_alert"] for event in splunk.events]
+    splunk.events.clear()
+    second = start()
+    wait_until(lambda: len(splunk.events) == 5, "them again", 20)
+    splunk.index(*range(9))
+    second.close(20)
+    assert [event["fields"]["tocsin_alert"] for event in splunk.events] == before
+    assert len(set(before)) == 5
+    assert len(Spool(tmp_path / "spool" / "siem", 1 << 20)) == 0
 
 
 def test_hostile_names_stay_within_their_fields(splunk: FakeSplunk, opened: Opened) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -76,19 +77,16 @@ class HecSink:
 
     def send(self, alerts: Sequence[Alert]) -> int:
         """See `Sink`."""
-        try:
+        with self._counted():
             self._look_after()
             if alerts:
                 self._post(alerts)
-        except SinkRetryableError:
-            self._forget()
-            raise
         return self._unread()
 
     def close(self) -> None:
         """See `Sink`: waits a moment for what is not acknowledged."""
         until = self._monotonic() + CLOSE_SECONDS
-        try:
+        with self._counted():
             while self._sent and self._monotonic() < until:
                 self._look_after()
                 time.sleep(0.1)
@@ -96,8 +94,17 @@ class HecSink:
                 raise SinkRetryableError(
                     f"{self._hec.where()}: sent, but the indexers have not acknowledged the last {left} alerts yet"
                 )
-        finally:
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A failure forgets what was sent, and says how much of it the indexers have all the same."""
+        before = self._unread()
+        try:
+            yield
+        except SinkRetryableError as error:
+            read = before - self._unread()
             self._forget()
+            raise SinkRetryableError(str(error), read=read, wait_seconds=error.wait_seconds) from error
 
     def _post(self, alerts: Sequence[Alert]) -> None:
         if self._unread() > MOST_UNREAD:

@@ -18,6 +18,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError, SinkSurroundings
 from monitor.alerts.syslog_frame import FACILITIES, message
 from monitor.alerts.syslog_sink import SyslogSettings
+from monitor.alerts.tls import in_words
 from monitor.settings.sink_sections import SinkConfig
 
 TIMEOUT_SECONDS: Final = 2.0
@@ -43,9 +44,10 @@ class UdpSink:
             self._look_after()
             for i, datagram in enumerate(datagrams):
                 self._send_one(datagram, i)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a host's name that cannot be one
             self._hang_up()
-            raise SinkRetryableError(f"{self._settings.address}: {error.strerror or error}") from error
+            why = in_words(error, TIMEOUT_SECONDS)
+            raise SinkRetryableError(f"{self._settings.address}: {why}") from error
         return len(self._unread)
 
     def close(self) -> None:
