@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -209,7 +210,7 @@ def test_the_command_writes_the_page_from_a_state_folder(tmp_path: Path, capsys:
     assert "tocsin incidents list" in capsys.readouterr().err
 
 
-def test_the_command_takes_keys_and_commands_from_a_configuration(tmp_path: Path) -> None:
+def test_the_command_needs_no_home_and_takes_keys_and_commands_from_a_configuration(tmp_path: Path) -> None:
     tell(tmp_path / "state")
     config, out = tmp_path / "tocsin.yaml", tmp_path / "b.html"
     config.write_text("state_dir: state\nmodels: {nids: {}}\n")
@@ -226,7 +227,9 @@ def test_the_command_takes_keys_and_commands_from_a_configuration(tmp_path: Path
         "--config",
         config,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/proc/nowhere")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **nowhere})
+    assert "atplotlib" not in done.stderr
     assert json.loads(done.stdout) == {"report": str(out)}
     assert f"--config {config}" in words(out.read_text())
     assert "The audit log is what was written" in words(out.read_text())
