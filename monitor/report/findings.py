@@ -81,7 +81,7 @@ def _shares(window: WindowLine, fact: str) -> dict[str, float]:
 def strengths(around: Around, implicated: Mapping[str, Any] | None = None) -> tuple[Strength, ...]:
     """How far the trigger goes with what is implicated, in the stream and in the training buffer.
 
-    ``implicated`` are the values that the incident names: other patterns come last.
+    ``implicated`` are the values that the incident names, if that is known: other patterns come last.
     """
     found: list[Strength] = []
     facts = around.facts("version_disagreement")
@@ -107,7 +107,7 @@ def _is_finding(value: Any) -> bool:
 def _row(finding: Mapping[str, Any], implicated: Mapping[str, Any] | None) -> Strength:
     expected = finding.get("expected")
     known = isinstance(expected, (int, float)) and expected > 0
-    trigger = implicated is None or not implicated or dict(finding["features"]) == dict(implicated)
+    trigger = implicated is None or (bool(implicated) and dict(finding["features"]) == dict(implicated))
     features = ", ".join(f"{shown(n, 80)} = {shown(v, 80)}" for n, v in list(finding["features"].items())[:6])
     answers = finding.get("answers") or 0
     return Strength(

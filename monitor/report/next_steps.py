@@ -9,7 +9,9 @@ from typing import Final
 
 from monitor.messages import ActionTaken, Incident
 from monitor.report.material import Material
-from monitor.report.words import moment
+from monitor.report.words import moment, shown
+
+MOST_OF_VERSION: Final = 80
 
 STANDS: Final = {
     "proposed": "waits for approval",
@@ -32,8 +34,10 @@ class Step:
 
 def acted(action: ActionTaken) -> str:
     """What an action is called: a retraining has no target that it goes to, but one that it makes."""
-    made = f"{action.action} (version {action.target})" if action.action == "retraining" else ""
-    return (made or f"{action.action} to version {action.target}") if action.target else action.action
+    if not action.target:
+        return action.action
+    version = f"version {shown(action.target, MOST_OF_VERSION)}"
+    return f"{action.action} ({version})" if action.action == "retraining" else f"{action.action} to {version}"
 
 
 def standing(last: Incident) -> str:

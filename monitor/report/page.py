@@ -49,7 +49,8 @@ def render(found: Material, made: datetime, config: str = "") -> str:
     points = compared(found.around)
     loud = [e for e in last.evidence if e.status != "ok"]
     values = list(last.implicated.features.items())
-    told = found.around.own[-1].verdict.reasons if found.around.own else []
+    newest = found.around.own[-1] if found.around.own else None
+    told = [] if newest is None else newest.verdict.reasons
     filled = {
         "title": f"Incident {found.uid[:8]}: {name_of(last.family, last.hypothesis)}",
         "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
@@ -69,6 +70,7 @@ def render(found: Material, made: datetime, config: str = "") -> str:
         "values": values[:MOST_ROWS],
         "more_values": max(0, len(values) - MOST_ROWS),
         "contrasts": [(each, contrast_picture(each, n) if each.sides else "") for n, each in enumerate(four)],
+        "newest": newest,
         "changed": [reason for reason in told if not reason.startswith("Unchanged: ")],
         "fixed": [part for r in told if r.startswith("Unchanged: ") for part in _parts(r)],
         "features": chart,

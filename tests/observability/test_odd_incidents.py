@@ -119,10 +119,13 @@ def test_a_retraining_that_failed_says_what_to_look_at(tmp_path: Path) -> None:
 
 def test_a_concept_drift_has_no_trigger_and_nobody_hunts(tmp_path: Path) -> None:
     drift = {"family": "drift", "hypothesis": "concept_drift", "action": [], "atlas": [], "severity": 3}
-    said = page(told(tmp_path, drift))
+    nothing = msgspec.structs.replace(messages()[-1].implicated, features={})
+    said = page(told(tmp_path, {**drift, "implicated": nothing}))
     assert "drift (concept drift)" in said
     assert "Values that stand out" in said
     assert "The trigger Values" not in said
+    assert "Other patterns of the training buffer that were looked at" in said
+    assert "Missed meanwhile" not in said
     assert "tocsin hunt --config" not in said
 
 
