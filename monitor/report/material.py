@@ -29,7 +29,7 @@ from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
 from rollback.audit.log import FILE_NAME, AuditError, Record, checkpoint_of, read_while_written
 from rollback.audit.verification import Verified, verify
 from rollback.registry.registry import Move, Registry, RegistryError
-from rollback.signing.keys import KeyFileError, Keys
+from rollback.signing.keys import TRIAL_FOLDER, KeyFileError, Keys
 from rollback.tables.cells import TableError
 
 T = TypeVar("T")
@@ -147,7 +147,20 @@ def _checked(
         if not _ends_whole(log):
             return "chained", "Its last line is incomplete: it is being written, or a crash left it so.", None
         return "broken", str(error), None
-    return ("chained", "It has no signed checkpoint.", found) if found.signed is None else ("verified", "", found)
+    if found.signed is None:
+        return "chained", "It has no signed checkpoint.", found
+    return "verified", _on_trial(log), found
+
+
+def _on_trial(log: Path) -> str:
+    """What weakens a checkpoint that a key beside the log has signed; empty for any other."""
+    folder = log.parent / TRIAL_FOLDER
+    try:
+        read_signed(_note(log).encode(), Keys.trial(log.parent).trusted)
+    except (CheckpointError, KeyFileError):
+        return ""
+    why = "whoever can write there can replace log and key together"
+    return f"It is signed with the trial key in {folder}: {why}. Set signing.key_file, and keep checkpoints elsewhere."
 
 
 def _kept(told: Sequence[str], keys: Keys) -> Iterator[Checkpoint]:

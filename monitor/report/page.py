@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -139,6 +140,7 @@ def _environment() -> Environment:
         "named": named,
         "figure": _figure,
         "acted": acted,
+        "quoted": shlex.quote,
         "width": lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}",
         "brief": lambda value: shown(value, BRIEF),
         "part": lambda value: shown(value, PART),

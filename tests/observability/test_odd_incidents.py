@@ -250,6 +250,16 @@ def test_no_message_may_contradict_the_log_that_it_was_told_with(tmp_path: Path)
     assert material(state).audit.state == "broken"
 
 
+def test_a_key_beside_the_log_proves_less_and_the_page_says_so(tmp_path: Path) -> None:
+    state = tell(tmp_path / "state")
+    assert "It is signed with the trial key in" in page(state)
+    keys = Keys.trial(state)
+    (state / ".keys").rename(tmp_path / "elsewhere")
+    found = gather(state, "49f0", lambda: keys)
+    assert (found.audit.state, found.audit.why) == ("verified", "")
+    assert "It is signed with the trial key" not in words(render(found, NOW))
+
+
 def test_a_log_that_is_being_written_is_not_called_forged(tmp_path: Path) -> None:
     state = tell(tmp_path)
     with (state / "audit.ndjson").open("ab") as file:
