@@ -65,7 +65,8 @@ def _versions(found: Material) -> Iterator[Entry]:
         done = MOVES.get(move.action, move.action)
         before = f", instead of {move.previous}" if move.previous not in (None, "", move.version) else ""
         said = f"Version {move.version} {done}{'' if move.action == 'add' else before}, by {move.by}: {move.reason}"
-        yield Entry(move.at, "done", said, after)
+        ahead = " (its clock was ahead of what followed)" if move.at > after else ""
+        yield Entry(move.at, "done", said + ahead, after)
 
 
 def _seen(found: Material) -> Iterator[Entry]:

@@ -276,7 +276,7 @@ def test_moves_stand_in_the_registrys_order_whatever_the_clocks_say(tmp_path: Pa
     ]
     entries = [entry for entry in timeline(replace(material(tell(tmp_path)), moves=moves)) if "Version 3" in entry.what]
     assert [entry.what for entry in entries] == [
-        "Version 3 was added to the registry, by root: retrained",
+        "Version 3 was added to the registry, by root: retrained (its clock was ahead of what followed)",
         "Version 3 serves, instead of 1, by tocsin: passed",
     ]
 
