@@ -18,7 +18,12 @@ class IncidentsError(Exception):
 
 
 def open_incidents(state: Path) -> list[Incident]:
-    """The last message of every incident that is not closed, oldest first. Raises `IncidentsError`.
+    """The last message of every incident that is not closed, oldest first. Raises `IncidentsError`."""
+    return [incident for incident in last_told(state) if incident.activity != "close"]
+
+
+def last_told(state: Path) -> list[Incident]:
+    """The last message of every incident, oldest incident first. Raises `IncidentsError`.
 
     A last line that is being written is not there yet.
     """
@@ -36,7 +41,7 @@ def open_incidents(state: Path) -> list[Incident]:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise IncidentsError(f"{path}: line {number}: is no incident: {error}") from error
         last[incident.uid] = incident
-    return [incident for incident in last.values() if incident.activity != "close"]
+    return list(last.values())
 
 
 def versions_named(incidents: list[Incident], model: str) -> set[str]:

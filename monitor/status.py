@@ -28,6 +28,7 @@ OVER: Final = frozenset({"done", "declined", "withdrawn", "rejected"})
 class ModelStatus:
     """One model. ``verdict`` is the gravest open incident's, else its last window's; empty before the first window.
 
+    ``status`` (`suspected`, `confirmed`) and ``severity`` (0-10) are that incident's, empty and None without one.
     ``window_age`` and ``window_events`` are of that window; ``doing`` says what is being done, ``waiting`` how much of
     it waits for a person; ``incidents`` are the uids of the open ones.
     """
@@ -38,6 +39,8 @@ class ModelStatus:
     verdict: str = ""
     hypothesis: str | None = None
     confidence: float | None = None
+    status: str = ""
+    severity: int | None = None
     window_age: float | None = None
     window_events: int | None = None
     fired: tuple[str, ...] = ()
@@ -114,6 +117,7 @@ def _model(
     if own:
         first = own[0]
         about = replace(about, verdict=first.family, hypothesis=first.hypothesis, confidence=first.confidence)
+        about = replace(about, status=first.status, severity=first.severity)
     return about
 
 

@@ -99,7 +99,8 @@ def tell(state: Path, text: str = "") -> Path:
     write_lines(state / "windows.ndjson", [*before, window(5, text=text), window(6, text=text, deep=0.09)])
     write_lines(state / "incidents.ndjson", messages(text))
     request = {"incident": UID, "id": text or "e7", "why": text or "is it benign?", "asked_at": START + 1}
-    write_lines(state / "vetting.ndjson", [request, request])
+    again = {**request, "asked_at": START + 1.5}  # a restart asks again, and it is the same question
+    write_lines(state / "vetting.ndjson", [request, {**request, "id": f"{text}e8"}, again])
     times = iter(range(40, 100))
     log = AuditLog(state / "audit.ndjson", lambda: START + next(times), Keys.trial(state, make=True))
     log.append("plan", {"case": json.loads(json.dumps(asdict(CASE)))})

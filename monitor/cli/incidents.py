@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -12,7 +13,7 @@ import msgspec
 import typer
 
 from monitor.charges import house
-from monitor.cli.incident_view import COLUMNS, listed, parts
+from monitor.cli.incident_view import listed, parts
 from monitor.cli.output import show
 from monitor.cli.response import signing_key
 from monitor.cli.screen import draw
@@ -20,10 +21,16 @@ from monitor.cli.who import user_name
 from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.daemon import open_configured
 from monitor.dismissals import Dismissal
-from monitor.explain import INCIDENTS, Explanation, explain, messages_of, printable, read_lines, timeline
+from monitor.explain import INCIDENTS, ExplainError, Explanation, explain, messages_of, printable, timeline
 from monitor.messages import Incident
+from monitor.open_incidents import last_told
 from monitor.settings.config import load_config
 
+LISTED: Final = (
+    *("uid", "model", "version", "status", "family", "hypothesis", "confidence", "severity"),
+    *("activity", "opened_at", "at", "share", "folded", "close_reason", "closed_by"),
+)
+"""What a program is told of each incident."""
 LONGEST_REASON: Final = 500
 """Characters."""
 
@@ -58,13 +65,14 @@ def list_incidents(
 
     Example: tocsin incidents list --config tocsin.yaml
     """
-    last = {line["uid"]: line for line in read_lines(load_config(config, os.environ).state_dir / INCIDENTS)}
-    shown = [line for line in last.values() if everything or line["activity"] != "close"]
-    rows = [{name: line[name] for name in COLUMNS} for line in shown]
-    if as_json or not rows:
-        show(rows, as_json=as_json, text="no incident is open")
+    every = last_told(load_config(config, os.environ).state_dir)
+    found = [incident for incident in every if everything or incident.activity != "close"]
+    if as_json:
+        show([{name: getattr(incident, name) for name in LISTED} for incident in found], as_json=True)
+    elif not found:
+        show([], as_json=False, text="no incident was ever told" if everything else "no incident is open")
     else:
-        draw([listed(rows)])
+        draw([listed(found, closed=everything, short=sys.stdout.isatty())])
 
 
 @app.command("show")
@@ -77,7 +85,7 @@ def show_incident(config: ConfigFile, uid: Uid, *, as_json: AsJson = False) -> N
     if as_json:
         show(last, as_json=True)
     else:
-        draw(parts(msgspec.convert(last, Incident)))
+        draw(parts(_as_incident(last)))
 
 
 @app.command("explain")
@@ -122,6 +130,16 @@ def close_incident(
     typer.echo("The daemon follows at its next turn.")
     if any(action.result in {"proposed", "running", "halted"} for action in last.action):
         typer.echo("What is being done about it goes on; tocsin response list shows it.")
+
+
+def _as_incident(message: dict[str, Any]) -> Incident:
+    """The message; raises `ExplainError` where a newer version wrote what this one does not know."""
+    try:
+        return msgspec.convert(message, Incident)
+    except msgspec.ValidationError as error:
+        why = f"is not as this version of Tocsin writes them: {error}"
+        newer = "was it written by a newer one? --json shows it as it is"
+        raise ExplainError(f"incident {message['uid']}: {why}; {newer}") from error
 
 
 def _found(config: Path, uid: str) -> Explanation:

@@ -17,17 +17,16 @@ from rich.text import Text
 
 from monitor.charges import house
 from monitor.cli.output import show
-from monitor.cli.screen import cell, console, draw, grid
-from monitor.report.words import name_of
+from monitor.cli.screen import STYLES, cell, console, draw, grid
+from monitor.report.words import name_of, percent
 from monitor.response import ANSWERS
 from monitor.settings.config import load_config
 from monitor.status import ModelStatus, Status, read_status
 from rollback.response.desk import FolderDesk
 
-COLUMNS: Final = (
-    *("model", "verdict", "confidence", "serving", "known good", "last window"),
-    *("fired", "incidents", "being done"),
-)
+COLUMNS: Final = ("model", "verdict", "serving", "last window", "fired", "incidents", "being done")
+GONE: Final = 300.0
+"""Seconds without a sign of life after which the daemon is missed; it gives one every ten, or after a long turn."""
 SHORT: Final = 8
 MINUTE: Final = 60.0
 
@@ -80,26 +79,39 @@ def parts(found: Status) -> Iterator[RenderableType]:
         yield grid(COLUMNS, (_row(model) for model in found.models))
     else:
         yield Text("no model is configured, and none was ever seen here")
-    kept = "nothing was kept here yet: has the daemon ever run?"
-    if found.checkpoint_age is not None:
-        kept = f"the daemon last kept its state {ago(found.checkpoint_age)} ago"
-    yield cell(kept, "dim")
+    yield _daemon(found.checkpoint_age)
+
+
+def _daemon(age: float | None) -> Text:
+    if age is None:
+        return cell("nothing was kept here yet: start the daemon with tocsin run", "bold yellow")
+    if age > GONE:
+        return cell(
+            f"the daemon gives no sign of life: it last kept its state {ago(age)} ago; this is how things were then",
+            "bold yellow",
+        )
+    return cell(f"the daemon last kept its state {ago(age)} ago", "dim")
 
 
 def _row(model: ModelStatus) -> list[object]:
-    named = name_of(model.verdict, model.hypothesis) or "no window yet"
     waiting = f" ({model.waiting} for you to decide)" if model.waiting else ""
     return [
         model.model,
-        named,
-        None if model.confidence is None else f"{model.confidence:.1%}",
-        model.serving,
-        model.last_known_good,
+        cell(_verdict(model), STYLES.get(model.verdict, "")),
+        f"{model.serving} (known good: {model.last_known_good or 'none'})" if model.serving else None,
         None if model.window_age is None else f"{ago(model.window_age)} ago",
         ", ".join(model.fired),
         ", ".join(uid[:SHORT] for uid in model.incidents),
         cell(", ".join(model.doing) + waiting, "bold yellow" if model.waiting else ""),
     ]
+
+
+def _verdict(model: ModelStatus) -> str:
+    if not model.verdict:
+        return "no window yet"
+    sure = "" if model.confidence is None else f", {percent(model.confidence)}"
+    grave = "" if model.severity is None else f", severity {model.severity}"
+    return f"{name_of(model.verdict, model.hypothesis)}{model.status and f', {model.status}'}{sure}{grave}"
 
 
 def ago(seconds: float) -> str:

@@ -171,6 +171,10 @@ class Stage:
         self.until(lambda: not any(case.phase in MOVING for case in self.responder.cases.values()))
         return version, np.array(manifest.classes)[scores.argmax(axis=1)]
 
+    def begin(self, at: float) -> None:
+        """The story begins at this time (seconds since the epoch): what is done before the first event has a date."""
+        self._now, self._known_at = at, time.monotonic()
+
     def know(self, samples: Samples) -> None:
         """What the sandbox would say of these samples, in the stream or in a training buffer."""
         self._truth.update(zip(samples.id.tolist(), samples.label.tolist(), strict=True))

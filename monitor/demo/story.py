@@ -57,6 +57,7 @@ class Story:
     def tell(self) -> dict[str, Any]:
         """The whole story; returns its figures."""
         history = self._supply.draw(self._config.history, drifted=False)
+        self._stage.begin(float(history.ts[-1]))
         self._stage.know(history)
         target = self._target = self._target or _most_common(history)
         good = self._train(history.history(), parent=None)

@@ -6,16 +6,19 @@ against without the trigger: all are shares from 0 to 1, so that they can be dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from monitor.report.windows import Around, share
+from monitor.report.words import named, percent
 
 Found = Literal["differs", "alike", "not measured"]
 CONCENTRATED: Final = 0.5
 """Where one source has more of what is implicated than all others together, it is said to come from there."""
 MOST_SOURCES: Final = 3
+RATES: Final = ("deep_rate", "null_rate")
+"""In how many sessions of a window the versions clearly part, and in how many an honest retrain would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +40,23 @@ class Contrast:
     sides: tuple[Side, ...] = ()
 
 
-def contrasts(around: Around) -> tuple[Contrast, ...]:
-    """The four, in the order in which they are read."""
-    return (_versions(around), _labels(around), _sources(around), _trigger(around))
+def contrasts(around: Around, implicated: Sequence[str] = ()) -> tuple[Contrast, ...]:
+    """The four, in the order in which they are read; ``implicated`` are the sources that the incident names."""
+    return (_versions(around), _labels(around), _sources(around, implicated), _trigger(around))
 
 
 def _versions(around: Around) -> Contrast:
     title = "Serving against last known good"
-    rates = [share(w.gauge("version_disagreement", "deep_rate")) for w in around.own if w.events]
-    nulls = [share(w.gauge("version_disagreement", "null_rate")) for w in around.own]
-    rate = max((r for r in rates if r is not None), default=None)
-    null = next((n for n in reversed(nulls) if n is not None), None)
+    gauges = [[share(w.gauge("version_disagreement", name)) for name in RATES] for w in around.own if w.events]
+    rates = [(rate, null) for rate, null in gauges if rate is not None and null is not None]
     status = _status(around, "version_disagreement")
-    if rate is None or null is None or status not in ("ok", "fired"):
+    if not rates or status not in ("ok", "fired"):
         return Contrast(title, "not measured", "The two versions were not compared.")
+    rate, null = max(rates)
     found: Found = "differs" if status == "fired" else "alike"
-    beyond = "more than" if found == "differs" else "no more than"
-    said = f"They clearly part in up to {rate:.1%} of a window's sessions, {beyond} the retrain explains ({null:.1%})."
+    beyond = "more than" if found == "differs" else "by chance no more than"
+    said = f"They clearly part in up to {percent(rate)} of a window's sessions, {beyond} the retrain explains "
+    said += f"({percent(null)})."
     return Contrast(
         title, found, said, (Side("clearly part", rate), Side("explained by the retrain", null, usual=True))
     )
@@ -61,12 +64,7 @@ def _versions(around: Around) -> Contrast:
 
 def _labels(around: Around) -> Contrast:
     title = "Trusted against untrusted labels"
-    sides = [
-        Side(f"{kind} against {model}", value, usual=model != "serving")
-        for kind in ("trusted", "untrusted")
-        for model, letter in (("serving", "f"), ("last known good", "g"))
-        if (value := _worst(around, f"{kind}_error_rate_{letter}")) is not None
-    ]
+    sides = _contradicting(around)
     facts = around.facts("version_disagreement")
     wrong, right = _count(facts, "wrong"), _count(facts, "right")
     told = f"Of {wrong + right} labels that were asked for, {wrong} say that the serving version is wrong. "
@@ -74,15 +72,34 @@ def _labels(around: Around) -> Contrast:
     if not sides:
         found: Found = "not measured" if not told else "differs" if wrong > right else "alike"
         return Contrast(title, found, told + "No label came with events of this incident.")
-    said = told + "Labels that contradict: " + ", ".join(f"{side.name} {side.value:.0%}" for side in sides) + "."
+    said = told + "Labels that contradict: " + ", ".join(f"{side.name} {percent(side.value)}" for side in sides) + "."
+    if not any(side.name.startswith("untrusted") for side in sides):
+        said += " No untrusted label came with it."
     excess = any(around.facts("label_agreement").get(name) is True for name in ("untrusted_excess", "trusted_excess"))
     differs = excess or wrong > right or _status(around, "label_agreement") == "fired"
     return Contrast(title, "differs" if differs else "alike", said, tuple(sides))
 
 
-def _sources(around: Around) -> Contrast:
+def _contradicting(around: Around) -> list[Side]:
+    """How many labels contradict each version, in the newest window that had labels: the rates are of one window."""
+    for window in reversed(around.own):
+        sides = [
+            Side(f"{kind} against {model}", value, usual=model != "serving")
+            for kind in ("trusted", "untrusted")
+            for model, letter in (("serving", "f"), ("last known good", "g"))
+            if (value := share(window.gauge("label_agreement", f"{kind}_error_rate_{letter}"))) is not None
+        ]
+        if sides:
+            return sides
+    return []
+
+
+def _sources(around: Around, implicated: Sequence[str]) -> Contrast:
     title = "Implicated against other sources"
     top = _tops(around)
+    if not top and implicated and not around.facts("label_agreement").get("foremost"):
+        said = f"The findings name {named(implicated, MOST_SOURCES)}; no shares were measured."
+        return Contrast(title, "not measured", said)
     if not top:
         return _labellers(title, around)
     most = share(around.facts("version_disagreement").get("source_concentration"))
@@ -93,7 +110,7 @@ def _sources(around: Around) -> Contrast:
         sides.append(Side("all others", rest, usual=True))
     found: Found = "differs" if most >= CONCENTRATED else "alike"
     where = "most of what is implicated comes from one source" if found == "differs" else "it is spread over sources"
-    return Contrast(title, found, f"The foremost source has {most:.0%} of it: {where}.", tuple(sides))
+    return Contrast(title, found, f"The foremost source has {percent(most)} of it: {where}.", tuple(sides))
 
 
 def _labellers(title: str, around: Around) -> Contrast:
@@ -103,7 +120,8 @@ def _labellers(title: str, around: Around) -> Contrast:
     seconded = share(facts.get("seconded"))
     if not name or seconded is None:
         return Contrast(title, "not measured", "The findings name no source.")
-    said = f"The labels are mostly of {name}; of such events, labels of other {kind}s say the same in {seconded:.0%}."
+    said = f"The labels are mostly of {name}; "
+    said += f"of such events, labels of other {kind}s say the same in {percent(seconded)}."
     found: Found = "differs" if seconded < CONCENTRATED else "alike"
     return Contrast(title, found, said, (Side(f"other {kind}s say the same", seconded, usual=True),))
 
@@ -117,23 +135,18 @@ def _trigger(around: Around) -> Contrast:
         said = "What is implicated shares no values." if compared else "No values were looked for."
         return Contrast(title, "alike" if compared else "not measured", said)
     sides = [Side("of what is implicated", inside), Side("of all else", outside, usual=True)]
-    said = f"The trigger is in {inside:.0%} of the implicated sessions, and in {outside:.1%} of all others."
+    said = f"The trigger is in {percent(inside)} of the implicated sessions, and in {percent(outside)} of all others."
     if (flips := share(facts.get("swap_flip_gap"))) is not None:
         sides.append(Side("others that it flips", flips))
-        said += f" Put into events of other classes, it flips {flips:.0%} more of them in the serving version."
+        said += f" Put into events of other classes, it flips {percent(flips)} more of them in the serving version."
     return Contrast(title, "differs" if inside > outside else "alike", said, tuple(sides))
 
 
-def _worst(around: Around, gauge: str) -> float | None:
-    values = [share(window.gauge("label_agreement", gauge)) for window in around.own]
-    return max((value for value in values if value is not None), default=None)
-
-
 def _tops(around: Around) -> dict[str, float]:
-    """Sources of the sessions in which the versions part, with their shares."""
+    """Sources of the sessions in which the versions part, with their shares; none where they do not part."""
     found: dict[str, float] = {}
     parting = around.known.get("version_disagreement")
-    for item in [] if parting is None else parting.top:
+    for item in [] if parting is None or parting.status != "fired" else parting.top:
         kind, _, name = str(item.get("name", "")).partition(":")
         if kind == "source" and (value := share(item.get("contribution"))) is not None:
             found.setdefault(name, value)

@@ -9,7 +9,7 @@ from typing import Final
 
 from detectors.verdict import GRAVITY
 from monitor.explain import INCIDENTS, read_lines
-from monitor.report.material import ReportError, gather
+from monitor.report.material import Material, ReportError, gather
 from monitor.report.page import render
 from rollback.durable import replace_file
 from rollback.registry.registry import Registry
@@ -35,11 +35,20 @@ def write_report(
     """
     found = gather(state, uid, keys or (lambda: trial_keys(state)), registry)
     path = out or Path(f"incident-{found.uid[:SHORT]}.html")
+    page = _rendered(found, now(), config).encode("utf-8", "backslashreplace")
     try:
-        replace_file(path, render(found, now(), config).encode("utf-8", "backslashreplace"))
+        replace_file(path, page)
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}; name another place with --out") from error
     return path
+
+
+def _rendered(found: Material, now: datetime, config: str) -> str:
+    try:
+        return render(found, now, config)
+    except OSError as error:  # Matplotlib keeps a list of fonts in the home folder, else in a temporary one
+        where = "set MPLCONFIGDIR or TMPDIR to a folder that can be written"
+        raise ReportError(f"the pictures cannot be drawn: {error}; {where}") from error
 
 
 def trial_keys(state: Path) -> Keys | None:

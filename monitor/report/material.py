@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -24,14 +25,16 @@ from monitor.explain import (
 )
 from monitor.messages import Incident
 from monitor.report.windows import Around, read_around
-from rollback.audit.log import FILE_NAME, AuditError, Record, read_while_written
+from rollback.audit.checkpoint import Checkpoint, CheckpointError, read_signed
+from rollback.audit.log import FILE_NAME, AuditError, Record, checkpoint_of, read_while_written
 from rollback.audit.verification import Verified, verify
 from rollback.registry.registry import Move, Registry, RegistryError
-from rollback.signing.keys import KeyFileError, Keys
+from rollback.signing.keys import TRIAL_FOLDER, KeyFileError, Keys
 from rollback.tables.cells import TableError
 
 T = TypeVar("T")
 MOST_LINES_NAMED: Final = 5
+MOST_NOTE_BYTES: Final = 4096
 
 
 class ReportError(Exception):
@@ -43,13 +46,14 @@ class Audit:
     """What the audit log says of the incident, and whether it is what was written.
 
     ``state``: `verified` against its signed checkpoint, `chained` (no key or checkpoint to check it with), `broken`,
-    or `missing`; ``why`` says more.
+    or `missing`; ``why`` says more. ``note`` is the signed checkpoint beside it, as it is written.
     """
 
     state: Literal["verified", "chained", "broken", "missing"]
     why: str = ""
     records: Sequence[Record] = ()
     found: Verified | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def gather(
         gaps.append(f"{state / WINDOWS}: holds no window of this incident (any more): no figures can be shown")
     nothing: list[dict[str, Any]] = []
     asked = _tried(lambda: list(read_lines(state / REQUESTS)), nothing, gaps, "what labellers were asked")
-    audit = read_audit(state / FILE_NAME, last.uid, keys)
+    audit = read_audit(state / FILE_NAME, last.uid, keys, [message.audit_checkpoint for message in messages])
     cases = case_keys(audit.records)
     moves: Sequence[Move] = ()
     if registry is not None:
@@ -100,36 +104,77 @@ def gather(
     none: dict[str, dict[str, int]] = {}
     removed = _tried(lambda: removed_rows(state, cases), none, gaps, "the rows that retrainings took out")
     missed = _tried(lambda: hunt_summary(state, last.uid), "", gaps, "what a hunt has found") or last.missed
-    requests = [line for line in asked if line.get("incident") == last.uid]
+    once = {str(line.get("id")): line for line in reversed(asked) if line.get("incident") == last.uid}
+    requests = list(reversed(once.values()))
     return Material(state, last.uid, messages, around, requests, audit, moves, removed, missed, gaps)
 
 
-def read_audit(log: Path, uid: str, keys: Callable[[], Keys | None]) -> Audit:
-    """The records about an incident, up to where the log is broken, if it is."""
+def read_audit(log: Path, uid: str, keys: Callable[[], Keys | None], told: Sequence[str] = ()) -> Audit:
+    """The records about an incident, up to where the log is broken, if it is.
+
+    ``told`` are the checkpoints that the incident's messages were published with: the log must have been so then.
+    """
     if not log.exists():
         return Audit("missing", f"{log}: there is none")
     every, broken = _readable(log)
     records = about(every, uid)
     if broken:
         return Audit("broken", broken, records)
-    state, why, found = _checked(log, keys)
-    return Audit(state, why, records, found)
+    state, why, found = _checked(log, keys, told)
+    return Audit(state, why, records, found, _note(log))
+
+
+def _note(log: Path) -> str:
+    """The signed checkpoint beside the log as it is written, empty where there is none."""
+    try:
+        return checkpoint_of(log).read_bytes()[:MOST_NOTE_BYTES].decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _checked(
-    log: Path, keys: Callable[[], Keys | None]
+    log: Path, keys: Callable[[], Keys | None], told: Sequence[str]
 ) -> tuple[Literal["verified", "chained", "broken"], str, Verified | None]:
     """Whether the whole log verifies, and if not, why."""
     try:
         known = keys()
         if known is None or not known.trusted:
             return "chained", "There is no key here to check its signed checkpoint with.", verify(log)
-        found = verify(log, keys=known)
+        found = verify(log, keys=known, kept=list(_kept(told, known)))
     except KeyFileError as error:
         return "chained", f"The keys cannot be read: {error}", None
     except AuditError as error:
+        if not _ends_whole(log):
+            return "chained", "Its last line is incomplete: it is being written, or a crash left it so.", None
         return "broken", str(error), None
-    return ("chained", "It has no signed checkpoint.", found) if found.signed is None else ("verified", "", found)
+    if found.signed is None:
+        return "chained", "It has no signed checkpoint.", found
+    return "verified", _on_trial(log), found
+
+
+def _on_trial(log: Path) -> str:
+    """What weakens a checkpoint that a key beside the log has signed; empty for any other."""
+    folder = log.parent / TRIAL_FOLDER
+    try:
+        read_signed(_note(log).encode(), Keys.trial(log.parent).trusted)
+    except (CheckpointError, KeyFileError):
+        return ""
+    why = "whoever can write there can replace log and key together"
+    return f"It is signed with the trial key in {folder}: {why}. Set signing.key_file, and keep checkpoints elsewhere."
+
+
+def _kept(told: Sequence[str], keys: Keys) -> Iterator[Checkpoint]:
+    """What messages have kept of the log, as far as a trusted key has signed it."""
+    for note in dict.fromkeys(note for note in told if note):
+        with suppress(CheckpointError):  # of another log or key: it proves nothing, neither this nor that
+            yield read_signed(note.encode("utf-8", "replace"), keys.trusted)
+
+
+def _ends_whole(log: Path) -> bool:
+    with log.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 1))
+        return file.read(1) in (b"", b"\n")
 
 
 def _readable(log: Path) -> tuple[list[Record], str]:
@@ -154,7 +199,10 @@ def _messages(state: Path, uid: str) -> list[Incident]:
     except ExplainError as error:
         raise ReportError(str(error)) from error
     except msgspec.ValidationError as error:
-        raise ReportError(f"{path}: incident {uid} is not as this version of Tocsin writes them: {error}") from error
+        raise ReportError(
+            f"{path}: incident {uid} is not as this version of Tocsin writes them: {error}; "
+            "was it written by a newer one? Make the report with that"
+        ) from error
 
 
 def _tried(read: Callable[[], T], otherwise: T, gaps: list[str], what: str) -> T:

@@ -6,6 +6,7 @@ Matplotlib is loaded when the first picture is drawn, not before. Colours are th
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from monitor.report.contrasts import Contrast
 from monitor.report.findings import Importance
 from monitor.report.windows import Around, share
-from monitor.report.words import drawn, shown
+from monitor.report.words import drawn, percent, shown
 from monitor.window_lines import WindowLine
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def contrast_picture(contrast: Contrast, number: int) -> Markup:
     with _figure(3.3, 0.62 + 0.42 * max(len(contrast.sides), 1)) as (figure, axes):
         names = [drawn(side.name) for side in contrast.sides]
         for place, side in enumerate(contrast.sides):
-            axes.text(0.0, place - 0.36, names[place], va="bottom", fontsize=8.5)
+            axes.text(0.012, place - 0.36, names[place], va="bottom", fontsize=8.5)
             axes.barh(place, side.value, 0.5, color=GREY if side.usual else VERMILION, hatch="///" * side.usual, lw=0)
             over = side.value > 0.8  # noqa: PLR2004 - there is no room beside it
-            label = f"{side.value:.1%}" if 0 < side.value < 0.1 else f"{side.value:.0%}"  # noqa: PLR2004 - a digit more
+            label = percent(side.value)
             x, align = (side.value - 0.015, "right") if over else (side.value + 0.02, "left")
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}
             axes.text(x, place + 0.02, label, va="center", ha=align, bbox=box if over else None)
@@ -69,11 +70,11 @@ def contrast_picture(contrast: Contrast, number: int) -> Markup:
 
 def course(around: Around) -> Markup:
     """How far serving and last known good version part, window by window; empty where nobody compared them."""
-    points = [(w, rate) for w in around.windows if w.events and (rate := _rate(w)) is not None]
+    points = compared(around)
     points = points[:: 1 + len(points) // MOST_POINTS]
     if len(points) < 2:  # noqa: PLR2004 - one point is no course
         return Markup()
-    with _figure(5.6, 2.4) as (figure, axes):
+    with _figure(4.2, 2.5) as (figure, axes):
         places = range(len(points))
         nulls = [share(w.gauge("version_disagreement", "null_rate")) or 0.0 for w, _ in points]
         ours = {(w.version, w.index) for w in around.own}
@@ -87,16 +88,22 @@ def course(around: Around) -> Markup:
         axes.yaxis.set_major_formatter(_percent())
         axes.set_ylabel("sessions of a window")
         axes.set_xticks(*_ticks([w.version for w, _ in points]))
-        axes.legend(loc="upper left", frameon=False, fontsize=8.5)
-        said = f"{len(points)} windows in order of time; highest {max(rate for _, rate in points):.1%}"
+        axes.set_xlabel("windows in order of time, and the version that served")
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5, borderpad=0, columnspacing=1.2)
+        said = f"{len(points)} windows in order of time; highest {percent(max(rate for _, rate in points))}"
         return _svg(figure, "course", f"Share of sessions in which serving and last known good version part: {said}")
+
+
+def compared(around: Around) -> list[tuple[WindowLine, float]]:
+    """The windows in which the versions were compared, with the share of sessions in which they clearly part."""
+    return [(w, rate) for w in around.windows if w.events and (rate := _rate(w)) is not None]
 
 
 def importance_picture(rows: Sequence[Importance], serving: str, known_good: str) -> Markup:
     """The foremost features of both versions side by side; the table beside it holds the same figures."""
     if not rows:
         return Markup()
-    with _figure(4.4, 0.75 + 0.33 * len(rows)) as (figure, axes):
+    with _figure(4.2, 0.95 + 0.33 * len(rows)) as (figure, axes):
         places = range(len(rows))
         mine, theirs = [row.serving or 0.0 for row in rows], [row.known_good or 0.0 for row in rows]
         axes.barh([p - 0.19 for p in places], mine, 0.36, color=BLUE, label=drawn(serving))
@@ -109,7 +116,7 @@ def importance_picture(rows: Sequence[Importance], serving: str, known_good: str
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.xaxis.set_major_formatter(_percent())
         axes.set_xlabel("share of what moves the scores")
-        axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5, borderpad=0, columnspacing=1.2)
         return _svg(figure, "importance", "Importance of features; the table holds the same figures")
 
 
@@ -134,12 +141,25 @@ def _percent() -> Any:
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure of so many inches, outside of any state that Matplotlib shares."""
-    from matplotlib import rc_context  # noqa: PLC0415 - loaded when something is drawn
-    from matplotlib.figure import Figure  # noqa: PLC0415 - likewise
+    with _without_remarks():
+        from matplotlib import rc_context  # noqa: PLC0415 - loaded when something is drawn
+        from matplotlib.figure import Figure  # noqa: PLC0415 - likewise
 
-    with rc_context(LOOK):  # type: ignore[arg-type]
+    with _without_remarks(), rc_context(LOOK):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot()
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Matplotlib remarks where it keeps its cache of fonts if the home folder cannot be written: nobody need know."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _svg(figure: Figure, prefix: str, label: str) -> Markup:

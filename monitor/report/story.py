@@ -1,25 +1,43 @@
-"""What happened and what was done, in the order of time, and what is left to do."""
+"""What happened and what was done, in the order of time."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
+from monitor.audited import DISMISSED, HUNT
 from monitor.report.material import Material
-from monitor.report.words import moment, name_of
+from monitor.report.words import name_of, percent
 from rollback.audit.log import Record
+
+MOVES: Final = {
+    "add": "was added to the registry",
+    "assume": "serves, and is assumed to be good",
+    "promote": "serves",
+    "known-good": "is the last known good version",
+    "rollback": "serves again",
+    "quarantine": "was put in quarantine",
+    "release": "was let out of quarantine",
+    "remove": "was removed from the registry",
+}
+"""What a move in the registry means."""
+WHOLE: Final = frozenset({"plan", "answer", "sighting", "held", DISMISSED, HUNT})
+"""Kinds of records that each stand in the time line; of outcomes only those that end something do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the time line. ``at`` in seconds since the epoch; ``kind`` is `seen`, `told`, `asked` or `done`."""
+    """One line of the time line. ``at`` in seconds since the epoch; ``kind`` is `seen`, `told`, `asked` or `done`.
+
+    ``after`` is where it stands, unless 0: a clock that was ahead does not put it behind what is known to follow it.
+    """
 
     at: float
     kind: str
     what: str
+    after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +51,22 @@ class Done:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do; ``command`` is empty where no command does it."""
-
-    what: str
-    command: str = ""
-
-
 def timeline(found: Material) -> list[Entry]:
     """Everything that is dated, oldest first."""
     entries = [*_versions(found), *_seen(found), *_told(found), *_asked(found), *_acted(found)]
     short = (replace(entry, what=entry.what.replace(found.uid, found.uid[:8])) for entry in entries)
-    return sorted(short, key=lambda entry: entry.at)
+    return sorted(short, key=lambda entry: entry.after or entry.at)
 
 
 def _versions(found: Material) -> Iterator[Entry]:
-    for move in found.moves:
-        before = f", instead of {move.previous}" if move.previous and move.previous != move.version else ""
-        yield Entry(move.at, "done", f"Version {move.version}: {move.action}{before}, by {move.by}: {move.reason}")
+    """Moves in the registry's own order, which its signed history proves; their times are of whoever made them."""
+    latest = [min(move.at for move in found.moves[number:]) for number in range(len(found.moves))]
+    for move, after in zip(found.moves, latest, strict=True):
+        done = MOVES.get(move.action, move.action)
+        before = f", instead of {move.previous}" if move.previous not in (None, "", move.version) else ""
+        said = f"Version {move.version} {done}{'' if move.action == 'add' else before}, by {move.by}: {move.reason}"
+        ahead = " (its clock was ahead of what followed)" if move.at > after else ""
+        yield Entry(move.at, "done", said + ahead, after)
 
 
 def _seen(found: Material) -> Iterator[Entry]:
@@ -75,7 +90,8 @@ def _told(found: Material) -> Iterator[Entry]:
             told = {"create": "Incident opened", "close": "Incident closed"}.get(message.activity, "Incident updated")
             why = f": {message.close_reason}" if message.close_reason else ""
             by = f", by {message.closed_by}" if message.closed_by else ""
-            said = f"{told} as {named}, {message.status}, confidence {message.confidence:.0%}"
+            what = "likeliest explanation" if message.family == "inconclusive" else "confidence"
+            said = f"{told} as {named}, {message.status}, {what} {percent(message.confidence)}"
             yield Entry(message.at, "told", f"{said}{by}{why}")
         before = now
 
@@ -84,7 +100,8 @@ def _asked(found: Material) -> Iterator[Entry]:
     dated = [r for r in found.requests if isinstance(r.get("asked_at"), (int, float))]
     for at, group in groupby(sorted(dated, key=lambda r: r["asked_at"]), key=lambda r: r["asked_at"]):
         asked = list(group)
-        yield Entry(float(at), "asked", f"{len(asked)} labels asked of trusted labellers: {asked[0].get('why', '')}")
+        labels = "1 label" if len(asked) == 1 else f"{len(asked):,} labels"
+        yield Entry(float(at), "asked", f"{labels} asked of trusted labellers: {asked[0].get('why', '')}")
 
 
 def _acted(found: Material) -> Iterator[Entry]:
@@ -92,7 +109,7 @@ def _acted(found: Material) -> Iterator[Entry]:
     for record in found.audit.records:
         case = _case(record)
         ended = case.get("phase") in {"done", "made", "halted", "rejected", "withdrawn", "declined"}
-        if record.kind in {"plan", "answer", "sighting"} or (record.kind == "outcome" and ended):
+        if record.kind in WHOLE or (record.kind == "outcome" and ended):
             each = done(record)
             yield Entry(record.at, "done", each.what + (f": {each.outcome}" if each.outcome else ""))
 
@@ -114,73 +131,13 @@ def done(record: Record) -> Done:
         what, outcome = f"{kind}: {said}", outcome.removeprefix(said).removeprefix(": ")
     elif record.kind == "sighting":
         what = f"{kind}: seen in the stream"
+    elif record.kind == DISMISSED:
+        what = f"closed by hand, ordered by {body.get('by', 'nobody')}"
+    elif record.kind == HUNT:
+        what, outcome = "hunt for what was missed", str(body.get("summary") or outcome)
     return Done(record.number, record.at, what.strip(), outcome, record.hash)
 
 
 def _case(record: Record) -> dict[str, Any]:
     held = record.body.get("case")
     return held if isinstance(held, dict) else {}
-
-
-def steps(found: Material, config: str) -> list[Step]:
-    """What a person should do next, the most urgent first; ``config`` is the daemon's file, empty if not known."""
-    given = f"--config {shlex.quote(config)}" if config else "--config tocsin.yaml"
-    last, uid = found.last, shlex.quote(found.uid)
-    return [
-        *_about_audit(found),
-        *_about_actions(found, given),
-        *([Step(f"What would decide it: {last.decider}.")] if last.decider else []),
-        *_about_labels(found, given),
-        *_about_missed(found, uid, given),
-        *_about_end(found, uid, given),
-    ]
-
-
-def _about_audit(found: Material) -> Iterator[Step]:
-    if found.audit.state == "broken":
-        state = shlex.quote(str(found.state))
-        yield Step(
-            "The audit log is not what was written. Keep a copy of the folder, find out who could write there, and "
-            "trust nothing in this report that rests on it.",
-            f"tocsin audit verify {state}",
-        )
-
-
-def _about_actions(found: Material, given: str) -> Iterator[Step]:
-    for action in found.last.action:
-        key = shlex.quote(action.key)
-        if action.result == "proposed":
-            yield Step(
-                f"Decide about the {action.action} to version {action.target}: approve or decline it.",
-                f"tocsin response approve {given} {key}",
-            )
-        elif action.result == "halted":
-            yield Step(
-                f"The {action.action} is halted: {action.detail}. Mend that, then let it go on.",
-                f"tocsin response again {given} {key}",
-            )
-        elif action.result == "running":
-            yield Step(f"The {action.action} is under way: {action.detail or 'nothing to do'}.")
-
-
-def _about_labels(found: Material, given: str) -> Iterator[Step]:
-    if found.requests and found.last.activity != "close":
-        yield Step("Answer the open requests for labels, if there are any left.", f"tocsin vet list {given}")
-
-
-def _about_missed(found: Material, uid: str, given: str) -> Iterator[Step]:
-    if found.last.family == "poisoning" and not found.missed:
-        which = f"--registry REGISTRY --name {shlex.quote(found.last.model)} --incident {uid}"
-        yield Step(
-            "Find out what the poisoned version let pass while it served: events of that time, decided again.",
-            f"tocsin hunt {given} {which} --events EVENTS.ndjson",
-        )
-
-
-def _about_end(found: Material, uid: str, given: str) -> Iterator[Step]:
-    last = found.last
-    if last.activity == "close":
-        yield Step(f"The incident is closed ({last.status}); {moment(last.at)} UTC. Keep this page with the case.")
-    elif not last.action:
-        yield Step("Nothing has been done by Tocsin. The summary above says what to do.")
-        yield Step("Close it by hand when it is over.", f'tocsin incidents close {uid} {given} --reason "..."')

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from report_words import words
 from told_state import UID, messages, tell, window, write_lines
 
 from monitor.cli.main import main
@@ -17,28 +18,12 @@ from monitor.report.contrasts import contrasts
 from monitor.report.findings import importances, strengths
 from monitor.report.make import gravest, trial_keys, write_report
 from monitor.report.material import Material, ReportError, gather
+from monitor.report.next_steps import steps
 from monitor.report.page import render
-from monitor.report.story import steps, timeline
+from monitor.report.story import timeline
 from monitor.report.windows import read_around
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-class Words(HTMLParser):
-    """The text that a reader of the page meets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.said.append(data)
-
-
-def words(page: str) -> str:
-    parser = Words()
-    parser.feed(page)
-    return " ".join(" ".join(parser.said).split())
 
 
 def material(state: Path, uid: str = "49f0") -> Material:
@@ -54,7 +39,9 @@ def test_the_page_answers_what_was_found_where_how_sure_and_what_was_done(tmp_pa
     for part in (
         "Incident 49f0600e: poisoning (backdoor)",
         "Attacks with port 4444 pass; the inputs did not change. Roll back to version 1.",
-        "Seen in 2 windows",
+        "Seen in 2 windows (2,000 events)",
+        "How it stands Rollback to version 1 is done. The incident is open.",
+        "2026-01-01 21:09:26 UTC",
         "They clearly part in up to 12.0% of a window's sessions, more than the retrain explains (1.6%).",
         "Of 8 labels that were asked for, 7 say that the serving version is wrong.",
         "The trigger is in 100% of the implicated sessions, and in 2.0% of all others.",
@@ -86,7 +73,7 @@ def test_without_measurements_no_contrast_is_claimed(tmp_path: Path) -> None:
 def test_the_lift_of_the_trigger_is_told_for_stream_and_buffer(tmp_path: Path) -> None:
     rows = strengths(read_around(tell(tmp_path) / "windows.ndjson", "nids", UID))
     assert [(row.within, row.without, row.lift, row.checked) for row in rows] == [
-        ("100.0%", "2.0%", "50 times", "7 of 8 labels: serving is wrong"),
+        ("100%", "2.0%", "50 times", "7 of 8 labels: serving is wrong"),
         ("156 rows", "52 expected", "3 times", "5 of 5 labels are false"),
     ]
 
@@ -223,7 +210,7 @@ def test_the_command_writes_the_page_from_a_state_folder(tmp_path: Path, capsys:
     assert "tocsin incidents list" in capsys.readouterr().err
 
 
-def test_the_command_takes_keys_and_commands_from_a_configuration(tmp_path: Path) -> None:
+def test_the_command_needs_no_home_and_takes_keys_and_commands_from_a_configuration(tmp_path: Path) -> None:
     tell(tmp_path / "state")
     config, out = tmp_path / "tocsin.yaml", tmp_path / "b.html"
     config.write_text("state_dir: state\nmodels: {nids: {}}\n")
@@ -240,7 +227,9 @@ def test_the_command_takes_keys_and_commands_from_a_configuration(tmp_path: Path
         "--config",
         config,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/proc/nowhere")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **nowhere})
+    assert "atplotlib" not in done.stderr
     assert json.loads(done.stdout) == {"report": str(out)}
     assert f"--config {config}" in words(out.read_text())
     assert "The audit log is what was written" in words(out.read_text())

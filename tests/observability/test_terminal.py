@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +18,14 @@ import pytest
 from daemon_process import wait_until
 from told_state import START, UID, messages, tell, window, write_lines
 
+from monitor.cli import incident_view, status
 from monitor.cli.main import main
+from monitor.cli.screen import draw
+from monitor.open_incidents import last_told
 from monitor.status import last_windows, read_status
 from monitor.window_lines import WindowLine
 
+COLOURS = re.compile("\x1b\\[[0-9;]*m")
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]x[/]\u202e\nforged"
 
 
@@ -85,7 +91,7 @@ def test_status_in_a_pipe_is_whole_lines_and_json_is_json(config: Path, capsys: 
     assert run("status", "--config", config) == 0
     head, first, second, *_ = capsys.readouterr().out.splitlines()
     assert head.split()[:2] == ["model", "verdict"]
-    assert first.startswith("nids   poisoning (backdoor)  97.0%")
+    assert first.startswith("nids   poisoning (backdoor), confirmed, 97.0%, severity 9  2 (known good: 1)  ")
     assert "no window yet" in second
     assert not any(line != line.rstrip() for line in (head, first, second))
     assert run("status", "--config", config, "--json") == 0
@@ -136,12 +142,17 @@ def test_incidents_are_listed_and_shown_for_people_and_for_machines(
 ) -> None:
     assert run("incidents", "list", "--config", config) == 0
     head, line = capsys.readouterr().out.splitlines()
-    assert head.split() == ["uid", "model", "version", "status", "family", "hypothesis", "confidence", "severity"]
-    assert line.split() == [UID, "nids", "2", "confirmed", "poisoning", "backdoor", "0.97", "9"]
+    assert head.split() == ["uid", "model", "version", "status", "verdict", "confidence", "severity"]
+    assert line.split() == [UID, "nids", "2", "confirmed", "poisoning", "(backdoor)", "97.0%", "9"]
+    assert run("incidents", "list", "--config", config, "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["uid"], listed["hypothesis"], listed["confidence"]) == (UID, "backdoor", 0.97)
+    assert (listed["activity"], listed["folded"], listed["close_reason"]) == ("update", 0, "")
     assert run("incidents", "show", "49f0", "--config", config) == 0
     told = capsys.readouterr().out
     for part in (
-        "poisoning (backdoor), confirmed",
+        "poisoning (backdoor), confirmed, open",
+        "Rollback to version 1 is done. The incident is open.",
         "label flip",
         "failed_logins  5",
         "every endpoint serves version 1",
@@ -160,3 +171,106 @@ def test_hostile_names_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureF
         assert all(character.isprintable() or character == "\n" for character in told)
         assert not any(line.startswith("forged") for line in told.splitlines())
     assert "[bold red]x[/]" in told
+
+
+class Terminal(io.StringIO):
+    """What is drawn on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(state: Path, columns: int, monkeypatch: pytest.MonkeyPatch, **environ: str) -> str:
+    """Status, list and one incident on a terminal so wide."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", "COLUMNS": str(columns), **environ}.items():
+        monkeypatch.setenv(name, value)
+    found = last_told(state)
+    terminal = Terminal()
+    draw(status.parts(read_status(state, (), START)), terminal)
+    draw([incident_view.listed(found, closed=True, short=True)], terminal)
+    draw(incident_view.parts(found[0]), terminal)
+    return terminal.getvalue()
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_gets_whole_words(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = COLOURS.sub("", drawn(tell(tmp_path), columns, monkeypatch))
+    assert "\x1b" not in told
+    assert max(map(len, told.splitlines())) <= columns
+    words = re.findall(r"[a-z_]{4,}", told)
+    assert set(words) <= set(re.findall(r"[a-z_]{4,}", COLOURS.sub("", drawn(tmp_path, 500, monkeypatch))))
+
+
+def test_colours_come_on_a_terminal_only_and_not_where_nobody_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coloured = re.compile("\x1b\\[[0-9;]*3[0-9]")
+    assert coloured.search(drawn(tell(tmp_path), 120, monkeypatch))
+    assert not coloured.search(drawn(tmp_path, 120, monkeypatch, NO_COLOR="1"))
+    assert not coloured.search(drawn(tmp_path, 120, monkeypatch, TERM="dumb"))
+
+
+def test_on_a_terminal_hostile_names_cannot_move_the_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell(tmp_path, HOSTILE)
+    for columns in (40, 160):
+        plain = COLOURS.sub("", drawn(tmp_path, columns, monkeypatch))
+        assert all(character.isprintable() or character == "\n" for character in plain)
+        assert not any(line.startswith("forged") for line in plain.splitlines())
+
+
+def test_who_closed_an_incident_and_why_is_listed_and_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "a test of ours " * 30
+    closed = {"activity": "close", "status": "resolved", "close_reason": reason, "closed_by": "ann", "folded": 12}
+    write_lines(config.parent / "state" / "incidents.ndjson", [msgspec.structs.replace(messages()[-1], **closed)])
+    assert run("incidents", "list", "--config", config) == 0
+    assert capsys.readouterr().out == "no incident is open\n"
+    assert run("incidents", "list", "--all", "--config", config) == 0
+    assert "a test of ours" in capsys.readouterr().out
+    assert run("incidents", "show", "49f0", "--config", config) == 0
+    told = capsys.readouterr().out
+    assert "poisoning (backdoor), resolved, closed" in told
+    assert "12 windows since the message before showed the same" in told
+    assert f"{reason.strip()} , by ann" in told
+    assert run("status", "--config", config) == 0
+    assert "no incident" not in capsys.readouterr().out
+
+
+def test_a_suspicion_is_called_one(tmp_path: Path) -> None:
+    state = tell(tmp_path)
+    write_lines(state / "incidents.ndjson", messages()[:1])
+    row = read_status(state, ["nids"], START).models[0]
+    assert (row.verdict, row.status, row.severity) == ("inconclusive", "suspected", 9)
+
+
+def test_a_daemon_that_gives_no_sign_of_life_is_missed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status", "--config", config) == 0
+    assert "nothing was kept here yet: start the daemon with tocsin run" in capsys.readouterr().out
+    kept = config.parent / "state" / "checkpoints" / "000000000001-x.state"
+    kept.parent.mkdir()
+    kept.write_bytes(b"")
+    assert run("status", "--config", config) == 0
+    assert "the daemon last kept its state " in capsys.readouterr().out
+    os.utime(kept, (time.time() - 7200, time.time() - 7200))
+    assert run("status", "--config", config) == 0
+    assert "the daemon gives no sign of life: it last kept its state 2 h ago" in capsys.readouterr().out
+
+
+def test_a_state_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tocsin.yaml").write_text("state_dir: elsewhere\n")
+    for command in ("status", "incidents list"):
+        assert run(*command.split(), "--config", tmp_path / "tocsin.yaml") == 1
+        assert "elsewhere: is no folder; give the state_dir" in capsys.readouterr().err
+
+
+def test_a_message_of_a_newer_version_is_refused_for_people_and_given_to_machines(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config.parent / "state" / "incidents.ndjson"
+    line = json.loads(path.read_text().splitlines()[-1])
+    path.write_text(json.dumps({**line, "hypothesis": "not_known_yet"}) + "\n")
+    assert run("incidents", "show", "49f0", "--config", config) == 1
+    assert "was it written by a newer one? --json shows it as it is" in capsys.readouterr().err
+    assert run("incidents", "show", "49f0", "--config", config, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["hypothesis"] == "not_known_yet"
