@@ -74,6 +74,7 @@ QUIET = {
     f"tocsin_alerts_waiting{{{SINK}}}": "0x120",
     f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": "0x120",
     f'tocsin_alerts_dropped_total{{reason="flood", {SINK}}}': "0x120",
+    f'tocsin_alerts_dropped_total{{reason="muted", {SINK}}}': "0+1x120",
 }
 """Two hours in which nothing is wrong; what went wrong before them is not told again."""
 GONE = {
