@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ from monitor.schedule import open_schedule
 from monitor.settings.config import Config, KafkaConfig
 from monitor.settings.problems import ConfigError, Problem
 from monitor.sources.kafka import KafkaSource
+from monitor.sources.kafka_configured import configured
 from monitor.sources.kafka_group import SoleMember, require_empty_group
 from monitor.sources.kafka_settings import KafkaSettings
 from monitor.sources.source import Listener, Role
@@ -83,22 +85,8 @@ def kafka_settings(kafka: KafkaConfig) -> KafkaSettings:
         topics[kafka.feedback_topic] = "feedback"
     if kafka.trusted_feedback_topic:
         topics[kafka.trusted_feedback_topic] = "trusted"
-    login, tls = kafka.sasl_password(), kafka.ssl_password()
-    return KafkaSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        topics=topics,
-        group_id=kafka.group_id,
-        start_at=kafka.start_at,
-        group_instance_id=kafka.group_instance_id,
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=login.get_secret_value() if login else None,
-        ssl_cafile=kafka.ssl_cafile,
-        ssl_certfile=kafka.ssl_certfile,
-        ssl_keyfile=kafka.ssl_keyfile,
-        ssl_password=tls.get_secret_value() if tls else None,
-        ssl_check_hostname=kafka.ssl_check_hostname,
+    return replace(
+        configured(kafka, topics, kafka.group_id), start_at=kafka.start_at, group_instance_id=kafka.group_instance_id
     )
 
 

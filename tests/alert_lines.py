@@ -67,6 +67,23 @@ def line(number: int = 0, **changes: Any) -> bytes:
     return msgspec.json.encode(incident(number, **changes))
 
 
+def alert(number: int = 0, body: bytes = b"{}", **changes: Any) -> Alert:
+    """One that nobody encoded; ``number`` tells one from the other."""
+    fields: dict[str, Any] = {
+        "id": f"alert-{number}",
+        "incident": f"{number:032x}",
+        "model": "nids",
+        "family": "poisoning",
+        "activity": "create",
+        "status": "confirmed",
+        "severity": 9,
+        "at": 1767225600.0,
+        "body": body,
+        **changes,
+    }
+    return Alert(**fields)
+
+
 def numbers(alerts: list[Alert]) -> list[int]:
     """Which incidents these are about; notices are about none."""
     return [int(alert.incident, 16) for alert in alerts if alert.family != NOTICE_FAMILY]

@@ -16,9 +16,10 @@ from monitor.alerts.breaker import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, 
 from monitor.alerts.courier import BATCH
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.flood import LONGEST_SECONDS, QUIET_SECONDS, FloodLimit
-from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted
+from monitor.alerts.outgoing import NOTICE_FAMILY, Wanted, incident_alert
 from monitor.alerts.send.memory import MemorySink
 from monitor.alerts.sink import SinkPermanentError, SinkRetryableError
+from monitor.alerts.spool_records import packed
 
 
 @pytest.fixture
@@ -161,7 +162,9 @@ def test_a_full_spool_drops_and_counts_and_takes_them_when_offered_again(
 def test_what_a_full_spool_dropped_is_said_before_the_next_alert_that_finds_room_and_once(
     make: Callable[..., Way], sink: MemorySink
 ) -> None:
-    way = make(spool_bytes=20_000)
+    told = read_incident(line(0))
+    size = len(packed(incident_alert(told, OcsfEncoder("1.2.3", 65536).incident(told))))
+    way = make(spool_bytes=6 * size + 100)  # no room for a notice
     sink.failures.extend(away(1))
     way.courier.take([line(i) for i in range(20)])
     kept = int(way.value("waiting"))
@@ -175,8 +178,8 @@ def test_what_a_full_spool_dropped_is_said_before_the_next_alert_that_finds_room
         way.courier.take([line(number)])
     run(way, 2)
     notice, *alerts = sink.received[kept:]
-    told = json.loads(notice.body)["unmapped"]
-    assert (notice.family, told["dropped"], told["reasons"]) == (NOTICE_FAMILY, lost, {"spool_full": lost})
+    facts = json.loads(notice.body)["unmapped"]
+    assert (notice.family, facts["dropped"], facts["reasons"]) == (NOTICE_FAMILY, lost, {"spool_full": lost})
     assert numbers(alerts) == [30, 31]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alert_lines import Way, line, numbers
+from alert_lines import Way, alert, line, numbers
 from daemon_process import wait_until
 from prometheus_client import CollectorRegistry
 
@@ -224,20 +224,7 @@ def test_the_last_whole_lines_of_a_file(tmp_path: Path, content: bytes, most: in
 
 
 def alerts(*numbers: int) -> list[Alert]:
-    return [
-        Alert(
-            id=str(number),
-            incident="",
-            model="",
-            family="",
-            activity="",
-            status="",
-            severity=1,
-            at=0.0,
-            body=b"%d" % number,
-        )
-        for number in numbers
-    ]
+    return [alert(number, b"%d" % number) for number in numbers]
 
 
 def test_a_file_may_be_rotated_and_removed_at_any_time(tmp_path: Path) -> None:

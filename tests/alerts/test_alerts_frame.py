@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from alert_lines import alert as plain_alert
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,18 +44,7 @@ def unframed(stream: bytes) -> list[bytes]:
 
 
 def alert(**changes: Any) -> Alert:
-    fields: dict[str, Any] = {
-        "id": "a-1",
-        "incident": "a",
-        "model": "nids",
-        "family": "poisoning",
-        "activity": "create",
-        "status": "confirmed",
-        "severity": 9,
-        "at": 1767225600.25,
-        "body": b'{"a":1}',
-    }
-    return Alert(**(fields | changes))
+    return plain_alert(**{"id": "a-1", "incident": "a", "at": 1767225600.25, "body": b'{"a":1}', **changes})
 
 
 hostile = st.builds(

@@ -14,6 +14,7 @@ from monitor.alerts.alert import Notice, read_incident
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encode_tables import ATLAS_TECHNIQUES
 from monitor.incident_fields import ATLAS
+from monitor.messages import EvidenceItem
 
 ENCODER = OcsfEncoder("1.2.3", 65536)
 
@@ -30,6 +31,25 @@ ATTACK = {
     "required": ["technique", "version"],
     "properties": {"technique": NAMED, "sub_technique": NAMED, "version": TEXT},
     "additionalProperties": False,
+}
+OBSERVED = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["observation_parameter", "observations"],
+        "properties": {
+            "observation_parameter": TEXT,
+            "observation_type": TEXT,
+            "observed_pattern": TEXT,
+            "observations": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "object", "required": ["value"], "properties": {"value": TEXT}},
+            },
+        },
+        "additionalProperties": False,
+    },
 }
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -77,6 +97,24 @@ SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "required": ["data", "verdict_id"],
                 "properties": {"verdict_id": {"enum": [4, 7, 99]}, "data": {"type": "object"}},
+            },
+        },
+        "anomaly_analyses": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["analysis_targets", "anomalies"],
+                "properties": {
+                    "analysis_targets": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "object", "required": ["name"], "properties": {"name": TEXT, "type": TEXT}},
+                    },
+                    "anomalies": OBSERVED,
+                    "baselines": OBSERVED,
+                },
+                "additionalProperties": False,
             },
         },
         "observables": {"type": "array", "items": {"type": "object", "required": ["name", "type_id", "value"]}},
@@ -130,6 +168,25 @@ def test_a_notice_is_a_finding_too(models: Any) -> None:
     body = ENCODER.notice(Notice("suppressed-siem-1", 1767225600.0, 5, "title", "text", {"suppressed": 12}))
     jsonschema.validate(json.loads(body), SCHEMA)
     assert models.model_validate_json(body).unmapped == {"suppressed": 12}
+
+
+def test_what_fired_is_an_anomaly_beside_its_baseline() -> None:
+    beyond = EvidenceItem("served_mismatch", "fired", None, 1.0)
+    strong = EvidenceItem("version_disagreement", "fired", 3.5, 2.0)
+    quiet = EvidenceItem("prediction_entropy", "ok", 0.5, 2.0)
+    finding = encoded(evidence=[quiet, beyond, strong])
+    (analysis,) = finding["anomaly_analyses"]
+    assert analysis["analysis_targets"] == [{"name": "nids/2", "type": "Machine learning model"}]
+    told = {
+        name: [(item["observation_parameter"], item["observations"]) for item in analysis[name]]
+        for name in ("anomalies", "baselines")
+    }
+    assert told == {
+        "anomalies": [("version_disagreement", [{"value": "3.5"}]), ("served_mismatch", [{"value": "not finite"}])],
+        "baselines": [("version_disagreement", [{"value": "2.0"}]), ("served_mismatch", [{"value": "1.0"}])],
+    }
+    jsonschema.validate(finding, SCHEMA)
+    assert "anomaly_analyses" not in encoded(evidence=[quiet])
 
 
 @pytest.mark.parametrize(("activity", "number"), [("create", 1), ("update", 2), ("close", 3)])

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alert_lines import Clock, Way, line
+from alert_lines import Clock, Way, alert, line
 from certificates import write_certificates
 from daemon_process import wait_until
 from prometheus_client import CollectorRegistry
 from rsyslog import Rsyslog
 
-from monitor.alerts.alert import Alert
 from monitor.alerts.courier import Clocks
 from monitor.alerts.open_sinks import open_sink, open_sinks
 from monitor.alerts.sink import Sink, SinkRetryableError
@@ -95,20 +94,6 @@ def uids(running: Rsyslog) -> set[int]:
     return {int(finding["finding_info"]["uid"], 16) for finding in findings(running)}
 
 
-def alert(number: int, body: bytes = b"{}") -> Alert:
-    return Alert(
-        id=f"alert-{number}",
-        incident=f"{number:032x}",
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225600.0,
-        body=body,
-    )
-
-
 def go_on(way: Way, sink_clock: Clock, happened: Callable[[], bool], what: str) -> None:
     """Let time pass until it has happened."""
 
@@ -119,6 +104,16 @@ def go_on(way: Way, sink_clock: Clock, happened: Callable[[], bool], what: str) 
         return happened()
 
     wait_until(step, what, 20)
+
+
+def second_alert_is_not_read(way: Way, running: Rsyslog) -> None:
+    """The receiver reads the first, and hangs when the second comes."""
+    way.courier.take([line(1)])
+    way.courier.work()
+    wait_until(lambda: uids(running) == {1}, "the first alert", 20)
+    running.pause()
+    way.courier.take([line(2)])
+    way.courier.work()
 
 
 def test_alerts_arrive_whole_and_in_order(
@@ -142,12 +137,7 @@ def test_what_a_dead_receiver_had_not_read_is_sent_again(
     running, config = either
     sink_clock = Clock()
     way = Way(tmp_path / "spool", opened(config, sink_clock))
-    way.courier.take([line(1)])
-    way.courier.work()
-    wait_until(lambda: uids(running) == {1}, "the first alert", 20)
-    running.pause()
-    way.courier.take([line(2)])
-    way.courier.work()
+    second_alert_is_not_read(way, running)
     assert way.value("failed_attempts_total") == 0
     running.stop(signal.SIGKILL)
     way.courier.take([line(3)])
@@ -163,12 +153,7 @@ def test_what_a_receiver_had_not_read_is_sent_again_though_it_is_back_at_once(
     running, config = either
     sink_clock = Clock()
     way = Way(tmp_path / "spool", opened(config, sink_clock))
-    way.courier.take([line(1)])
-    way.courier.work()
-    wait_until(lambda: uids(running) == {1}, "the first alert", 20)
-    running.pause()
-    way.courier.take([line(2)])
-    way.courier.work()
+    second_alert_is_not_read(way, running)
     running.stop(signal.SIGKILL)
     running.start()
     go_on(way, sink_clock, lambda: uids(running) == {1, 2}, "the lost alert")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from alert_lines import alert as plain_alert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -20,17 +21,7 @@ from monitor.alerts.spool_marks import CURSOR, WRITTEN
 
 
 def alert(number: int, body: bytes = b"{}") -> Alert:
-    return Alert(
-        id=str(number),
-        incident=str(number),
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225600.0,
-        body=body,
-    )
+    return plain_alert(number, body, id=str(number))
 
 
 def spool(folder: Path, limit: int = 1_000_000, segment_bytes: int = 500) -> Spool:

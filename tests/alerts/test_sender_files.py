@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from alert_lines import alert as plain_alert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,17 +24,7 @@ from monitor.settings.sink_sections import SinkConfig
 
 
 def alert(number: int, size: int = 100) -> Alert:
-    return Alert(
-        id=f"alert-{number}",
-        incident=f"{number:032x}",
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225600.0,
-        body=json.dumps({"n": number, "fill": "x" * (size - 25)}).encode(),
-    )
+    return plain_alert(number, json.dumps({"n": number, "fill": "x" * (size - 25)}).encode())
 
 
 def numbers(path: Path) -> list[int]:

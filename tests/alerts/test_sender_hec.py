@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from alert_lines import Clock, Way, line
+from alert_lines import alert as plain_alert
 from certificates import write_certificates
 from daemon_process import wait_until
 from fake_splunk import FakeSplunk
@@ -64,17 +65,7 @@ def opened(http: HttpReceiverFake, token: Path) -> Opened:
 
 
 def alert(number: int = 1, body: bytes = b'{"a":1}') -> Alert:
-    return Alert(
-        id=f"alert-{number}",
-        incident=f"{number:032x}",
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225700.5,
-        body=body,
-    )
+    return plain_alert(number, body, at=1767225700.5)
 
 
 def told(splunk: FakeSplunk) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from alert_lines import Way, line
+from alert_lines import alert as plain_alert
 from kafka import KafkaConsumer, TopicPartition
 from kafka_broker import KafkaBroker
 
@@ -58,17 +59,7 @@ def messages(kafka: KafkaBroker, topic: str, count: int) -> list[Any]:
 
 
 def alert(number: int, size: int = 2) -> Alert:
-    return Alert(
-        id=f"alert-{number}",
-        incident=f"{number % 3:032x}",
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225700.5,
-        body=b"x" * size,
-    )
+    return plain_alert(number, b"x" * size, incident=f"{number % 3:032x}")
 
 
 def test_alerts_are_messages_keyed_by_their_incident(

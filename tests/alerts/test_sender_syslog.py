@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from alert_lines import Clock, Way, line
+from alert_lines import Clock, Way, alert, line
 from certificates import write_certificates
 from daemon_process import wait_until
 from rsyslog import Rsyslog, free_port
 from syslog_ng import SyslogNg
 
-from monitor.alerts.alert import Alert
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.open_sinks import open_encoder, open_sink
 from monitor.alerts.send.syslog_udp import SETTLE_SECONDS
@@ -34,20 +33,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(kind: Literal["syslog_udp", "syslog_tcp", "syslog_tls"], port: int, **settings: Any) -> SinkConfig:
     return SinkConfig(type=kind, address=f"127.0.0.1:{port}", **settings)
-
-
-def alert(number: int, body: bytes = b"{}") -> Alert:
-    return Alert(
-        id=f"alert-{number}",
-        incident=f"{number:032x}",
-        model="nids",
-        family="poisoning",
-        activity="create",
-        status="confirmed",
-        severity=9,
-        at=1767225600.0,
-        body=body,
-    )
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp", "tls"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from alert_lines import Way, line
+from alert_lines import alert as plain_alert
 from http_receivers import Asked, HttpReceiverFake, Said
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,19 +61,8 @@ def opened(hook: HttpReceiverFake, tmp_path: Path) -> Opened:
 
 
 def alert(number: int = 1, **changes: Any) -> Alert:
-    fields: dict[str, Any] = {
-        "id": f"alert-{number}",
-        "incident": f"{number:032x}",
-        "model": "nids",
-        "family": "poisoning",
-        "activity": "create",
-        "status": "confirmed",
-        "severity": 9,
-        "at": 1767225700.5,
-        "body": b'{"summary":"Roll back.","unmapped":{"port":4444}}',
-        **changes,
-    }
-    return Alert(**fields)
+    body = b'{"summary":"Roll back.","unmapped":{"port":4444}}'
+    return plain_alert(number, **{"at": 1767225700.5, "body": body, **changes})
 
 
 def test_an_alert_is_posted_as_json_with_its_id(hook: HttpReceiverFake, opened: Opened) -> None:

@@ -35,8 +35,10 @@ MAPPED: Final = frozenset(
 )
 """The incident's fields that have a place in the schema; the others are under `unmapped`."""
 MOST_OBSERVABLES: Final = 50
+MODEL: Final = "Machine learning model"
 EXPENDABLE: Final = (
     Cut("finding_info.desc"),
+    Cut("anomaly_analyses"),  # evidences say it, too
     Cut("unmapped.implicated.events", 10),
     Cut("evidences.data.top", 3),
     Cut("observables", 10),
@@ -78,6 +80,7 @@ class OcsfEncoder:
             "finding_info": _finding(message),
             "resources": [_model(head.model, head.version)],
             "evidences": [_evidence(item) for item in strongest_first(fields.get("evidence", ()))],
+            "anomaly_analyses": _anomalies(message),
             "observables": _observables(implicated(message, "sources")),
             "unmapped": {name: value for name, value in fields.items() if name not in MAPPED},
         }
@@ -194,8 +197,34 @@ def _evidence(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": item["detector"], "verdict_id": verdict_id, "verdict": verdict, "data": data}
 
 
+def _anomalies(message: IncidentMessage) -> list[dict[str, Any]]:
+    """What was seen of the model beside what it stays below in quiet times, for every detector that fired."""
+    head = message.head
+    found = [item for item in strongest_first(message.fields.get("evidence", ())) if item["status"] == "fired"]
+    if not found:
+        return []
+    baselines = [_observed(item, "threshold") for item in found if item.get("threshold") is not None]
+    analysis = {
+        "analysis_targets": [{"name": f"{head.model}/{head.version}", "type": MODEL}],
+        "anomalies": [_observed(item, "score") for item in found],
+        "baselines": baselines,
+    }
+    return [{name: value for name, value in analysis.items() if value != []}]
+
+
+def _observed(item: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """A detector's `score` or `threshold`, which OCSF wants as a text; null stands for what is not finite."""
+    value = item.get(what)
+    return {
+        "observation_parameter": item["detector"],
+        "observation_type": "Deviation Analysis",
+        "observed_pattern": what,
+        "observations": [{"value": "not finite" if value is None else str(value)}],
+    }
+
+
 def _model(model: str, version: str) -> dict[str, str]:
-    return {"uid": f"{model}/{version}", "name": model, "version": version, "type": "Machine learning model"}
+    return {"uid": f"{model}/{version}", "name": model, "version": version, "type": MODEL}
 
 
 def _observables(sources: Sequence[str]) -> list[dict[str, Any]]:

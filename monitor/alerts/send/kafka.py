@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from kafka import KafkaProducer
@@ -23,6 +24,7 @@ from monitor.alerts.sink import Sink, SinkPermanentError, SinkRetryableError, Si
 from monitor.settings.kafka_connection import KafkaConnection
 from monitor.settings.problems import ConfigError
 from monitor.settings.sink_sections import SinkConfig
+from monitor.sources.kafka_configured import configured
 from monitor.sources.kafka_connect import connect_producer
 from monitor.sources.kafka_settings import KafkaSettings, milliseconds
 from monitor.sources.source import PermanentSourceError, RetryableSourceError
@@ -122,23 +124,9 @@ class KafkaSink:
 
 def producer_settings(kafka: KafkaConnection, topic: str, seconds: float) -> KafkaSettings:
     """The section as producers want it; reads the secrets' files, `ConfigError` where one cannot be read."""
-    login, tls = kafka.sasl_password(), kafka.ssl_password()
-    return KafkaSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        topics={topic: "inference"},
-        group_id=CLIENT,  # there is no group: it is named in messages
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=login.get_secret_value() if login else None,
-        ssl_cafile=kafka.ssl_cafile,
-        ssl_certfile=kafka.ssl_certfile,
-        ssl_keyfile=kafka.ssl_keyfile,
-        ssl_password=tls.get_secret_value() if tls else None,
-        ssl_check_hostname=kafka.ssl_check_hostname,
-        connect_timeout=seconds,
-        request_timeout=seconds / 2,
-    )
+    # there is no group: its name is for messages
+    found = configured(kafka, {topic: "inference"}, CLIENT)
+    return replace(found, connect_timeout=seconds, request_timeout=seconds / 2)
 
 
 def make(config: SinkConfig, around: SinkSurroundings) -> Sink:
