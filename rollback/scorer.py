@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from detectors.batch import Floats
 from rollback.manifest import FeatureSpec, Manifest, OnnxSpec
+
+# ONNX Runtime gives the machine an id and keeps events for its maker, unless this stands when it is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 BATCH_ROWS: Final = 16_384
 UNSEEN_TEXT: Final = "<unseen>"
