@@ -17,7 +17,7 @@ from monitor.decoding.feedback import FeedbackDecoder
 from monitor.decoding.quarantine import Quarantine
 from monitor.decoding.reader import Served
 from monitor.dedup import Deduplicator
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
 from monitor.intake import Channels, Intake
 from monitor.labels.joins import JoinSettings, LabelJoin, Segments
 from monitor.labels.labelled import Rescored

@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from monitor.decoding.quarantine import Quarantine
-from monitor.dismissals import Dismissal
 from monitor.inbox import Hunted, KeysRead, RegistryChecked, ServedOtherwise
+from monitor.incidents.dismissals import Dismissal
 from monitor.key_use import KeyBook
 from monitor.settings.config import Config
 from monitor.verification_record import VerificationRecord

@@ -29,8 +29,8 @@ from monitor.assemble import Assembly, Surroundings, assemble
 from monitor.audit_keys import audit_keys
 from monitor.audited import FindingsBook, QuarantineBook, Recording, note_configuration
 from monitor.charges import charges, house, open_responder
-from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.inbox import Hunted, Inbox, KeysRead, ServedOtherwise
+from monitor.incidents.closing_desk import CLOSINGS, ClosingDesk
 from monitor.key_use import START, key_ids, key_notes
 from monitor.labels.keeping import open_keeping
 from monitor.loop import Loop, LoopSettings, News, Parts

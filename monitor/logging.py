@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 
 LIBRARY_LEVEL = logging.WARNING
 """Libraries (kafka-python above all) tell more than anyone reads; their warnings are kept."""

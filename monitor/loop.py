@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from monitor.dismissals import Dismissal
 from monitor.inbox import Hunted
+from monitor.incidents.dismissals import Dismissal
 from monitor.intake import Intake
 from monitor.labels.keeping import Keeping, NotKept
 from monitor.new_version import Prepared

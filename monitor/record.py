@@ -7,7 +7,7 @@ from typing import Any
 from detectors.evidence import Evidence
 from detectors.verdict import Verdict
 from monitor.figures import figure, plain
-from monitor.incident_fields import hypothesis_confidence
+from monitor.incidents.fields import hypothesis_confidence
 from monitor.watch import Judged
 from monitor.window import ClosedWindow
 

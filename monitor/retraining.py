@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from monitor.incident_file import read_incident
+from monitor.incidents.file import read_incident
 from monitor.messages import Incident
 from monitor.reviews import DECISIONS, FOLDER
 from monitor.settings.config import Config

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 from rollback.retraining.evidence import HeldSlice
 from rollback.trust.reputation import Reputation
 

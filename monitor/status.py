@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from detectors.verdict import GRAVITY
-from monitor.explain import WINDOWS
+from monitor.incidents.explain import WINDOWS
+from monitor.incidents.still_open import open_incidents
 from monitor.messages import Incident
-from monitor.open_incidents import open_incidents
 from monitor.response import RESULTS
 from monitor.window_lines import WindowLine
 from rollback.audit.log import FILE_NAME

@@ -8,9 +8,9 @@ import msgspec
 import structlog
 
 from detectors.evidence import Ask, State
-from monitor.dismissals import Dismissal
-from monitor.incident_fields import Sighting
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
+from monitor.incidents.dismissals import Dismissal
+from monitor.incidents.fields import Sighting
 from monitor.intake import Intake
 from monitor.messages import Incident, OffsetRange, WindowItem
 from monitor.outlets import Outlet

@@ -13,7 +13,7 @@ from session_stream import schema
 from theatre import Theatre
 
 from monitor.decoding.reader import Served
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
 from monitor.labels.scored import FoundEvent
 from monitor.loop import Loop, LoopSettings, News, Parts
 from monitor.oracle import Elsewhere

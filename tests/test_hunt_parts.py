@@ -24,7 +24,7 @@ from monitor.hunting.listing import Listing
 from monitor.hunting.reading import Scope
 from monitor.hunting.top_names import TopNames
 from monitor.hunting.weighing import Weighing, estimate
-from monitor.incident_file import IncidentFileError, find_incident, read_incident
+from monitor.incidents.file import IncidentFileError, find_incident, read_incident
 from monitor.messages import Incident
 from monitor.sources.file_chunks import LINES, file_chunks
 from monitor.sources.source import Chunk, Partition

@@ -10,10 +10,10 @@ from alert_lines import incident, line
 
 from monitor.audited import DISMISSED, FindingsBook
 from monitor.cli.main import main
-from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.daemon import take_orders
-from monitor.dismissals import Dismissal
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
+from monitor.incidents.closing_desk import CLOSINGS, ClosingDesk
+from monitor.incidents.dismissals import Dismissal
 from monitor.loop import News
 from rollback.audit.anchors import Anchors
 from rollback.audit.log import FILE_NAME, AuditLog, read_records

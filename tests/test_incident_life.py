@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from detectors.evidence import Evidence
 from detectors.verdict import Verdict
-from monitor.dismissals import Dismissal
-from monitor.incident_fields import Sighting
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
+from monitor.incidents.dismissals import Dismissal
+from monitor.incidents.fields import Sighting
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.state.checkpoint import decode, encode
 

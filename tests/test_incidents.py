@@ -9,8 +9,8 @@ import pytest
 
 from detectors.evidence import Contributor, Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.incident_fields import Sighting, incident_uid
-from monitor.incidents import MOST_CLOSED, IncidentBook
+from monitor.incidents.book import MOST_CLOSED, IncidentBook
+from monitor.incidents.fields import Sighting, incident_uid
 from monitor.messages import ActionTaken, Incident, WindowItem
 from monitor.state.checkpoint import decode, encode
 

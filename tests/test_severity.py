@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from detectors.evidence import Evidence
 from detectors.verdict import GRAVITY
+from monitor.incidents.severity import BASE, RESPONSES, Response, response_of, severity, touched
 from monitor.messages import ActionTaken
-from monitor.severity import BASE, RESPONSES, Response, response_of, severity, touched
 
 FAMILIES = st.sampled_from(sorted(BASE))
 STATUSES = st.sampled_from(["suspected", "confirmed"])

@@ -13,8 +13,8 @@ from telling import Lines, Surroundings
 from detectors.batch import Batch
 from detectors.evidence import Ask, Evidence
 from detectors.verdict import judge
-from monitor.dismissals import Dismissal
-from monitor.incidents import IncidentBook
+from monitor.incidents.book import IncidentBook
+from monitor.incidents.dismissals import Dismissal
 from monitor.messages import Incident
 from monitor.response import NoResponse
 from monitor.state.checkpoint import decode, encode

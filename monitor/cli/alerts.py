@@ -24,8 +24,8 @@ from monitor.cli.main import version
 from monitor.cli.output import show
 from monitor.cli.route_report import in_words, report
 from monitor.cli.when import event_time
-from monitor.explain import printable
-from monitor.incident_file import read_incident as read_incident_file
+from monitor.incidents.explain import printable
+from monitor.incidents.file import read_incident as read_incident_file
 from monitor.logging import set_up_logging
 from monitor.settings.config import ConfigError, Problem, load_config
 from monitor.settings.problems import unknown

@@ -17,7 +17,7 @@ from monitor.cli.audit_reseal import reseal_log
 from monitor.cli.output import show
 from monitor.cli.registry_options import By, Name, Root, open_registry
 from monitor.cli.who import user_name
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 from monitor.settings.config import load_config
 from rollback.audit.anchors import Anchors
 from rollback.audit.extract import check_extract, concerns, extract

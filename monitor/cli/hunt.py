@@ -24,7 +24,6 @@ from monitor.cli.output import Busy, Progress, show
 from monitor.cli.registry_options import AsJson, Name, Root, Trusted, open_registry
 from monitor.cli.when import event_time
 from monitor.daemon import kafka_settings
-from monitor.explain import HUNTS
 from monitor.hunting.case import Case, open_case
 from monitor.hunting.containment import SIGMA, STIX, write_rules
 from monitor.hunting.hunt import Hunt
@@ -32,7 +31,8 @@ from monitor.hunting.listing import MISSED, WORST, Listing
 from monitor.hunting.messages import HuntResult, Input
 from monitor.hunting.reading import Scope
 from monitor.hunting.weighing import estimate
-from monitor.incident_file import IncidentFileError, find_incident, read_incident
+from monitor.incidents.explain import HUNTS
+from monitor.incidents.file import IncidentFileError, find_incident, read_incident
 from monitor.messages import Incident, OffsetRange
 from monitor.settings.config import Config, ConfigError, Problem, load_config
 from monitor.sources.file_chunks import file_chunks

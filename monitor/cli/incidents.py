@@ -18,12 +18,12 @@ from monitor.cli.output import show
 from monitor.cli.response import signing_key
 from monitor.cli.screen import draw
 from monitor.cli.who import user_name
-from monitor.closing_desk import CLOSINGS, ClosingDesk
 from monitor.daemon import open_configured
-from monitor.dismissals import Dismissal
-from monitor.explain import INCIDENTS, ExplainError, Explanation, explain, messages_of, printable, timeline
+from monitor.incidents.closing_desk import CLOSINGS, ClosingDesk
+from monitor.incidents.dismissals import Dismissal
+from monitor.incidents.explain import INCIDENTS, ExplainError, Explanation, explain, messages_of, printable, timeline
+from monitor.incidents.still_open import last_told
 from monitor.messages import Incident
-from monitor.open_incidents import last_told
 from monitor.settings.config import load_config
 
 LISTED: Final = (

@@ -10,7 +10,7 @@ import typer
 from monitor.cli.output import show
 from monitor.cli.registry_options import AsJson, By, Name, Reason, Root, State, Trusted, open_registry, told
 from monitor.cli.who import user_name
-from monitor.open_incidents import open_incidents, versions_named
+from monitor.incidents.still_open import open_incidents, versions_named
 from rollback.registry import moves
 
 Held: TypeAlias = Annotated[str, typer.Option("--version", help="The version.", show_default=False)]

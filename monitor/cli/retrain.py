@@ -27,7 +27,7 @@ from monitor.cli.registry_options import (
 from monitor.cli.reproduce import reproduce_command
 from monitor.cli.retrained import learned, outcome
 from monitor.cli.who import user_name
-from monitor.incident_file import read_incident
+from monitor.incidents.file import read_incident
 from monitor.messages import Incident
 from monitor.retraining import anew_where_needed, decided, hint
 from rollback.registry.registry import Buffer, Registry

@@ -11,7 +11,7 @@ from monitor.alerts.alert import IncidentMessage
 from monitor.alerts.outgoing import Wanted
 from monitor.alerts.route_notes import incident_sinks, route_notes
 from monitor.alerts.routes import Routing, placement, routing_of, subject_of, walk
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 from monitor.settings.config import Config
 
 OUTCOMES = {"taken": "takes it", "below": "its branches take it", "refused": "no", "not_reached": "not asked"}

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from monitor.cli.output import show
 from monitor.daemon import kafka_settings
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 from monitor.messages import Value
 from monitor.open_requests import CHECKPOINTS, OpenRequest, open_requests
 from monitor.settings.config import Config, ConfigError, Problem, load_config

@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from monitor.explain import HUNTS, printable
 from monitor.hunting.messages import HuntResult
 from monitor.inbox import Hunted, Inbox
-from monitor.incident_file import IncidentFileError, find_incident
+from monitor.incidents.explain import HUNTS, printable
+from monitor.incidents.file import IncidentFileError, find_incident
 from rollback.durable import read_plain
 
 SUMMARY: Final = "summary.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from detectors.verdict import GRAVITY
-from monitor.explain import INCIDENTS, read_lines
+from monitor.incidents.explain import INCIDENTS, read_lines
 from monitor.report.material import Material, ReportError, gather
 from monitor.report.page import render
 from rollback.durable import replace_file

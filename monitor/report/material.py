@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from monitor.explain import (
+from monitor.incidents.explain import (
     INCIDENTS,
     REQUESTS,
     WINDOWS,
@@ -58,7 +58,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """As in `monitor.explain.Explanation`; ``gaps`` are what could not be read, in sentences."""
+    """As in `monitor.incidents.explain.Explanation`; ``gaps`` are what could not be read, in sentences."""
 
     state: Path
     uid: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitor.explain import printable
+from monitor.incidents.explain import printable
 
 MOST: Final = 1500
 """Characters of one value that are shown; what is longer was made to be in the way."""

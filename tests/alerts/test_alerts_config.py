@@ -21,6 +21,7 @@ sinks:
 """
 SNAPSHOT = """
 tocsin_alerts_circuit_state sink
+tocsin_alerts_dead_letter_bytes sink
 tocsin_alerts_dropped_total reason,sink
 tocsin_alerts_failed_attempts_total sink
 tocsin_alerts_folded_total sink

@@ -13,7 +13,7 @@ from alert_lines import line
 from monitor.alerts.alert import Notice, read_incident
 from monitor.alerts.encode.ocsf import OcsfEncoder
 from monitor.alerts.encode_tables import ATLAS_TECHNIQUES
-from monitor.incident_fields import ATLAS
+from monitor.incidents.fields import ATLAS
 from monitor.messages import EvidenceItem
 
 ENCODER = OcsfEncoder("1.2.3", 65536)

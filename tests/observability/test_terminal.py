@@ -21,7 +21,7 @@ from told_state import START, UID, messages, tell, window, write_lines
 from monitor.cli import incident_view, status
 from monitor.cli.main import main
 from monitor.cli.screen import draw
-from monitor.open_incidents import last_told
+from monitor.incidents.still_open import last_told
 from monitor.status import last_windows, read_status
 from monitor.window_lines import WindowLine
 

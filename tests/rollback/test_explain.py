@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from theatre import PASSED, POISONED, PROMOTION, RETRAINING, ROLLBACK, Theatre
 
-from monitor.explain import ExplainError, explain, timeline
+from monitor.incidents.explain import ExplainError, explain, timeline
 from rollback.response.desk import Answer
 from rollback.response.work import results_of
 from rollback.tables.table import write_table

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from in_process import Run
 
+from monitor.incidents.still_open import INCIDENTS, IncidentsError, open_incidents, versions_named
 from monitor.messages import ActionTaken, Incident, WindowItem
-from monitor.open_incidents import INCIDENTS, IncidentsError, open_incidents, versions_named
 from rollback.audit.log import FILE_NAME, AuditLog
 from rollback.manifest import Draft, FeatureSpec
 from rollback.registry.file import FileRegistry

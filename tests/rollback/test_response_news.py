@@ -12,8 +12,8 @@ from theatre import PASSED, POISONED, Theatre
 
 from detectors.evidence import Evidence, Implicated
 from detectors.verdict import Verdict
-from monitor.dismissals import Dismissal
-from monitor.incident_fields import Sighting
+from monitor.incidents.dismissals import Dismissal
+from monitor.incidents.fields import Sighting
 from monitor.messages import WindowItem
 from monitor.sources.memory import MemoryLog
 from monitor.sources.source import Partition

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from detectors.evidence import State
-from monitor.incident_fields import Face, Sighting
+from monitor.incidents.fields import Face, Sighting
+from monitor.incidents.severity import MOST
 from monitor.messages import Incident
-from monitor.severity import MOST
 
 MOST_ORDERS: Final = 1000
 """Orders that were followed are remembered, as they are read again at each start."""

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from detectors.evidence import State
-from monitor.dismissals import Dismissal, Dismissed
-from monitor.incident_fields import Face, Sighting, face_of, fields_of, incident_uid
+from monitor.incidents.dismissals import Dismissal, Dismissed
+from monitor.incidents.fields import Face, Sighting, face_of, fields_of, incident_uid
+from monitor.incidents.severity import response_of, severity, touched
 from monitor.messages import ActionTaken, Incident
-from monitor.severity import response_of, severity, touched
 
 MOST_CLOSED: Final = 50
 """Closed incidents are remembered, so that it can be told when a response comes undone, and what a hunt has found.

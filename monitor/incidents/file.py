@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from monitor.incidents.still_open import INCIDENTS
 from monitor.messages import Incident
-from monitor.open_incidents import INCIDENTS
 
 _INCIDENT: Final = msgspec.json.Decoder(Incident)
 

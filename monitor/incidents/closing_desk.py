@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from monitor.dismissals import Dismissal
+from monitor.incidents.dismissals import Dismissal
 from rollback.durable import read_plain, replace_file
 from rollback.signing.envelope import SignatureError, seal, unseal
 from rollback.signing.keys import PublicKey, SigningKey
