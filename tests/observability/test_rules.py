@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from alert_cases import FIRES, QUIET, SILENT
+from alert_cases import ALSO_FIRES, ALSO_SILENT, BESIDE, FIRES, QUIET, SILENT
 from every_metric import EveryMetric
 from helm_command import MINIMAL, ROOT, rendered
 from promtool import promtool
@@ -24,6 +24,8 @@ GROUPS: list[dict[str, Any]] = [group for path in FILES for group in yaml.safe_l
 RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"]: rule for rule in RULES if "record" in rule}
+ABSENT, BACK = "TocsinAbsent", "has just come back"
+"""Cases in which no process is seen: nothing can be beside."""
 SECTIONS = ["What it means", "Look at", "Do", "It ends"]
 
 
@@ -40,12 +42,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     cases = {f"{name} fires": given for name, given in FIRES.items()}
     cases |= {f"{name} is silent": given for name, given in SILENT.items()}
     path = tmp_path_factory.mktemp("rules") / "test.yaml"
-    tests = [case(name, given) for name, given in {**cases, "quiet": QUIET}.items()]
+    cases |= {name: given for name, (_, given) in {**ALSO_FIRES, **ALSO_SILENT}.items()}
+    alone = {name: given for name, given in cases.items() if ABSENT in name or BACK in name}
+    cases = {name: {**BESIDE, **given} for name, given in cases.items() if name not in alone}
+    tests = [case(name, given) for name, given in {**alone, **cases, "quiet": QUIET}.items()]
     files = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "2m"}  # half the time of the default
     path.write_text(yaml.safe_dump({**files, "tests": tests}))
     code, text = promtool("test", "rules", path)
     assert code in (0, 1), text
-    assert "parse error" not in text, text
+    assert not re.search("parse error|, err:", text), text  # two processes beside each other are not mixed up
     found = {test["name"]: Told(set(), "") for test in tests}
     for name, alert, rest in re.findall(r"name: ([\w ]+),\s+alertname: (\w+), time(.*?)(?=name: |\Z)", text, re.DOTALL):
         found[name] = Told(found[name].firing | {alert}, found[name].text + rest)
@@ -78,6 +83,17 @@ def test_an_alert_fires_on_what_it_is_for_and_says_all_that_it_wants_to(name: st
 @pytest.mark.parametrize("name", sorted(ALERTS))
 def test_an_alert_is_silent_about_a_near_miss(name: str, told: dict[str, Told]) -> None:
     assert name not in told[f"{name} is silent"].firing
+
+
+@pytest.mark.parametrize("name", sorted(ALSO_FIRES))
+def test_an_alert_fires_on_less_plain_cases_too(name: str, told: dict[str, Told]) -> None:
+    assert ALSO_FIRES[name][0] in told[name].firing
+    assert "<no value>" not in told[name].text
+
+
+@pytest.mark.parametrize("name", sorted(ALSO_SILENT))
+def test_an_alert_is_silent_on_what_only_looks_like_it(name: str, told: dict[str, Told]) -> None:
+    assert ALSO_SILENT[name][0] not in told[name].firing
 
 
 def test_nothing_fires_in_quiet_times_nor_on_drift(told: dict[str, Told]) -> None:
