@@ -171,9 +171,15 @@ ALSO_FIRES: Final[Mapping[str, tuple[str, Given]]] = {
         "TocsinWindowsStale",
         {OPEN: NEVER, EVENTS: FLOWING, STARTED: NEVER, JUDGED_OF_OTHER: NOW},
     ),
-    "an audit log that was removed": ("TocsinAuditNotAdvancing", {ACTED: "0+1x120", SIZE: "900x60 0x60", STARTED: NEVER}),
+    "an audit log that was removed": (
+        "TocsinAuditNotAdvancing",
+        {ACTED: "0+1x120", SIZE: "900x60 0x60", STARTED: NEVER},
+    ),
     "a task that has never succeeded": ("TocsinScheduleStale", {SUCCESS: NEVER, PERIOD: "60x120", STARTED: NEVER}),
-    "a pointer that nobody accounts for": ("TocsinRegistryTampered", {f"tocsin_registry_pointers_ok{{{MODEL}}}": NEVER}),
+    "a pointer that nobody accounts for": (
+        "TocsinRegistryTampered",
+        {f"tocsin_registry_pointers_ok{{{MODEL}}}": NEVER},
+    ),
 }
 """What an alert is for as well: its name by the case."""
 ALSO_SILENT: Final[Mapping[str, tuple[str, Given]]] = {

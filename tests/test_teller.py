@@ -129,7 +129,9 @@ def test_what_is_open_and_what_waits_for_a_person_is_shown_after_a_start_as_befo
     before, _ = teller()
     made = window(np.random.default_rng(0), 0, 20)
     evidence = [suspicious(8, 8)]
-    before.tell(ClosedWindow("m", "2", 0, made.batch, {}, "count", 0, 0), Judged(made, evidence, judge(evidence)), around)
+    before.tell(
+        ClosedWindow("m", "2", 0, made.batch, {}, "count", 0, 0), Judged(made, evidence, judge(evidence)), around
+    )
     after, registry = teller()
     after.restore(decode(encode(before.state())))
     assert registry.get_sample_value("tocsin_incidents_open", {"model": "m"}) == 1.0
