@@ -259,7 +259,7 @@ def test_a_model_that_is_watched_no_longer_has_a_series_of_incidents_only_while_
 
 
 def test_every_reason_not_to_read_a_message_is_there_before_it_occurs(
-    metrics: Metrics,  # noqa: ARG001 - it registers them
+    metrics: Metrics,
     registry: CollectorRegistry,
 ) -> None:
     for reason in ("bad_json", "unknown_model", "feature_count"):

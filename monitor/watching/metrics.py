@@ -7,7 +7,8 @@ whoever sends events, and so are never labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import product
 from typing import Any, Final, get_args
 
@@ -44,7 +45,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
         self._board = GaugeBoard()
         self._features: dict[str, frozenset[str]] = {}
-        self._partitions: Set[tuple[str, str]] = frozenset()
+        self._partitions: AbstractSet[tuple[str, str]] = frozenset()
         self._clock = clock
 
         def counter(name: str, text: str, *labels: str) -> Counter:

@@ -110,7 +110,7 @@ class ResponseBoard:
             sealed = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
         except OSError as error:
             meaning = "what is appended to it may be lost: see docs/runbooks/TocsinAuditNotAdvancing.md"
-            log.error("the audit log is not where it was", reason=str(error), meaning=meaning)
+            log.warning("the audit log is not where it was", reason=str(error), meaning=meaning)
         self._metrics.audit(self._records, self._audit.signed_records, size, written, sealed)
 
 

@@ -154,6 +154,19 @@ def test_pages_name_commands_that_exist() -> None:
             assert not further or further in getattr(found, "commands", {further}), f"{path.name}: {further}"
 
 
+def test_a_command_on_a_page_that_says_how_it_is_asked_says_all_that_it_needs() -> None:
+    for path in RUNBOOKS.glob("*.md"):
+        for line in re.findall(r"`tocsin ([^`]+)`", path.read_text()):
+            words = line.split()
+            found = get_command(application([words[0]], COMMANDS)).commands[words.pop(0)]  # type: ignore[attr-defined]  # a group
+            if words and words[0] in getattr(found, "commands", {}):
+                found = found.commands[words.pop(0)]
+            options = {name: each for each in found.params for name in each.opts}
+            given = {options[word] for word in words if word.startswith("--")}  # KeyError: there is no such option
+            needed = {each for each in found.params if each.required and each.param_type_name == "option"}
+            assert not words or needed <= given, f"{path.name}: {line}"
+
+
 def test_every_alert_has_its_cases() -> None:
     assert ALERTS.keys() == FIRES.keys() == SILENT.keys()
 
