@@ -12,7 +12,7 @@ import pytest
 import yaml
 from alert_cases import ALSO_FIRES, ALSO_SILENT, BESIDE, FIRES, QUIET, SILENT
 from every_metric import EveryMetric
-from helm_command import MINIMAL, ROOT, rendered
+from helm_command import MINIMAL, ROOT, refusal, rendered
 from promtool import promtool
 from typer.main import get_command
 
@@ -175,6 +175,11 @@ def test_the_chart_hands_the_rules_on_as_they_are() -> None:
     release = rendered("-f", MINIMAL, "--set", "rules.enabled=true")
     (found,) = [item for item in release if item["kind"] == "PrometheusRule"]
     assert found["spec"] == {"groups": GROUPS}
+
+
+@pytest.mark.parametrize("odd", ["a: b", "*x", "@wiki", "https://wiki/a b", ""])
+def test_the_chart_refuses_an_address_of_pages_that_is_none(odd: str) -> None:
+    assert "runbooks" in refusal("-f", MINIMAL, "--set", "rules.enabled=true", "--set-string", f"rules.runbooks={odd}")
 
 
 def test_the_chart_names_the_pages_where_they_are_published() -> None:
