@@ -94,7 +94,7 @@ class Schedule:
         self._scheduler.add_listener(self._told, EVENT_JOB_MISSED | sum(OUTCOMES))
         chosen = trigger or interval
         for i, job in enumerate(self._jobs.values()):
-            metrics.known(job.name, job.seconds)
+            metrics.known(job.name, job.seconds, job.model)
             self._scheduler.add_job(
                 job.run,
                 chosen(job, i / len(self._jobs)),
@@ -119,11 +119,11 @@ class Schedule:
         self.shutdown()
 
     def _told(self, event: Any) -> None:
-        name = self._jobs[event.job_id].name
+        job = self._jobs[event.job_id]
         if event.code == EVENT_JOB_MISSED:
-            self._metrics.misfired(name)
+            self._metrics.misfired(job.name)
         else:
-            self._metrics.ran(name, OUTCOMES[event.code], self._clock())
+            self._metrics.ran(job.name, OUTCOMES[event.code], self._clock(), job.model)
 
 
 class DaemonThreads(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types

@@ -172,9 +172,11 @@ class Teller:
             taken = action(case)
             news = self._book.acted(uid, taken, self._at)
             if news:
-                self._metrics.action(case.model, taken.action, taken.result, self._responding.waiting(case.model), uid)
+                self._metrics.action(case.model, taken.action, taken.result, uid)
                 log.warning("response", action=taken.action, target=taken.target, result=taken.result, why=taken.detail)
             told += news
+            # news or not: what waited before a start waits after it, and was told then
+            self._metrics.responses_waiting(case.model, self._responding.waiting(case.model))
         return told + (self._book.remedied(uid, self._at) if remedied(cases) else [])
 
     def _publish(self, incident: Incident) -> None:
@@ -213,6 +215,8 @@ class Teller:
     def restore(self, state: State) -> None:
         """Take back what `state` gave."""
         self._book.restore(state["book"])
+        for model in self._book.troubled:
+            self._metrics.incidents_open(model, self._book.open_for(model))
         self._desk.restore(state["desk"])
         self._at = state["at"]
         self.windows = state["windows"]

@@ -27,8 +27,10 @@ JUDGED: Final = f"tocsin_window_judged_timestamp_seconds{{{WHAT}}}"
 RECORDS: Final = f"tocsin_audit_records{{{WHO}}}"
 SIGNED: Final = f"tocsin_audit_signed_records{{{WHO}}}"
 STARTED: Final = f"process_start_time_seconds{{{WHO}}}"
+SIZE: Final = f"tocsin_audit_size_bytes{{{WHO}}}"
 BUILD: Final = f'tocsin_build_info{{version="1", {WHO}}}'
 CHECKPOINT: Final = f"tocsin_checkpoint_age_seconds{{{WHO}}}"
+JUDGED_OF_OTHER: Final = f'tocsin_window_judged_timestamp_seconds{{model="mail", version="2", {WHO}}}'
 OPEN: Final = f"tocsin_incidents_open{{{MODEL}}}"
 FLOWING, ALWAYS, NEVER = "0+100x120", "1x120", "0x120"
 NOW: Final = "0+60x120"
@@ -60,7 +62,8 @@ FIRES: Final[Mapping[str, Given]] = {
     "TocsinAbsent": {"tocsin_something_else": ALWAYS},
     "TocsinStuck": {CHECKPOINT: NOW, LAG: "5x120"},
     "TocsinDetectorFailed": {
-        f'tocsin_detector_status{{detector="prediction_entropy", status="error", {WHAT}}}': ALWAYS
+        f'tocsin_detector_status{{detector="prediction_entropy", status="error", {WHAT}}}': ALWAYS,
+        EVENTS: FLOWING,
     },
     "TocsinUnreadableMessages": {UNREADABLE: "0+2x120", EVENTS: FLOWING},
     "TocsinLinesDropped": {f"tocsin_lines_dropped_total{{{WHO}}}": "0+1x120"},
@@ -76,7 +79,7 @@ FIRES: Final[Mapping[str, Given]] = {
     "TocsinSinkBacklog": {f"tocsin_alerts_waiting{{{SINK}}}": "0+5x120"},
     "TocsinNoEvents": {OPEN: NEVER, EVENTS: "0+100x40 4000x80"},
     "TocsinWindowsStale": {JUDGED: "0+60x30 1800x90", EVENTS: FLOWING},
-    "TocsinAuditNotAdvancing": {ACTED: "0+1x120", RECORDS: "9x120", STARTED: NEVER},
+    "TocsinAuditNotAdvancing": {ACTED: "0+1x120", SIZE: "900x120", STARTED: NEVER},
     "TocsinAuditUnsigned": {RECORDS: "0+1x120", SIGNED: "0+1x60 60x60"},
     "TocsinScheduleStale": {SUCCESS: "0+60x60 3600x60", PERIOD: "60x120"},
     "TocsinRestarts": {STARTED: "0x80 1+600x40", BUILD: ALWAYS},
@@ -99,7 +102,8 @@ SILENT: Final[Mapping[str, Given]] = {
     "TocsinAbsent": {BUILD: "1x100 _x5 1x15"},
     "TocsinStuck": {CHECKPOINT: NOW, LAG: NEVER},
     "TocsinDetectorFailed": {
-        f'tocsin_detector_status{{detector="prediction_entropy", status="error", {WHAT}}}': "1x60 0x60"
+        f'tocsin_detector_status{{detector="prediction_entropy", status="error", {WHAT}}}': "1x60 0x60",
+        EVENTS: FLOWING,
     },
     "TocsinUnreadableMessages": {UNREADABLE: "0+1x120", EVENTS: "0+200x120"},
     "TocsinLinesDropped": {f"tocsin_lines_dropped_total{{{WHO}}}": "9x120"},
@@ -121,7 +125,7 @@ SILENT: Final[Mapping[str, Given]] = {
     "TocsinSinkBacklog": {f"tocsin_alerts_waiting{{{SINK}}}": "900-5x120"},
     "TocsinNoEvents": {OPEN: NEVER, EVENTS: "0+100x100 10000x20"},
     "TocsinWindowsStale": {JUDGED: "0+60x30 1800x90", EVENTS: "50x120"},
-    "TocsinAuditNotAdvancing": {ACTED: "0+1x120", RECORDS: "9+2x120", STARTED: NEVER},
+    "TocsinAuditNotAdvancing": {ACTED: "0+1x120", SIZE: "900+200x120", STARTED: NEVER},
     "TocsinAuditUnsigned": {RECORDS: "0+1x120", SIGNED: NEVER},
     "TocsinScheduleStale": {SUCCESS: NOW, PERIOD: "60x120"},
     "TocsinRestarts": {STARTED: "0x100 1+600x2 1201x18", BUILD: ALWAYS},
@@ -152,6 +156,7 @@ QUIET: Final[Given] = {
     f"tocsin_registry_pointers_ok{{{MODEL}}}": ALWAYS,
     RECORDS: "9x120",
     SIGNED: "9x120",
+    SIZE: "900x120",
     f"tocsin_alerts_waiting{{{SINK}}}": NEVER,
     f"tocsin_alerts_circuit_state{{{SINK}}}": NEVER,
     f"tocsin_alerts_dead_letter_bytes{{{SINK}}}": NEVER,
@@ -159,3 +164,45 @@ QUIET: Final[Given] = {
     f'tocsin_alerts_dropped_total{{reason="flood", {SINK}}}': NEVER,
 }
 """Two hours in which nothing is wrong; what went wrong before them is not told again."""
+BESIDE: Final[Given] = {series.replace('"a:9464"', '"b:9464"'): values for series, values in QUIET.items()}
+"""Another process of the same job, that watches a model of the same name, and at which nothing is wrong."""
+ALSO_FIRES: Final[Mapping[str, tuple[str, Given]]] = {
+    "windows that never fill since the start": (
+        "TocsinWindowsStale",
+        {OPEN: NEVER, EVENTS: FLOWING, STARTED: NEVER, JUDGED_OF_OTHER: NOW},
+    ),
+    "an audit log that was removed": (
+        "TocsinAuditNotAdvancing",
+        {ACTED: "0+1x120", SIZE: "900x60 0x60", STARTED: NEVER},
+    ),
+    "a task that has never succeeded": ("TocsinScheduleStale", {SUCCESS: NEVER, PERIOD: "60x120", STARTED: NEVER}),
+    "a pointer that nobody accounts for": (
+        "TocsinRegistryTampered",
+        {f"tocsin_registry_pointers_ok{{{MODEL}}}": NEVER},
+    ),
+}
+"""What an alert is for as well: its name by the case."""
+ALSO_SILENT: Final[Mapping[str, tuple[str, Given]]] = {
+    "no window in the first hour after a start": (
+        "TocsinWindowsStale",
+        {OPEN: NEVER, EVENTS: FLOWING, STARTED: "4800x120"},
+    ),
+    "a task of a day after a start": ("TocsinScheduleStale", {SUCCESS: NEVER, PERIOD: "86400x120", STARTED: NEVER}),
+    "a detector of a version that was replaced": (
+        "TocsinDetectorFailed",
+        {
+            f'tocsin_detector_status{{detector="prediction_entropy", status="error", {WHAT}}}': ALWAYS,
+            EVENTS: "0+100x30 3000x90",
+        },
+    ),
+    "alerts that wait for minutes after a quiet time": (
+        "TocsinAlertsNotTaken",
+        {
+            f"tocsin_alerts_waiting{{{SINK}}}": "0x100 3x20",
+            f"tocsin_alerts_last_success_timestamp_seconds{{{SINK}}}": "60x120",
+            STARTED: NEVER,
+        },
+    ),
+    "a Tocsin that has just come back": ("TocsinAbsent", {BUILD: "_x108 1x12"}),
+}
+"""What it is not for, though it is near."""

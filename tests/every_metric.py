@@ -85,7 +85,8 @@ class EveryMetric:
             self._metrics.incident(MODEL, family, "create", UID)
         self._metrics.folded(MODEL)
         self._metrics.dismissed(MODEL)
-        self._metrics.action(MODEL, "rollback", "done", waiting=1, uid=UID)
+        self._metrics.action(MODEL, "rollback", "done", UID)
+        self._metrics.responses_waiting(MODEL, 1)
         self._board.phases(MODEL, {(action, phase): 1 for action, phases in PHASES.items() for phase in phases})
         self._board.held(on=True)
         for action in PHASES:

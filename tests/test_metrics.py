@@ -110,7 +110,8 @@ def touch_everything(metrics: Metrics) -> None:
     metrics.window(record())
     metrics.incidents_open("nids", 1)
     metrics.incident("nids", "drift", "create")
-    metrics.action("nids", "rollback", "done", waiting=1)
+    metrics.action("nids", "rollback", "done")
+    metrics.responses_waiting("nids", 1)
     metrics.lag({("soc.inference", 0): 7})
     metrics.source_error()
     metrics.line_dropped(1)
@@ -224,6 +225,45 @@ def test_gauges_of_versions_long_gone_are_dropped(metrics: Metrics, registry: Co
         metrics.window(record(str(version)))
     shown = {s.labels["version"] for s in samples(registry) if s.name == "tocsin_detector_score"}
     assert shown == {str(version) for version in range(68, 100)}
+
+
+def test_a_scrape_never_finds_the_lag_of_a_partition_that_is_ours_missing(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    seen: list[float | None] = []
+
+    class Scraped(dict[tuple[str, int], int]):
+        """A scrape comes while it is read."""
+
+        def items(self) -> Any:
+            for item in super().items():
+                yield item
+                seen.append(registry.get_sample_value("tocsin_source_lag_messages", which))
+
+    which = {"topic": "soc.inference", "partition": "0"}
+    metrics.lag({("soc.inference", 0): 7})
+    metrics.lag(Scraped({("soc.inference", 1): 3, ("soc.inference", 0): 5}))
+    assert seen == [7.0, 7.0]
+    assert registry.get_sample_value("tocsin_source_lag_messages", which) == 5.0
+
+
+def test_a_model_that_is_watched_no_longer_has_a_series_of_incidents_only_while_one_is_open(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.features("nids", ["port"])
+    for n, shown in ((1, 1.0), (0, None)):
+        metrics.incidents_open("gone", n)
+        assert registry.get_sample_value("tocsin_incidents_open", {"model": "gone"}) == shown
+    metrics.incidents_open("nids", 0)
+    assert registry.get_sample_value("tocsin_incidents_open", {"model": "nids"}) == 0.0
+
+
+def test_every_reason_not_to_read_a_message_is_there_before_it_occurs(
+    metrics: Metrics,
+    registry: CollectorRegistry,
+) -> None:
+    for reason in ("bad_json", "unknown_model", "feature_count"):
+        assert registry.get_sample_value("tocsin_quarantined_total", {"model": "-", "reason": reason}) == 0.0
 
 
 def test_lag_of_partitions_that_went_away_is_forgotten(metrics: Metrics, registry: CollectorRegistry) -> None:

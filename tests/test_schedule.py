@@ -164,6 +164,21 @@ def test_jobs_of_one_name_for_different_models_are_counted_together(
         runs(registry, "ok", 2)
 
 
+def test_a_job_that_fails_for_one_model_is_not_hidden_by_its_success_for_another(
+    registry: CollectorRegistry, metrics: ScheduleMetrics
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError("the registry is away")
+
+    jobs = [Job("a", 60, Counting(), "mail"), Job("a", 60, Counting(fail), "nids")]
+    with Schedule(jobs, Inbox(), metrics, lambda: 1234.0, at(a=(0.0,))):
+        runs(registry, "ok", 1)
+        runs(registry, "error", 1)
+    assert registry.get_sample_value("tocsin_schedule_last_success_timestamp_seconds", {"task": "a"}) == 0.0
+    metrics.ran("a", "ok", 1300.0, "nids")
+    assert registry.get_sample_value("tocsin_schedule_last_success_timestamp_seconds", {"task": "a"}) == 1234.0
+
+
 def test_a_period_of_zero_means_never(registry: CollectorRegistry, metrics: ScheduleMetrics) -> None:
     job = Counting()
     with Schedule([Job("a", 0, job)], Inbox(), metrics, lambda: 0.0):

@@ -23,6 +23,7 @@ from monitor.vetting import VettingDesk, VettingSettings
 from monitor.watch import Judged
 from monitor.watching.metrics import Metrics
 from monitor.window import ClosedWindow
+from rollback.response.cases import Case
 
 
 def suspicious(asks: int, asked: int) -> Evidence:
@@ -100,3 +101,39 @@ def test_suspicion_that_asks_no_more_and_waits_for_nothing_is_retracted_once_and
         teller.tell(closed, Judged(made, evidence, judge(evidence)), around)
     told = [line for line in incidents.lines if b'"activity":"create"' in line or b'"activity":"close"' in line]
     assert [b"retracted" in line for line in told] == [False, True]
+
+
+class Halted(NoResponse):
+    """A rollback that has failed for good, and of which all has been told."""
+
+    def step(self) -> list[str]:
+        return ["uid"]
+
+    def of(self, incident: str) -> list[Case]:  # noqa: ARG002 - there is one
+        return [Case("k", "rollback", "uid", "m", "2", "1", "poisoned", "halted", since=0.0)]
+
+    def waiting(self, model: str) -> int:  # noqa: ARG002 - there is one
+        return 1
+
+
+def test_what_is_open_and_what_waits_for_a_person_is_shown_after_a_start_as_before() -> None:
+    around: Any = Surroundings()
+
+    def teller() -> tuple[Teller, CollectorRegistry]:
+        registry = CollectorRegistry()
+        metrics = Metrics(registry, "test", lambda: 0.0)
+        metrics.features("m", [])
+        desk = VettingDesk({"m": VettingSettings()})
+        return Teller(IncidentBook(), desk, Halted(), Outlets(Lines(), Lines(), Lines()), metrics, around), registry
+
+    before, _ = teller()
+    made = window(np.random.default_rng(0), 0, 20)
+    evidence = [suspicious(8, 8)]
+    before.tell(
+        ClosedWindow("m", "2", 0, made.batch, {}, "count", 0, 0), Judged(made, evidence, judge(evidence)), around
+    )
+    after, registry = teller()
+    after.restore(decode(encode(before.state())))
+    assert registry.get_sample_value("tocsin_incidents_open", {"model": "m"}) == 1.0
+    after.respond()
+    assert registry.get_sample_value("tocsin_responses_waiting", {"model": "m"}) == 1.0

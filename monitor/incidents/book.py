@@ -79,6 +79,11 @@ class IncidentBook:
         self._hunts: dict[str, str] = {}
         self._dismissed = Dismissed(quiet_windows, dismissed_seconds)
 
+    @property
+    def troubled(self) -> frozenset[str]:
+        """Models with open incidents."""
+        return frozenset(model for model, _ in self._open)
+
     def open_for(self, model: str) -> int:
         """How many incidents of a model are open."""
         return sum(name == model for name, _ in self._open)

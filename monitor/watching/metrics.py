@@ -8,11 +8,13 @@ whoever sends events, and so are never labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
+from monitor.decoding.reject import Reason
 from monitor.messages import FAMILIES
 from monitor.watching.exemplar import exemplar
 from monitor.watching.gauge_board import GaugeBoard, Reading
@@ -43,6 +45,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
         self._board = GaugeBoard()
         self._features: dict[str, frozenset[str]] = {}
+        self._partitions: AbstractSet[tuple[str, str]] = frozenset()
         self._clock = clock
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -55,6 +58,8 @@ class Metrics:
         which = ("model", "version")
         self._events = counter("events", "Inference events taken in.", *which)
         self._quarantined = counter("quarantined", "Messages that cannot be read.", "model", "reason")
+        for reason in get_args(Reason):
+            self._quarantined.labels("-", reason)  # there at once, as what `_begin` begins
         self._duplicates = counter("duplicates", "Repeated events, not scored again.", "model")
         self._conflicts = counter("id_conflicts", "Events with an id seen before and other content.", "model")
         self._late = counter("late_events", "Events older than their window.", "model")
@@ -153,8 +158,11 @@ class Metrics:
         show(model, version, self._readings(record))
 
     def incidents_open(self, model: str, n: int) -> None:
-        """How many incidents are open now."""
-        self._open.labels(model).set(n)
+        """How many incidents are open now; a model that is watched no longer has no series once it is none."""
+        if n or model in self._features:
+            self._open.labels(model).set(n)
+        else:
+            self._open.remove(model)
 
     def incident(self, model: str, family: str, activity: str, uid: str = "") -> None:
         """An incident message was sent; ``uid`` is its exemplar."""
@@ -168,19 +176,22 @@ class Metrics:
         """A window showed what an operator has dismissed."""
         self._dismissed.labels(model).inc()
 
-    def action(self, model: str, action: str, outcome: str, waiting: int, uid: str = "") -> None:
-        """A response came to stand so; ``waiting`` is how many of the model's wait for a person now.
-
-        ``uid`` of its incident is the exemplar.
-        """
+    def action(self, model: str, action: str, outcome: str, uid: str = "") -> None:
+        """A response came to stand so; ``uid`` of its incident is the exemplar."""
         self._actions.labels(model, action, outcome).inc(1, exemplar(uid))
-        self._waiting.labels(model).set(waiting)
+
+    def responses_waiting(self, model: str, n: int) -> None:
+        """How many responses wait for a person now."""
+        self._waiting.labels(model).set(n)
 
     def lag(self, messages: Mapping[tuple[str, int], int]) -> None:
         """Messages not yet read, for every partition that is ours now; others are forgotten."""
-        self._lag.clear()
-        for (topic, number), n in messages.items():
-            self._lag.labels(topic, str(number)).set(n)
+        now = {(topic, str(number)): n for (topic, number), n in messages.items()}
+        for gone in self._partitions - now.keys():  # never all at once: a scrape in between would see none
+            self._lag.remove(*gone)
+        for which, n in now.items():
+            self._lag.labels(*which).set(n)
+        self._partitions = now.keys()
 
     def source_error(self) -> None:
         """A read or a commit failed, and will be tried again."""

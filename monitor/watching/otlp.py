@@ -6,6 +6,7 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import AbstractContextManager
 from typing import Final, cast
@@ -34,6 +35,8 @@ class OtlpStages:
         except ImportError as error:
             why = f'needs more packages: pip install "tocsin[tracing]" ({error})'
             raise ConfigError(None, [Problem("tracing.endpoint", why)]) from error
+        # it would say each second that a collector is away; what is given up is said all the same
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         about = Resource.create({"service.name": SERVICE, "service.version": version})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(share), resource=about, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=TIMEOUT_SECONDS)))

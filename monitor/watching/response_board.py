@@ -64,7 +64,7 @@ class ResponseBoard:
             metrics.known(model)
 
     def look(self) -> None:
-        """Take in what has changed since the last time. Raises `OSError` where the audit log is gone."""
+        """Take in what has changed since the last time."""
         self._metrics.held(on=bool(self._standing.holding))
         changed = [c for key, c in self._standing.cases.items() if self._seen.get(key) is not c]
         for case in changed:
@@ -81,8 +81,9 @@ class ResponseBoard:
     def _follow(self, case: Case) -> None:
         if case.working:
             self._begun.setdefault(case.key, case.since)
-        elif case.phase in ENDS:
-            begun = self._begun.pop(case.key, None)
+            return
+        begun = self._begun.pop(case.key, None)  # while a person is waited for no time is counted
+        if case.phase in ENDS:
             if begun is not None:
                 self._metrics.took(case.model, case.kind, max(0.0, case.since - begun), case.incident)
             before = self._seen.get(case.key)
@@ -99,16 +100,18 @@ class ResponseBoard:
             self._metrics.gate(case.model, by_requirement(gate.checks))
 
     def _look_at_audit(self) -> None:
+        """A log that is gone, though it was just written, has a size of 0: a rule is about one that does not grow."""
         self._records = self._audit.records
-        written = self._audit.path.stat()
-        sealed = checkpoint_of(self._audit.path)
-        self._metrics.audit(
-            self._records,
-            self._audit.signed_records,
-            written.st_size,
-            written.st_mtime,
-            sealed.stat().st_mtime if sealed.exists() else 0.0,
-        )
+        size, written, sealed = 0, 0.0, 0.0
+        try:
+            found = self._audit.path.stat()
+            size, written = found.st_size, found.st_mtime
+            checkpoint = checkpoint_of(self._audit.path)
+            sealed = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+        except OSError as error:
+            meaning = "what is appended to it may be lost: see docs/runbooks/TocsinAuditNotAdvancing.md"
+            log.warning("the audit log is not where it was", reason=str(error), meaning=meaning)
+        self._metrics.audit(self._records, self._audit.signed_records, size, written, sealed)
 
 
 def by_requirement(checks: Collection[Check]) -> dict[str, bool]:

@@ -27,7 +27,9 @@ class ScheduleMetrics:
         self._runs = counter("schedule_runs", "Runs by outcome; skipped: the one before still ran.", "task", "outcome")
         self._misfires = counter("schedule_misfires", "Runs that came too late and were left out.", "task")
         self._success = gauge(
-            "schedule_last_success_timestamp_seconds", "When a run last ended well; 0 for never.", "task"
+            "schedule_last_success_timestamp_seconds",
+            "When a run last ended well, of the model for which that is longest ago; 0 for never.",
+            "task",
         )
         self._ran = gauge("schedule_last_run_timestamp_seconds", "When a run last ended, however.", "task")
         self._period = gauge("schedule_period_seconds", "How often a task is to run.", "task")
@@ -44,24 +46,31 @@ class ScheduleMetrics:
         self._verified = gauge("registry_verified", "1 for a version that is what was signed.", "model", "version")
         self._pointers = gauge("registry_pointers_ok", "1 where the history accounts for both pointers.", "model")
         self._freed = counter("housekeeping_freed_bytes", "Bytes that housekeeping has freed.")
+        self._successes: dict[str, dict[str, float]] = {}
         self._versions: dict[str, set[str]] = {}
 
-    def known(self, job: str, seconds: float) -> None:
-        """A job that runs every ``seconds``: its figures are there at once, so that a rate sees the first change."""
+    def known(self, job: str, seconds: float, model: str = "") -> None:
+        """A job that runs every ``seconds``, for ``model`` where it is about one.
+
+        Its figures are there at once, so that a rate sees the first change.
+        """
         for outcome in OUTCOMES:
             self._runs.labels(job, outcome)
         self._misfires.labels(job)
+        self._successes.setdefault(job, {})[model] = 0.0
         self._success.labels(job)
         self._ran.labels(job)
         self._period.labels(job).set(seconds)
 
-    def ran(self, job: str, outcome: Outcome, at: float) -> None:
-        """A run ended, or was skipped, ``at`` seconds since the epoch."""
+    def ran(self, job: str, outcome: Outcome, at: float, model: str = "") -> None:
+        """A run of a `known` job ended, or was skipped, ``at`` seconds since the epoch."""
         self._runs.labels(job, outcome).inc()
         if outcome != "skipped":
             self._ran.labels(job).set(at)
         if outcome == "ok":
-            self._success.labels(job).set(at)
+            successes = self._successes[job]
+            successes[model] = at
+            self._success.labels(job).set(min(successes.values()))
 
     def misfired(self, job: str) -> None:
         """A run came too late."""

@@ -38,6 +38,8 @@ VETTING: Final = "vetting.ndjson"
 REPAIRED: Final = "repaired.parquet"
 BATCHES: Final = "batches.json"
 RESULTS: Final = (CANDIDATE, GATE, PAGE, REMOVED, RETAINED, BELIEVED, VETTING, REPAIRED, BATCHES, STAGES)
+MOST_BYTES: Final = 16_777_216
+"""Of a JSON file here; no retraining writes as much."""
 LEARNED: Final = ".learned.csv.zst"
 """What the candidate was trained on, while the registry takes a copy."""
 
@@ -250,10 +252,14 @@ def _told(version: str, registry: Registry) -> Mapping[str, Any]:
 
 
 def read_json(path: Path, kind: type[Content]) -> Content | None:
-    """The content of a file, None where there is none. Raises `OutFileError`."""
+    """The content of a file, None where there is none. Raises `OutFileError`, also where it is nested without end."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise OutFileError(f"{path}: is larger than {MOST_BYTES} bytes; choose another folder")
+        return msgspec.json.decode(content, type=kind)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OutFileError(f"{path}: cannot be read: {error}; choose another folder") from error

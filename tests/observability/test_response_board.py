@@ -101,6 +101,12 @@ def test_a_rollback_is_timed_from_its_first_step_and_once(board: Board) -> None:
     assert board.value("response_duration_seconds_sum", **which) == 40.0
 
 
+def test_what_halted_is_not_timed_while_it_waits_for_a_person(board: Board) -> None:
+    for phase, since in (("verify", 100.0), ("halted", 110.0), ("verify", 5000.0), ("swap", 5001.0), ("done", 5030.0)):
+        board.see(replace(CASE, phase=phase, since=since))  # type: ignore[arg-type]  # phases
+    assert board.value("response_duration_seconds_sum", model="nids", action="rollback") == 30.0
+
+
 def test_a_case_that_was_over_before_is_not_timed(board: Board) -> None:
     board.see(replace(CASE, phase="served"))
     assert board.value("response_duration_seconds_count", model="nids", action="rollback") == 0.0
@@ -137,6 +143,18 @@ def test_the_stage_of_a_retraining_is_shown_while_it_goes_on_and_how_long_each_t
     assert board.stages() == (None, {"reading": 10.0, "screening": 20.0, "training": 25.0})
 
 
+def test_the_stages_of_the_last_retraining_are_shown_after_a_start_too(board: Board) -> None:
+    board.say(Stages((("reading", 100.0), ("screening", 110.0)), 130.0))
+    board.see(replace(RETRAINING, phase="made", since=131.0))
+    assert board.stages() == (None, {"reading": 10.0, "screening": 20.0})
+
+
+def test_one_that_was_cut_off_before_a_start_took_no_longer_than_until_then(board: Board) -> None:
+    board.say(Stages((("reading", 100.0), ("screening", 110.0))))
+    board.see(replace(RETRAINING, phase="halted", since=125.0))
+    assert board.stages() == (None, {"reading": 10.0, "screening": 15.0})
+
+
 def test_a_retraining_that_was_cut_off_is_in_no_stage_any_more(board: Board) -> None:
     board.say(Stages((("reading", 100.0), ("screening", 110.0))))
     board.see(RETRAINING)
@@ -144,9 +162,14 @@ def test_a_retraining_that_was_cut_off_is_in_no_stage_any_more(board: Board) -> 
     assert board.stages() == (None, {"reading": 10.0, "screening": 50.0})
 
 
-def test_stages_that_cannot_be_read_end_nothing(board: Board) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ['{"begun": [["dancing", 1.0]]}', '{"x": ' + "[" * 200_000, '{"begun": [["reading", 1e999]]}', " " * 20_000_000],
+    ids=["other", "deep", "infinite", "large"],
+)
+def test_stages_that_cannot_be_read_end_nothing(board: Board, content: str) -> None:
     board.say(Stages())
-    (board.folder / results_of(RETRAINING.key) / STAGES).write_text('{"begun": [["dancing", 1.0]]}')
+    (board.folder / results_of(RETRAINING.key) / STAGES).write_text(content)
     board.see(RETRAINING)
     assert board.stages() == (None, {})
 
@@ -169,6 +192,13 @@ def test_the_audit_log_is_seen_to_advance_and_to_be_signed(board: Board) -> None
     assert (board.value("audit_records"), board.value("audit_signed_records")) == (3.0, 3.0)
     assert board.value("audit_size_bytes") == board.audit.path.stat().st_size
     assert board.value("audit_checkpoint_timestamp_seconds") == checkpoint_of(board.audit.path).stat().st_mtime
+
+
+def test_an_audit_log_that_is_gone_ends_nothing_and_is_seen_to_grow_no_more(board: Board) -> None:
+    board.audit.append("test", {})
+    board.audit.path.unlink()
+    board.see(CASE)
+    assert (board.value("audit_records"), board.value("audit_size_bytes")) == (1.0, 0.0)
 
 
 def test_a_log_without_a_key_has_no_signed_records(tmp_path: Path) -> None:

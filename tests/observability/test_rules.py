@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from alert_cases import FIRES, QUIET, SILENT
+from alert_cases import ALSO_FIRES, ALSO_SILENT, BESIDE, FIRES, QUIET, SILENT
 from every_metric import EveryMetric
-from helm_command import MINIMAL, ROOT, rendered
+from helm_command import MINIMAL, ROOT, refusal, rendered
 from promtool import promtool
 from typer.main import get_command
 
@@ -24,6 +24,8 @@ GROUPS: list[dict[str, Any]] = [group for path in FILES for group in yaml.safe_l
 RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"]: rule for rule in RULES if "record" in rule}
+ABSENT, BACK = "TocsinAbsent", "has just come back"
+"""Cases in which no process is seen: nothing can be beside."""
 SECTIONS = ["What it means", "Look at", "Do", "It ends"]
 
 
@@ -40,12 +42,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     cases = {f"{name} fires": given for name, given in FIRES.items()}
     cases |= {f"{name} is silent": given for name, given in SILENT.items()}
     path = tmp_path_factory.mktemp("rules") / "test.yaml"
-    tests = [case(name, given) for name, given in {**cases, "quiet": QUIET}.items()]
+    cases |= {name: given for name, (_, given) in {**ALSO_FIRES, **ALSO_SILENT}.items()}
+    alone = {name: given for name, given in cases.items() if ABSENT in name or BACK in name}
+    cases = {name: {**BESIDE, **given} for name, given in cases.items() if name not in alone}
+    tests = [case(name, given) for name, given in {**alone, **cases, "quiet": QUIET}.items()]
     files = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "2m"}  # half the time of the default
     path.write_text(yaml.safe_dump({**files, "tests": tests}))
     code, text = promtool("test", "rules", path)
     assert code in (0, 1), text
-    assert "parse error" not in text, text
+    assert not re.search("parse error|, err:", text), text  # two processes beside each other are not mixed up
     found = {test["name"]: Told(set(), "") for test in tests}
     for name, alert, rest in re.findall(r"name: ([\w ]+),\s+alertname: (\w+), time(.*?)(?=name: |\Z)", text, re.DOTALL):
         found[name] = Told(found[name].firing | {alert}, found[name].text + rest)
@@ -78,6 +83,17 @@ def test_an_alert_fires_on_what_it_is_for_and_says_all_that_it_wants_to(name: st
 @pytest.mark.parametrize("name", sorted(ALERTS))
 def test_an_alert_is_silent_about_a_near_miss(name: str, told: dict[str, Told]) -> None:
     assert name not in told[f"{name} is silent"].firing
+
+
+@pytest.mark.parametrize("name", sorted(ALSO_FIRES))
+def test_an_alert_fires_on_less_plain_cases_too(name: str, told: dict[str, Told]) -> None:
+    assert ALSO_FIRES[name][0] in told[name].firing
+    assert "<no value>" not in told[name].text
+
+
+@pytest.mark.parametrize("name", sorted(ALSO_SILENT))
+def test_an_alert_is_silent_on_what_only_looks_like_it(name: str, told: dict[str, Told]) -> None:
+    assert ALSO_SILENT[name][0] not in told[name].firing
 
 
 def test_nothing_fires_in_quiet_times_nor_on_drift(told: dict[str, Told]) -> None:
@@ -138,6 +154,19 @@ def test_pages_name_commands_that_exist() -> None:
             assert not further or further in getattr(found, "commands", {further}), f"{path.name}: {further}"
 
 
+def test_a_command_on_a_page_that_says_how_it_is_asked_says_all_that_it_needs() -> None:
+    for path in RUNBOOKS.glob("*.md"):
+        for line in re.findall(r"`tocsin ([^`]+)`", path.read_text()):
+            words = line.split()
+            found = get_command(application([words[0]], COMMANDS)).commands[words.pop(0)]  # type: ignore[attr-defined]  # a group
+            if words and words[0] in getattr(found, "commands", {}):
+                found = found.commands[words.pop(0)]
+            options = {name: each for each in found.params for name in each.opts}
+            given = {options[word] for word in words if word.startswith("--")}  # KeyError: there is no such option
+            needed = {each for each in found.params if each.required and each.param_type_name == "option"}
+            assert not words or needed <= given, f"{path.name}: {line}"
+
+
 def test_every_alert_has_its_cases() -> None:
     assert ALERTS.keys() == FIRES.keys() == SILENT.keys()
 
@@ -146,6 +175,11 @@ def test_the_chart_hands_the_rules_on_as_they_are() -> None:
     release = rendered("-f", MINIMAL, "--set", "rules.enabled=true")
     (found,) = [item for item in release if item["kind"] == "PrometheusRule"]
     assert found["spec"] == {"groups": GROUPS}
+
+
+@pytest.mark.parametrize("odd", ["a: b", "*x", "@wiki", "https://wiki/a b", ""])
+def test_the_chart_refuses_an_address_of_pages_that_is_none(odd: str) -> None:
+    assert "runbooks" in refusal("-f", MINIMAL, "--set", "rules.enabled=true", "--set-string", f"rules.runbooks={odd}")
 
 
 def test_the_chart_names_the_pages_where_they_are_published() -> None:

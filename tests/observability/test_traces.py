@@ -114,6 +114,7 @@ def test_without_the_extra_the_configuration_is_refused_with_what_to_install() -
     [
         ("{endpoint: 'collector:4318'}", "tracing.endpoint"),
         ("{endpoint: 'http://user:secret@collector:4318/v1/traces'}", "tracing.endpoint"),
+        ("{endpoint: 'http://collector:4318/v1/traces?api-key=secret'}", "tracing.endpoint"),
         ("{share: 0}", "tracing.share"),
     ],
 )
