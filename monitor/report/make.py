@@ -11,6 +11,8 @@ from detectors.verdict import GRAVITY
 from monitor.incidents.explain import INCIDENTS, read_lines
 from monitor.report.material import Material, ReportError, gather
 from monitor.report.page import render
+from rollback.audit.checkpoint import SignerError
+from rollback.audit.log import FILE_NAME, AuditError, read_checkpoint
 from rollback.durable import replace_file
 from rollback.registry.registry import Registry
 from rollback.signing.keys import TRIAL_FOLDER, Keys
@@ -52,8 +54,18 @@ def _rendered(found: Material, now: datetime, config: str) -> str:
 
 
 def trial_keys(state: Path) -> Keys | None:
-    """Those that a daemon without a key of its own has made beside its log, None where there are none."""
-    return Keys.trial(state) if (state / TRIAL_FOLDER).is_dir() else None
+    """Those that a daemon without a key of its own has made beside its log, None where there are none.
+
+    Nor are there where another key signs by now: they would make the log look forged. Raises `KeyFileError`.
+    """
+    if not (state / TRIAL_FOLDER).is_dir():
+        return None
+    keys = Keys.trial(state)
+    try:
+        read_checkpoint(state / FILE_NAME, keys)
+    except AuditError as error:  # whatever else is wrong with it is found out with these keys
+        return None if isinstance(error.__cause__, SignerError) else keys
+    return keys
 
 
 def gravest(state: Path) -> str | None:

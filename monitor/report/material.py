@@ -34,6 +34,11 @@ from rollback.tables.cells import TableError
 
 T = TypeVar("T")
 MOST_LINES_NAMED: Final = 5
+MOST_LOOKS: Final = 3
+"""At a log that goes on while it is checked."""
+UNSIGNED: Final = 1
+"""Records that a crash, or a look between a record and its signature, leaves without one."""
+State = Literal["verified", "chained", "broken", "unreadable", "missing"]
 MOST_NOTE_BYTES: Final = 4096
 
 
@@ -46,10 +51,10 @@ class Audit:
     """What the audit log says of the incident, and whether it is what was written.
 
     ``state``: `verified` against its signed checkpoint, `chained` (no key or checkpoint to check it with), `broken`,
-    or `missing`; ``why`` says more. ``note`` is the signed checkpoint beside it, as it is written.
+    `unreadable`, or `missing`; ``why`` says more. ``note`` is the signed checkpoint beside it, as it is written.
     """
 
-    state: Literal["verified", "chained", "broken", "missing"]
+    state: State
     why: str = ""
     records: Sequence[Record] = ()
     found: Verified | None = None
@@ -115,13 +120,27 @@ def read_audit(log: Path, uid: str, keys: Callable[[], Keys | None], told: Seque
     ``told`` are the checkpoints that the incident's messages were published with: the log must have been so then.
     """
     if not log.exists():
-        return Audit("missing", f"{log}: there is none")
-    every, broken = _readable(log)
+        return Audit("missing", f"{log}: there is none{_that_there_was_one(log, told)}")
+    every, wrong = _readable(log)
     records = about(every, uid)
-    if broken:
-        return Audit("broken", broken, records)
+    if wrong is not None:
+        return Audit(_how_bad(wrong), str(wrong), records)
     state, why, found = _checked(log, keys, told)
     return Audit(state, why, records, found, _note(log))
+
+
+def _that_there_was_one(log: Path, told: Sequence[str]) -> str:
+    """What shows that a log was there once, empty where nothing does."""
+    beside = ["its signed checkpoint still lies here"] if checkpoint_of(log).exists() else []
+    sent = ["messages about this incident were sent with checkpoints of it"] if any(told) else []
+    if not (seen := [*beside, *sent]):
+        return ""
+    return f", but there was one: {' and '.join(seen)}. It was removed, or not copied: find out which"
+
+
+def _how_bad(error: AuditError) -> Literal["broken", "unreadable"]:
+    """What cannot be read was not changed by that."""
+    return "unreadable" if isinstance(error.__cause__, OSError) else "broken"
 
 
 def _note(log: Path) -> str:
@@ -132,24 +151,42 @@ def _note(log: Path) -> str:
         return ""
 
 
-def _checked(
-    log: Path, keys: Callable[[], Keys | None], told: Sequence[str]
-) -> tuple[Literal["verified", "chained", "broken"], str, Verified | None]:
+def _checked(log: Path, keys: Callable[[], Keys | None], told: Sequence[str]) -> tuple[State, str, Verified | None]:
     """Whether the whole log verifies, and if not, why."""
     try:
         known = keys()
         if known is None or not known.trusted:
-            return "chained", "There is no key here to check its signed checkpoint with.", verify(log)
-        found = verify(log, keys=known, kept=list(_kept(told, known)))
+            unchecked = verify(log, read=read_while_written)
+            return "chained", "There is no key here to check its signed checkpoint with.", unchecked
+        found = _looked_at(log, known, list(_kept(told, known)))
     except KeyFileError as error:
         return "chained", f"The keys cannot be read: {error}", None
     except AuditError as error:
-        if not _ends_whole(log):
-            return "chained", "Its last line is incomplete: it is being written, or a crash left it so.", None
-        return "broken", str(error), None
+        return _how_bad(error), str(error), None
     if found.signed is None:
         return "chained", "It has no signed checkpoint.", found
-    return "verified", _on_trial(log), found
+    weaker = [_on_trial(log)]
+    if found.records > found.signed:
+        weaker.append("Its last record is not signed for: a crash leaves one so, or somebody without the key wrote it.")
+    if not _ends_whole(log):
+        weaker.append("Its last line is incomplete and left out: it is being written, or a crash left it so.")
+    return "verified", " ".join(filter(None, weaker)), found
+
+
+def _looked_at(log: Path, known: Keys, kept: Sequence[Checkpoint]) -> Verified:
+    """Verify it, again if a daemon signed meanwhile. Raises `AuditError`, also where more follows than was signed."""
+    for _ in range(MOST_LOOKS):
+        before = _note(log)
+        found = verify(log, keys=known, kept=kept, read=read_while_written)
+        beyond = 0 if found.signed is None else found.records - found.signed
+        if beyond <= UNSIGNED:
+            return found
+        if _note(log) == before:
+            break
+    raise AuditError(
+        f"{log}: {beyond} records follow the {found.signed} that its signed checkpoint stands for: a daemon signs "
+        "after every one, so somebody without its key has written them"
+    )
 
 
 def _on_trial(log: Path) -> str:
@@ -177,15 +214,15 @@ def _ends_whole(log: Path) -> bool:
         return file.read(1) in (b"", b"\n")
 
 
-def _readable(log: Path) -> tuple[list[Record], str]:
+def _readable(log: Path) -> tuple[list[Record], AuditError | None]:
     """The records before the first that is not as it was written, and what is wrong with that one."""
     every: list[Record] = []
     try:
         for record in read_while_written(log):
             every.append(record)  # noqa: PERF402 - what came before the error is wanted
     except AuditError as error:
-        return every, str(error)
-    return every, ""
+        return every, error
+    return every, None
 
 
 def _messages(state: Path, uid: str) -> list[Incident]:

@@ -57,7 +57,7 @@ def steps(found: Material, config: str) -> list[Step]:
     given = f"--config {shlex.quote(config)}" if config else "--config tocsin.yaml"
     last, uid = found.last, shlex.quote(found.uid)
     return [
-        *_about_audit(found),
+        *_about_audit(found, config),
         *_about_actions(found, given),
         *([Step(f"What would decide it: {last.decider}.")] if last.decider and last.activity != "close" else []),
         *_about_labels(found, given),
@@ -66,13 +66,20 @@ def steps(found: Material, config: str) -> list[Step]:
     ]
 
 
-def _about_audit(found: Material) -> Iterator[Step]:
+def verify_command(found: Material, config: str) -> str:
+    """The command that checks the audit log: with the daemon's keys where its file is known."""
+    keys = f" --config {shlex.quote(config)}" if config else ""
+    if not keys and found.audit.state == "chained":
+        keys = " --trusted-key KEY.pub.pem"
+    return f"tocsin audit verify {shlex.quote(str(found.state))}{keys}"
+
+
+def _about_audit(found: Material, config: str) -> Iterator[Step]:
     if found.audit.state == "broken":
-        state = shlex.quote(str(found.state))
         yield Step(
             "The audit log is not what was written. Keep a copy of the folder, find out who could write there, and "
             "trust nothing in this report that rests on it.",
-            f"tocsin audit verify {state}",
+            verify_command(found, config),
         )
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from monitor.report.contrasts import contrasts
 from monitor.report.findings import Strength, importances, strengths, weights
 from monitor.report.material import Material
-from monitor.report.next_steps import acted, standing, steps
+from monitor.report.next_steps import acted, standing, steps, verify_command
 from monitor.report.pictures import compared, contrast_picture, course, importance_picture
 from monitor.report.story import Entry, done, timeline
 from monitor.report.words import moment, name_of, named, percent, shown
@@ -37,6 +37,7 @@ AUDIT: Final = {
     "verified": "The audit log is what was written: its chain of hashes and its signed checkpoint verify.",
     "chained": "The audit log's chain of hashes is whole; its signature was not checked.",
     "broken": "The audit log is NOT what was written. What follows may not be believed.",
+    "unreadable": "The audit log cannot be read: nothing here proves what was done.",
     "missing": "There is no audit log here: nothing proves what was done.",
 }
 
@@ -87,6 +88,7 @@ def render(found: Material, made: datetime, config: str = "") -> str:
         "removed": found.removed,
         "missed": found.missed,
         "folder": str(found.state),
+        "verify": verify_command(found, config),
         "asked": len(found.requests),
         "seen": _seen(found),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,18 +32,24 @@ class Verified:
     signed: int | None
 
 
-def verify(path: Path, head: str | None = None, keys: Keys | None = None, kept: Sequence[Checkpoint] = ()) -> Verified:
+def verify(
+    path: Path,
+    head: str | None = None,
+    keys: Keys | None = None,
+    kept: Sequence[Checkpoint] = (),
+    read: Callable[[Path], Iterator[Record]] = read_records,
+) -> Verified:
     """Check the whole chain, the checkpoint beside it (with ``keys``), and checkpoints that were ``kept`` elsewhere.
 
     ``head`` is the hash of a record known to have been written. Raises `AuditError`, which names the first record that
     is not as it was written. Without keys, kept checkpoints or a head, records that were cut off at the end leave no
-    trace that this check could see.
+    trace that this check could see. ``read`` is `read_while_written` where a daemon may be writing.
     """
     beside = read_checkpoint(path, keys) if keys is not None else None
     known = [*kept, *([beside] if beside is not None else [])]
     tree, name = Tree(), ""
     seen = head is None or head == START
-    for record in read_records(path):
+    for record in read(path):
         tree.append(leaf(record.line()))
         name = name or origin(record)
         seen = seen or record.hash == head
