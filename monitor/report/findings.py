@@ -15,6 +15,8 @@ MOST_FEATURES: Final = 10
 MOST_PATTERNS: Final = 20
 MOST_TRAINING_ROWS: Final = 2**53
 """What is more was not counted."""
+LEAST_EXPECTED: Final = 1e-9
+"""Rows; what is less gives no lift that means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def _is_finding(value: Any) -> bool:
 
 def _row(finding: Mapping[str, Any], implicated: Mapping[str, Any] | None) -> Strength:
     expected = finding.get("expected")
-    known = isinstance(expected, (int, float)) and expected > 0
+    known = isinstance(expected, (int, float)) and LEAST_EXPECTED < expected <= MOST_TRAINING_ROWS
     trigger = implicated is None or (bool(implicated) and dict(finding["features"]) == dict(implicated))
     features = ", ".join(f"{shown(n, 80)} = {shown(v, 80)}" for n, v in list(finding["features"].items())[:6])
     answers = finding.get("answers") or 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from detectors.verdict import GRAVITY
-from monitor.incidents.explain import INCIDENTS, read_lines
+from monitor.incidents.still_open import last_told
 from monitor.report.material import Material, ReportError, gather
 from monitor.report.page import render
 from rollback.audit.checkpoint import SignerError
@@ -69,10 +69,7 @@ def trial_keys(state: Path) -> Keys | None:
 
 
 def gravest(state: Path) -> str | None:
-    """The uid of the gravest incident that was ever told and not retracted, the newest of several; None without one."""
-    found = None
-    for line in read_lines(state / INCIDENTS):
-        rank = GRAVITY.index(line["family"])
-        if line["status"] != "retracted" and (found is None or rank <= found[0]):
-            found = (rank, line["uid"])
-    return None if found is None else str(found[1])
+    """The uid of the gravest incident by its last message, of several the newest; None where none is left standing."""
+    standing = [incident for incident in last_told(state) if incident.status != "retracted"]
+    found = min(reversed(standing), key=lambda incident: GRAVITY.index(incident.family), default=None)
+    return None if found is None else found.uid

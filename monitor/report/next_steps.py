@@ -88,7 +88,7 @@ def _about_actions(found: Material, given: str) -> Iterator[Step]:
         key = shlex.quote(action.key)
         if action.result == "proposed":
             yield Step(
-                f"Decide about the {action.action} to version {action.target}: approve or decline it.",
+                f"Decide about the {acted(action)}: approve or decline it.",
                 f"tocsin response approve {given} {key}",
             )
         elif action.result == "halted":
@@ -124,6 +124,11 @@ def _about_end(found: Material, uid: str, given: str) -> Iterator[Step]:
     last = found.last
     if last.activity == "close":
         yield Step("The incident is closed. Keep this page with the case.")
-    elif not last.action:
+        return
+    pending = {"proposed", "running", "halted", "rejected"} & {action.result for action in last.action}
+    if not last.action:
         yield Step("Nothing has been done by Tocsin. The summary above says what to do.")
+    elif not pending:
+        yield Step("Tocsin does nothing more about it by itself. Look whether the model does what it should.")
+    if not pending:
         yield Step("Close it by hand when it is over.", f'tocsin incidents close {uid} {given} --reason "..."')

@@ -23,6 +23,8 @@ MOVES: Final = {
     "remove": "was removed from the registry",
 }
 """What a move in the registry means."""
+LATEST: Final = 253_402_300_799.0
+"""The end of the year 9999, in seconds since the epoch: no clock shows more."""
 WHOLE: Final = frozenset({"plan", "answer", "sighting", "held", DISMISSED, HUNT})
 """Kinds of records that each stand in the time line; of outcomes only those that end something do."""
 
@@ -97,11 +99,15 @@ def _told(found: Material) -> Iterator[Entry]:
 
 
 def _asked(found: Material) -> Iterator[Entry]:
-    dated = [r for r in found.requests if isinstance(r.get("asked_at"), (int, float))]
-    for at, group in groupby(sorted(dated, key=lambda r: r["asked_at"]), key=lambda r: r["asked_at"]):
-        asked = list(group)
-        labels = "1 label" if len(asked) == 1 else f"{len(asked):,} labels"
-        yield Entry(float(at), "asked", f"{labels} asked of trusted labellers: {asked[0].get('why', '')}")
+    dated = [(float(r["asked_at"]), str(r.get("why", ""))) for r in found.requests if _is_time(r.get("asked_at"))]
+    for (at, why), asked in groupby(sorted(dated)):
+        count = len(list(asked))
+        labels = "1 label" if count == 1 else f"{count:,} labels"
+        yield Entry(at, "asked", f"{labels} asked of trusted labellers: {why}")
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0.0 <= value <= LATEST
 
 
 def _acted(found: Material) -> Iterator[Entry]:

@@ -241,6 +241,9 @@ def test_the_gravest_incident_is_the_one_to_report(tmp_path: Path) -> None:
     gone = messages(uid="r", status="retracted")
     write_lines(tmp_path / "incidents.ndjson", [*messages(), *drift[1:], *gone[1:]])
     assert gravest(tmp_path) == UID
+    suspected_first = messages(uid="r")
+    write_lines(tmp_path / "incidents.ndjson", [*drift, *suspected_first, gone[1]])
+    assert gravest(tmp_path) == "d"
 
 
 def test_the_daemon_does_not_load_what_draws() -> None:

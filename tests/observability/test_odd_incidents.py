@@ -18,7 +18,7 @@ from monitor.messages import ActionTaken, Alternative
 from monitor.report.findings import importances, strengths, weights
 from monitor.report.make import trial_keys
 from monitor.report.material import Material, gather
-from monitor.report.next_steps import standing
+from monitor.report.next_steps import standing, steps
 from monitor.report.page import render
 from monitor.report.story import timeline
 from monitor.report.windows import read_around
@@ -212,6 +212,52 @@ def test_figures_that_are_no_shares_are_never_drawn(tmp_path: Path) -> None:
     assert strengths(found.around) == ()
     assert any("2 lines are no windows" in gap for gap in found.gaps)
     assert not re.search(r"\b(nan|inf)\b", said, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "number"),
+    [
+        ("windows", '"itemset_share":1.0', "9" * 400),
+        ("windows", '"expected":52.0', "9" * 400),
+        ("windows", '"expected":52.0', "5e-324"),
+        ("vetting", f'"asked_at":{START + 1}', "9" * 400),
+        ("vetting", f'"asked_at":{START + 1}', "NaN"),
+    ],
+)
+def test_numbers_beyond_all_numbers_cost_only_themselves(tmp_path: Path, name: str, was: str, number: str) -> None:
+    path = tell(tmp_path) / f"{name}.ndjson"
+    text = path.read_text()
+    assert was in text
+    path.write_text(text.replace(was, f"{was.partition(':')[0]}:{number}"))
+    said = page(tmp_path)
+    assert "Attacks with port 4444 pass" in said
+    assert not re.search(r"\b(nan|inf)\b|9{20}", said, re.IGNORECASE)
+
+
+def test_questions_of_the_same_moment_are_told_with_each_reason(tmp_path: Path) -> None:
+    request = {"incident": UID, "asked_at": START + 1}
+    whys = {"e1": "is it benign?", "e2": "is it new?", "e3": "is it new?"}
+    write_lines(tell(tmp_path) / "vetting.ndjson", [{**request, "id": name, "why": why} for name, why in whys.items()])
+    assert [entry.what for entry in timeline(material(tmp_path)) if entry.kind == "asked"] == [
+        "1 label asked of trusted labellers: is it benign?",
+        "2 labels asked of trusted labellers: is it new?",
+    ]
+
+
+@pytest.mark.parametrize("result", ["done", "declined", "withdrawn"])
+def test_an_open_incident_always_has_a_next_step(tmp_path: Path, result: str) -> None:
+    drift = {"family": "drift", "hypothesis": "concept_drift", "action": acted(result)}
+    state = told(tmp_path, drift)
+    (state / "vetting.ndjson").unlink()
+    assert [step.what.partition(" Look")[0] for step in steps(material(state), "")] == [
+        "Tocsin does nothing more about it by itself.",
+        "Close it by hand when it is over.",
+    ]
+
+
+def test_a_retraining_that_waits_for_approval_has_no_version_yet(tmp_path: Path) -> None:
+    state = told(tmp_path, {"action": [ActionTaken("retraining", "", f"{UID}/retraining/2", "proposed")]})
+    assert "Decide about the retraining: approve or decline it. tocsin response approve" in page(state)
 
 
 def test_the_foremost_feature_of_last_known_good_is_shown_even_where_serving_ignores_it(tmp_path: Path) -> None:
