@@ -31,7 +31,7 @@ GREY: Final = "#8a8a8a"
 INK: Final = "#222222"
 MOST_SAID: Final = 400
 MOST_POINTS: Final = 150
-"""Of a longer course every second window is drawn, or every third, and so on."""
+"""Of a longer course one window of two is drawn, or of three, and so on: the one in which the versions part most."""
 LOOK: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tocsin",
@@ -70,8 +70,9 @@ def contrast_picture(contrast: Contrast, number: int) -> Markup:
 
 def course(around: Around) -> Markup:
     """How far serving and last known good version part, window by window; empty where nobody compared them."""
-    points = compared(around)
-    points = points[:: 1 + len(points) // MOST_POINTS]
+    every = compared(around)
+    of = 1 + len(every) // MOST_POINTS
+    points = [max(every[place : place + of], key=lambda point: point[1]) for place in range(0, len(every), of)]
     if len(points) < 2:  # noqa: PLR2004 - one point is no course
         return Markup()
     with _figure(4.2, 2.5) as (figure, axes):
@@ -88,9 +89,10 @@ def course(around: Around) -> Markup:
         axes.yaxis.set_major_formatter(_percent())
         axes.set_ylabel("sessions of a window")
         axes.set_xticks(*_ticks([w.version for w, _ in points]))
-        axes.set_xlabel("windows in order of time, and the version that served")
+        axes.set_xlabel(f"windows in order of time{f' (the highest of each {of})' if of > 1 else ''}, and the version")
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5, borderpad=0, columnspacing=1.2)
-        said = f"{len(points)} windows in order of time; highest {percent(max(rate for _, rate in points))}"
+        said = f"{len(every)} windows in order of time; highest {percent(max(rate for _, rate in every))}"
+        said += f"; of each {of} the highest is drawn" if of > 1 else ""
         return _svg(figure, "course", f"Share of sessions in which serving and last known good version part: {said}")
 
 

@@ -20,6 +20,7 @@ from monitor.report.make import trial_keys
 from monitor.report.material import Material, gather
 from monitor.report.next_steps import standing, steps
 from monitor.report.page import render
+from monitor.report.pictures import course
 from monitor.report.story import timeline
 from monitor.report.windows import read_around
 from monitor.report.words import percent
@@ -232,6 +233,16 @@ def test_numbers_beyond_all_numbers_cost_only_themselves(tmp_path: Path, name: s
     said = page(tmp_path)
     assert "Attacks with port 4444 pass" in said
     assert not re.search(r"\b(nan|inf)\b|9{20}", said, re.IGNORECASE)
+
+
+def test_a_long_course_keeps_its_peak_and_says_what_is_left_out(tmp_path: Path) -> None:
+    long = [window(index, deep=0.5 if index == 203 else 0.02) for index in range(400)]
+    path = tell(tmp_path) / "windows.ndjson"
+    write_lines(path, long)
+    said = course(read_around(path, "nids", UID))
+    assert "400 windows in order of time; highest 50.0%; of each 3 the highest is drawn" in said
+    write_lines(path, [window(7), window(8)])
+    assert '2 windows in order of time; highest 12.0%"' in course(read_around(path, "nids", UID))
 
 
 def test_questions_of_the_same_moment_are_told_with_each_reason(tmp_path: Path) -> None:
