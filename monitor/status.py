@@ -83,10 +83,11 @@ def last_windows(path: Path, tail: int = TAIL_BYTES) -> dict[str, WindowLine]:
     for line in lines:
         try:
             window = msgspec.json.decode(line, type=WindowLine)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # it is being written, or was cut: the ones before it tell enough
         before = found.get(window.model)
-        if before is None or window.version == window.registry.serving or before.version != before.registry.serving:
+        serving = window.registry.serving
+        if before is None or window.version == serving or before.version != serving:
             found[window.model] = window
     return found
 
@@ -130,6 +131,6 @@ def _checkpoint_age(folder: Path, now: float) -> float | None:
     """How long ago the daemon last kept its state; it does every few seconds while it runs."""
     try:
         newest = max((path.stat().st_mtime for path in folder.glob("*.state")), default=None)
-    except OSError:  # it was replaced by a newer one between the two looks
+    except FileNotFoundError:  # it was replaced by a newer one between the two looks
         return 0.0
     return None if newest is None else round(max(0.0, now - newest), 1)

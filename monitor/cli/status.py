@@ -75,11 +75,15 @@ def parts(found: Status) -> Iterator[RenderableType]:
     """What is drawn."""
     if found.hold:
         yield cell(f"everything is on hold: {found.hold}", "bold red")
+    alive = found.checkpoint_age is not None and found.checkpoint_age <= GONE
+    if not alive:  # above the table, whose end a low terminal has no room for
+        yield _daemon(found.checkpoint_age)
     if found.models:
         yield grid(COLUMNS, (_row(model) for model in found.models))
     else:
         yield Text("no model is configured, and none was ever seen here")
-    yield _daemon(found.checkpoint_age)
+    if alive:
+        yield _daemon(found.checkpoint_age)
 
 
 def _daemon(age: float | None) -> Text:

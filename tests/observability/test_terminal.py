@@ -82,6 +82,12 @@ def test_of_two_versions_the_one_that_serves_is_shown(tmp_path: Path) -> None:
     assert last_windows(tmp_path / "windows.ndjson")["nids"].version == "2"
 
 
+def test_of_a_version_that_serves_no_longer_the_newest_window_is_shown(tmp_path: Path) -> None:
+    rolled_back = {"registry": {"serving": "1"}}  # an endpoint goes on with version 2 all the same
+    write_lines(tmp_path / "windows.ndjson", [window(0, "2"), *({**window(n, "2"), **rolled_back} for n in (1, 2))])
+    assert last_windows(tmp_path / "windows.ndjson")["nids"].index == 2
+
+
 def test_a_line_of_any_version_is_read() -> None:
     line = msgspec.json.decode(b'{"model": "nids", "detectors": {"probing": {"status": "fired"}}}', type=WindowLine)
     assert (line.fired(), line.gauge("probing", "x"), line.registry.serving) == (["probing"], None, None)
@@ -89,7 +95,8 @@ def test_a_line_of_any_version_is_read() -> None:
 
 def test_status_in_a_pipe_is_whole_lines_and_json_is_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status", "--config", config) == 0
-    head, first, second, *_ = capsys.readouterr().out.splitlines()
+    warning, _, head, first, second, *_ = capsys.readouterr().out.splitlines()
+    assert "start the daemon" in warning
     assert head.split()[:2] == ["model", "verdict"]
     assert first.startswith("nids   poisoning (backdoor), confirmed, 97.0%, severity 9  2 (known good: 1)  ")
     assert "no window yet" in second
