@@ -37,9 +37,11 @@ def write_report(
     """
     found = gather(state, uid, keys or (lambda: trial_keys(state)), registry)
     path = out or Path(f"incident-{found.uid[:SHORT]}.html")
+    if path.exists() and not path.is_file():
+        raise ReportError(f"{path}: is no file, and is not replaced by one; name another place with --out")
     page = _rendered(found, now(), config).encode("utf-8", "backslashreplace")
     try:
-        replace_file(path, page)
+        replace_file(path.resolve(), page)  # a link stays one
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}; name another place with --out") from error
     return path

@@ -132,18 +132,34 @@ def test_nothing_runs_nothing_is_asked_and_the_console_stays_empty(tmp_path: Pat
 @pytest.mark.parametrize("text", ["", "x" * 5000])
 def test_the_page_is_as_wide_as_the_screen_and_has_a_picture(tmp_path: Path, width: int, text: str) -> None:
     out = write_report(tell(tmp_path, text), "49f0", tmp_path / "page.html")
-    measured = tmp_path / "measured.html"
+    assert overflow(out, tmp_path, width) == 0
+    picture = tmp_path / "page.png"
+    look(out, tmp_path / "browser", width, 3000, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_longest_names_of_versions_fit_in(tmp_path: Path, width: int) -> None:
+    state, name = tell(tmp_path), f'"{"w" * 128}"'
+    for lines in (state / "windows.ndjson", state / "incidents.ndjson"):
+        lines.write_text(lines.read_text().replace('"1"', name).replace('"version":"2"', f'"version":{name}'))
+    assert overflow(write_report(state, "49f0", tmp_path / "page.html"), tmp_path, width) == 0
+
+
+def overflow(out: Path, folder: Path, width: int) -> int:
+    """By how much a page is wider than a screen of that width."""
+    measured = folder / "measured.html"
     script = "<script>parent.postMessage(`${document.documentElement.scrollWidth},${innerWidth}`, '*')</script></body>"
     measured.write_text(POLICY.sub("", out.read_text()).replace("</body>", script))
-    frame = tmp_path / "frame.html"  # a window cannot be made as narrow as a telephone
+    frame = folder / "frame.html"  # a window cannot be made as narrow as a telephone
     frame.write_text(
         "<!doctype html><title></title><script>onmessage = told => document.title = told.data</script>"
         f'<iframe src="measured.html" width="{width}" height="800" style="border: 0"></iframe>'
     )
-    assert f"<title>{width},{width}</title>" in look(frame, tmp_path / "browser", 1400).dom
-    picture = tmp_path / "page.png"
-    look(out, tmp_path / "browser", width, 3000, picture)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    told = re.search(r"<title>([0-9]+),([0-9]+)</title>", look(frame, folder / "browser", 1400).dom)
+    assert told is not None
+    assert int(told[2]) == width
+    return int(told[1]) - width
 
 
 def test_a_screen_reader_finds_its_way(tmp_path: Path) -> None:

@@ -194,6 +194,18 @@ def test_a_wrong_folder_says_what_to_give_instead(tmp_path: Path) -> None:
         write_report(tell(tmp_path), UID, tmp_path / "no" / "x.html")
 
 
+def test_only_files_are_replaced_and_a_link_stays_one(tmp_path: Path) -> None:
+    state, pipe, link, target = tell(tmp_path / "state"), tmp_path / "pipe", tmp_path / "link", tmp_path / "a.html"
+    os.mkfifo(pipe)
+    with pytest.raises(ReportError, match="is no file, and is not replaced by one"):
+        write_report(state, UID, pipe)
+    assert pipe.is_fifo()
+    link.symlink_to(target)
+    assert write_report(state, UID, link) == link
+    assert link.is_symlink()
+    assert "poisoning (backdoor)" in target.read_text()
+
+
 def run(*arguments: str | Path) -> object:
     with pytest.raises(SystemExit) as left:
         main([str(a) for a in arguments], environ={})
