@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import Any, Final, TextIO
 
 from rich.cells import cell_len
@@ -44,6 +45,8 @@ STYLES: Final[Mapping[str, str]] = {
 def console(stream: TextIO | None = None) -> Console:
     """Where to draw: standard output unless said."""
     out = stream or sys.stdout
+    if isinstance(out, TextIOWrapper):  # a terminal without some letter shows its number, and no error
+        out.reconfigure(errors="backslashreplace")
     return Console(file=out, width=None if out.isatty() else ENDLESS, markup=False, highlight=False, emoji=False)
 
 

@@ -180,6 +180,15 @@ def test_hostile_names_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureF
     assert "[bold red]x[/]" in told
 
 
+def test_a_terminal_that_lacks_a_letter_shows_its_number(tmp_path: Path) -> None:
+    write_lines(tmp_path / "incidents.ndjson", [msgspec.structs.replace(messages()[-1], version="\u4e2d")])
+    written = io.BytesIO()
+    terminal = io.TextIOWrapper(written, encoding="ascii")
+    draw([incident_view.listed(last_told(tmp_path))], terminal)
+    terminal.flush()
+    assert b"\\u4e2d" in written.getvalue()
+
+
 class Terminal(io.StringIO):
     """What is drawn on a terminal."""
 
