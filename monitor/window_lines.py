@@ -51,6 +51,11 @@ class WindowLine(msgspec.Struct, frozen=True):
         found = self.detectors.get(detector)
         return None if found is None else found.gauges.get(name)
 
+    def status(self, detector: str) -> str:
+        """What a detector said, empty where it said nothing."""
+        found = self.detectors.get(detector)
+        return "" if found is None else found.status
+
     def fired(self) -> list[str]:
         """The detectors that fired."""
         return [name for name, found in self.detectors.items() if found.status == "fired"]

@@ -23,6 +23,9 @@ INCIDENTS: Final = "incidents.ndjson"
 WINDOWS: Final = "windows.ndjson"
 REQUESTS: Final = "vetting.ndjson"
 REMOVED: Final = "removed.parquet"
+MOST_NAMED: Final = 20
+"""Of incidents that a short uid fits."""
+MOST_OF_NAME: Final = 64
 HUNTS: Final = "hunts"
 """Folder of what `tocsin hunt` has found, below state_dir, one folder an incident."""
 
@@ -150,9 +153,10 @@ def _record(record: Record) -> Iterator[str]:
 def messages_of(path: Path, uid: str) -> list[dict[str, Any]]:
     """The messages about the one incident whose uid begins so, oldest first. Raises `ExplainError`."""
     found = [line for line in read_lines(path) if uid and str(line.get("uid", "")).startswith(uid)]
-    names = sorted({line["uid"] for line in found})
+    names = sorted({str(line["uid"]) for line in found})
     if len(names) != 1:
-        known = ", ".join(names) or "none"
+        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+        known = printable(", ".join(name[:MOST_OF_NAME] for name in names[:MOST_NAMED])) + more or "none"
         raise ExplainError(f"{path}: {uid!r} must name one incident; it fits: {known} (tocsin incidents list)")
     return found
 

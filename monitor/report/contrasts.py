@@ -47,19 +47,24 @@ def contrasts(around: Around, implicated: Sequence[str] = ()) -> tuple[Contrast,
 
 def _versions(around: Around) -> Contrast:
     title = "Serving against last known good"
-    gauges = [[share(w.gauge("version_disagreement", name)) for name in RATES] for w in around.own if w.events]
-    rates = [(rate, null) for rate, null in gauges if rate is not None and null is not None]
-    status = _status(around, "version_disagreement")
-    if not rates or status not in ("ok", "fired"):
+    fired, quiet = _rates(around, "fired"), _rates(around, "ok")
+    if not fired and not quiet:
         return Contrast(title, "not measured", "The two versions were not compared.")
-    rate, null = max(rates)
-    found: Found = "differs" if status == "fired" else "alike"
+    rate, null = max(fired or quiet)
+    found: Found = "differs" if fired else "alike"
     beyond = "more than" if found == "differs" else "by chance no more than"
     said = f"They clearly part in up to {percent(rate)} of a window's sessions, {beyond} the retrain explains "
     said += f"({percent(null)})."
     return Contrast(
         title, found, said, (Side("clearly part", rate), Side("explained by the retrain", null, usual=True))
     )
+
+
+def _rates(around: Around, status: str) -> list[tuple[float, float]]:
+    """Both shares of each window in which the detector said so: a later one may say something else."""
+    told = [w for w in around.own if w.events and w.status("version_disagreement") == status]
+    gauges = [[share(w.gauge("version_disagreement", name)) for name in RATES] for w in told]
+    return [(rate, null) for rate, null in gauges if rate is not None and null is not None]
 
 
 def _labels(around: Around) -> Contrast:

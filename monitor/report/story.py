@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, Final
 
 from monitor.audited import DISMISSED, HUNT
@@ -62,7 +62,7 @@ def timeline(found: Material) -> list[Entry]:
 
 def _versions(found: Material) -> Iterator[Entry]:
     """Moves in the registry's own order, which its signed history proves; their times are of whoever made them."""
-    latest = [min(move.at for move in found.moves[number:]) for number in range(len(found.moves))]
+    latest = list(accumulate((move.at for move in reversed(found.moves)), min))[::-1]
     for move, after in zip(found.moves, latest, strict=True):
         done = MOVES.get(move.action, move.action)
         before = f", instead of {move.previous}" if move.previous not in (None, "", move.version) else ""

@@ -64,6 +64,25 @@ def test_the_four_contrasts_are_judged_by_what_was_measured(tmp_path: Path) -> N
     assert all(0 <= side.value <= 1 for each in found for side in each.sides)
 
 
+def test_versions_that_parted_are_not_called_alike_since_a_later_window_was_quiet(tmp_path: Path) -> None:
+    quiet = window(7, deep=0.01)
+    quiet["detectors"]["version_disagreement"]["status"] = "ok"
+    write_lines(tmp_path / "windows.ndjson", [window(6), quiet])
+    first = contrasts(read_around(tmp_path / "windows.ndjson", "nids", UID))[0]
+    assert first.found == "differs"
+    assert "in up to 12.0% of a window's sessions, more than the retrain explains" in first.said
+    write_lines(tmp_path / "windows.ndjson", [quiet])
+    first = contrasts(read_around(tmp_path / "windows.ndjson", "nids", UID))[0]
+    assert (first.found, first.sides[0].value) == ("alike", 0.01)
+
+
+def test_a_short_uid_that_fits_many_names_few(tmp_path: Path) -> None:
+    write_lines(tmp_path / "incidents.ndjson", [messages(uid=f"4{number:031d}")[0] for number in range(300)])
+    with pytest.raises(ReportError, match="and 280 more") as refused:
+        write_report(tmp_path, "4")
+    assert len(str(refused.value)) < 2000
+
+
 def test_without_measurements_no_contrast_is_claimed(tmp_path: Path) -> None:
     write_lines(tmp_path / "windows.ndjson", [{"model": "nids", "incident": UID}])
     found = contrasts(read_around(tmp_path / "windows.ndjson", "nids", UID))
