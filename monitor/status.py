@@ -30,7 +30,8 @@ class ModelStatus:
 
     ``status`` (`suspected`, `confirmed`) and ``severity`` (0-10) are that incident's, empty and None without one.
     ``window_age`` and ``window_events`` are of that window; ``doing`` says what is being done, ``waiting`` how much of
-    it waits for a person; ``incidents`` are the uids of the open ones.
+    it waits for a person; ``incidents`` are the uids of the open ones. ``beyond``: older windows than
+    those that were looked through may be its own.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelStatus:
     incidents: tuple[str, ...] = ()
     doing: tuple[str, ...] = ()
     waiting: int = 0
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +60,18 @@ class Status:
     hold: str = ""
 
 
-def read_status(state: Path, models: Iterable[str], now: float, hold: str = "") -> Status:
+def read_status(state: Path, models: Iterable[str], now: float, hold: str = "", tail: int = TAIL_BYTES) -> Status:
     """Read it; ``now`` in seconds since the epoch. Raises `IncidentsError` and `AuditError`.
 
-    ``models`` are shown even if nothing was ever seen of them.
+    ``models`` are shown even if nothing was ever seen of them; ``tail``: how many bytes of windows are looked through.
     """
-    windows = last_windows(state / WINDOWS)
+    windows = last_windows(state / WINDOWS, tail)
     incidents = open_incidents(state)
     cases = [case for case in read_cases(state / FILE_NAME).values() if RESULTS.get(case.phase) not in OVER]
     names = dict.fromkeys([*models, *windows, *(incident.model for incident in incidents)])
-    rows = [_model(name, windows.get(name), incidents, cases, now) for name in names]
+    beyond = (state / WINDOWS).exists() and (state / WINDOWS).stat().st_size > tail
+    found = [_model(name, windows.get(name), incidents, cases, now) for name in names]
+    rows = [replace(row, beyond=beyond and row.model not in windows) for row in found]
     return Status(tuple(sorted(rows, key=_urgency)), _checkpoint_age(state / "checkpoints", now), hold)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Group, RenderableType
@@ -27,6 +28,8 @@ from rollback.response.desk import FolderDesk
 COLUMNS: Final = ("model", "verdict", "serving", "last window", "fired", "incidents", "being done")
 GONE: Final = 300.0
 """Seconds without a sign of life after which the daemon is missed; it gives one every ten, or after a long turn."""
+SIGNALLED: Final = 128
+"""The exit code of what a signal has ended, less the signal's number."""
 SHORT: Final = 8
 MINUTE: Final = 60.0
 
@@ -62,6 +65,7 @@ def _look(config: Path) -> Status:
 
 
 def _follow(config: Path, found: Status, every: float) -> None:
+    signal.signal(signal.SIGTERM, _leave)  # at once, it would leave a terminal without its cursor
     try:
         with Live(Group(*parts(found)), console=console(), auto_refresh=False) as live:
             while True:
@@ -69,6 +73,10 @@ def _follow(config: Path, found: Status, every: float) -> None:
                 time.sleep(every)
     except KeyboardInterrupt:
         return  # how one stops looking
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    sys.exit(SIGNALLED + number)
 
 
 def parts(found: Status) -> Iterator[RenderableType]:
@@ -112,7 +120,7 @@ def _row(model: ModelStatus) -> list[object]:
 
 def _verdict(model: ModelStatus) -> str:
     if not model.verdict:
-        return "no window yet"
+        return "no window lately" if model.beyond else "no window yet"
     sure = "" if model.confidence is None else f", {percent(model.confidence)}"
     grave = "" if model.severity is None else f", severity {model.severity}"
     return f"{name_of(model.verdict, model.hypothesis)}{model.status and f', {model.status}'}{sure}{grave}"

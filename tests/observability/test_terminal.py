@@ -77,6 +77,16 @@ def test_the_last_window_is_found_at_the_end_of_a_long_file_that_is_being_writte
     assert last_windows(tmp_path / "none") == {}
 
 
+def test_a_model_whose_windows_are_too_far_back_is_not_called_new(tmp_path: Path) -> None:
+    old = {**window(0, "1", None), "model": "quiet"}
+    write_lines(tmp_path / "windows.ndjson", [old, *(window(index, "1", None) for index in range(20))])
+    for tail, said in ((1_000_000, "stable"), (5_000, "no window lately")):
+        found = read_status(tmp_path, ["quiet"], START, tail=tail)
+        terminal = io.StringIO()
+        draw(status.parts(found), terminal)
+        assert said in next(line for line in terminal.getvalue().splitlines() if line.startswith("quiet"))
+
+
 def test_of_two_versions_the_one_that_serves_is_shown(tmp_path: Path) -> None:
     write_lines(tmp_path / "windows.ndjson", [window(0, "2"), {**window(1, "1"), "registry": {"serving": "2"}}])
     assert last_windows(tmp_path / "windows.ndjson")["nids"].version == "2"
@@ -114,7 +124,10 @@ def test_a_hold_is_shown_above_everything(config: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("everything is on hold")
 
 
-def test_watching_follows_what_is_written_and_ends_with_ctrl_c(config: Path) -> None:
+@pytest.mark.parametrize(("ends_with", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_watching_follows_what_is_written_and_ends_with_ctrl_c(
+    config: Path, ends_with: signal.Signals, code: int
+) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "monitor", "status", "--config", str(config), "--watch", "--every", "0.2"]
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
@@ -136,8 +149,9 @@ def test_watching_follows_what_is_written_and_ends_with_ctrl_c(config: Path) -> 
         write_lines(state / "incidents.ndjson", [last, msgspec.structs.replace(last, activity="close")])
         write_lines(state / "windows.ndjson", [window(9, "3", None)])
         wait_until(lambda: sees(b"stable"), "the table of now")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        process.send_signal(ends_with)
+        assert process.wait(10) == code
+        wait_until(lambda: sees(b"\x1b[?25h"), "the cursor")
     finally:
         process.kill()
         process.wait()
