@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from acting_daemon import complete, stage
-from daemon_process import send
+from daemon_process import send, wait_until
 from grafana_dashboard import PANELS, ROOT, TARGETS, filled
 from kafka_broker import KafkaBroker
 from prometheus_server import Prometheus, Series, free_port
@@ -68,6 +68,8 @@ def watched(kafka: KafkaBroker, world: World, tmp_path_factory: pytest.TempPathF
     ):
         start = time.time()
         acting.daemon.start()
+        # a rate needs to have seen it at 0
+        wait_until(lambda: bool(prometheus.at("tocsin_quarantined_total", time.time())), "the first scrape")
         send(kafka.bootstrap, topic, [b"this is no event"])
         complete(acting, traffic)
         yield Watched(prometheus, start, prometheus.last_seen(JOB))
