@@ -64,6 +64,14 @@ def opened(http: HttpReceiverFake, token: Path) -> Opened:
     return make
 
 
+@pytest.fixture
+def acknowledged(splunk: FakeSplunk, opened: Opened, tmp_path: Path) -> Way:
+    """A way to a collector whose indexers say what they have."""
+    splunk.ack = True
+    clock = Clock()
+    return Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+
+
 def alert(number: int = 1, body: bytes = b'{"a":1}') -> Alert:
     return plain_alert(number, body, at=1767225700.5)
 
@@ -113,11 +121,9 @@ def test_an_alert_is_unread_until_the_indexers_have_it(splunk: FakeSplunk, opene
 
 
 def test_a_collector_that_was_restarted_does_not_acknowledge_what_died_with_it(
-    splunk: FakeSplunk, opened: Opened, tmp_path: Path
+    splunk: FakeSplunk, acknowledged: Way
 ) -> None:
-    splunk.ack = True
-    clock = Clock()
-    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    way, clock = acknowledged, acknowledged.clock
     way.courier.take([line(1)])
     way.courier.work()
     splunk.restart()
@@ -131,12 +137,8 @@ def test_a_collector_that_was_restarted_does_not_acknowledge_what_died_with_it(
     assert (way.value("sent_total"), len(way.spool)) == (2, 0)
 
 
-def test_a_collector_that_never_acknowledges_is_not_filled_with_repeats(
-    splunk: FakeSplunk, opened: Opened, tmp_path: Path
-) -> None:
-    splunk.ack = True
-    clock = Clock()
-    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+def test_a_collector_that_never_acknowledges_is_not_filled_with_repeats(splunk: FakeSplunk, acknowledged: Way) -> None:
+    way, clock = acknowledged, acknowledged.clock
     way.courier.take([line(1)])
     for _ in range(24 * 12):
         clock.now += 300
@@ -145,10 +147,8 @@ def test_a_collector_that_never_acknowledges_is_not_filled_with_repeats(
     assert len(way.spool) == 1
 
 
-def test_what_the_indexers_do_not_acknowledge_is_sent_again(splunk: FakeSplunk, opened: Opened, tmp_path: Path) -> None:
-    splunk.ack = True
-    clock = Clock()
-    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+def test_what_the_indexers_do_not_acknowledge_is_sent_again(splunk: FakeSplunk, acknowledged: Way) -> None:
+    way, clock = acknowledged, acknowledged.clock
     way.courier.take([line(i) for i in range(3)])
     way.courier.work()
     assert len(way.spool) == 3
@@ -215,11 +215,10 @@ def test_an_event_that_is_never_taken_goes_to_the_dead_letters_and_holds_nobody_
 
 
 def test_a_refused_event_waits_for_the_acknowledgement_of_those_before_it(
-    splunk: FakeSplunk, opened: Opened, tmp_path: Path
+    splunk: FakeSplunk, acknowledged: Way
 ) -> None:
-    splunk.ack, splunk.poison = True, "the one"
-    clock = Clock()
-    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    splunk.poison = "the one"
+    way, clock = acknowledged, acknowledged.clock
     way.courier.take([line(i, summary="the one" if i == 1 else "fine") for i in range(3)])
     way.courier.work()
     assert (told(splunk), way.dropped("refused")) == ([0], 0)
@@ -275,11 +274,9 @@ def test_closing_waits_for_the_indexers_and_says_what_they_did_not_acknowledge(
 
 
 def test_what_was_acknowledged_before_a_failure_is_not_sent_again(
-    splunk: FakeSplunk, http: HttpReceiverFake, opened: Opened, tmp_path: Path
+    splunk: FakeSplunk, http: HttpReceiverFake, acknowledged: Way
 ) -> None:
-    splunk.ack = True
-    clock = Clock()
-    way = Way(tmp_path / "spool", opened(clock, acknowledge=True), clock)
+    way, clock = acknowledged, acknowledged.clock
     for number in range(3):
         way.courier.take([line(number)])
         way.courier.work()
