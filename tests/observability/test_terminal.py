@@ -131,7 +131,10 @@ def test_watching_follows_what_is_written_and_ends_with_ctrl_c(
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "monitor", "status", "--config", str(config), "--watch", "--every", "0.2"]
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+    # who starts the tests in the background of a script has them, and all that they start, ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, env=environ)
+    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     os.set_blocking(ours, False)
     shown = bytearray()
